@@ -1,0 +1,165 @@
+"""Settings with their bounds, styles, and the sets of models: what app, command line and library
+share. One frozen dataclass a task; whatever is out of bounds raises InvalidInput."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+
+from pipelines.errors import InvalidInput
+from pipelines.scene import check_words
+
+MAX_SEED = 2**31 - 1
+
+
+def draw_seed() -> int:
+    """A fresh seed, in [0, MAX_SEED]."""
+    return secrets.randbelow(MAX_SEED + 1)
+
+
+def _check(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise InvalidInput(f"{name} must be from {low:g} to {high:g}, not {value:g}.")
+
+
+def _check_seed(seed: int | None) -> None:
+    if seed is not None:
+        _check("Seed", seed, 0, MAX_SEED)
+
+
+@dataclass(frozen=True)
+class StoryConfig:
+    """What a story is written from."""
+
+    words: str
+    """The request: a few words, at most `scene.MAX_REQUEST` characters."""
+    sentences: int = 7
+    """Sentences aimed at, 4 to 12; one sentence is one page."""
+    min_words: int = 0
+    max_words: int = 200
+    """Length of the whole story in words."""
+    drafts: int = 2
+    temperature: float = 0.8
+    top_k: int = 40
+    """0 = off."""
+    top_p: float = 0.95
+    repetition_penalty: float = 1.05
+    """1 = none (Keskar et al. 2019)."""
+    length_penalty: float = 0.0
+    """Above 0 favours longer drafts when they are ranked, below 0 shorter ones."""
+    ban: tuple[str, ...] = ()
+    """Words that must not appear."""
+    seed: int | None = None
+    """None: drawn once and kept with the story."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "words", check_words(self.words))
+        _check("Sentences", self.sentences, 4, 12)
+        _check("Minimum length", self.min_words, 0, 200)
+        _check("Maximum length", self.max_words, 20, 400)
+        if self.min_words > self.max_words:
+            raise InvalidInput(
+                f"The minimum length ({self.min_words} words) is above the maximum "
+                f"({self.max_words}): lower one or raise the other."
+            )
+        _check("Drafts", self.drafts, 1, 4)
+        _check("Liveliness", self.temperature, 0.1, 2.0)
+        _check("Top-k", self.top_k, 0, 1000)
+        _check("Top-p", self.top_p, 0.05, 1.0)
+        _check("Repetition penalty", self.repetition_penalty, 1.0, 2.0)
+        _check("Length penalty", self.length_penalty, -2.0, 2.0)
+        _check("Number of banned words", len(self.ban), 0, 200)
+        _check_seed(self.seed)
+
+
+@dataclass(frozen=True)
+class Style:
+    """A look. `prefix` and `suffix` go around what the picture shows."""
+
+    name: str
+    label: str
+    prefix: str = ""
+    suffix: str = ""
+
+
+STYLES: dict[str, Style] = {
+    s.name: s
+    for s in (
+        Style("storybook", "Picture book"),
+        Style("watercolour", "Watercolour", prefix="a watercolour painting of"),
+        Style("pencil", "Pencil drawing", prefix="a pencil drawing of"),
+        Style("vintage", "Old print", prefix="a vintage print of"),
+    )
+}
+
+STARTS: dict[str, str] = {
+    "transformer": "Code transformer: imagines a first picture from the words",
+    "sketch": "Sketch: clip art of the words it knows, painted over",
+    "noise": "Noise: the classic algorithm from scratch",
+    "picture": "Picture: from one you give, or the page's current one",
+}
+
+
+@dataclass(frozen=True)
+class PictureConfig:
+    """How a picture is painted."""
+
+    style: str = "storybook"
+    """A key of STYLES."""
+    prefix: str = ""
+    suffix: str = ""
+    """More words before and after what the picture shows."""
+    steps: int = 24
+    """VQGAN+CLIP iterations after the start."""
+    step_size: float = 0.05
+    """Adam's learning rate on the latents."""
+    cutouts: int = 8
+    start: str = "transformer"
+    """A key of STARTS."""
+    candidates: int = 4
+    """First pictures that the code transformer samples; CLIP keeps the best."""
+    guidance: float = 2.0
+    """Classifier-free guidance of the code transformer; 1 = none."""
+    width: int = 256
+    height: int = 256
+    """Pixels, multiples of 16."""
+    preview_every: int = 4
+    """Steps between previews."""
+    seed: int | None = None
+    """None: drawn once and kept in the picture."""
+
+    def __post_init__(self) -> None:
+        if self.style not in STYLES:
+            raise InvalidInput(f"There is no style “{self.style}”: choose {', '.join(STYLES)}.")
+        if self.start not in STARTS:
+            raise InvalidInput(f"There is no start “{self.start}”: choose {', '.join(STARTS)}.")
+        _check("Steps", self.steps, 0, 500)
+        _check("Step size", self.step_size, 0.001, 1.0)
+        _check("Cutouts", self.cutouts, 1, 128)
+        _check("Candidates", self.candidates, 1, 16)
+        _check("Guidance", self.guidance, 1.0, 10.0)
+        for name, side in (("Width", self.width), ("Height", self.height)):
+            _check(name, side, 128, 512)
+            if side % 16:
+                raise InvalidInput(f"{name} must be a multiple of 16 pixels, not {side}.")
+        _check("Preview every", self.preview_every, 1, 500)
+        for name, text in (("prefix", self.prefix), ("suffix", self.suffix)):
+            if len(text) > 200:
+                raise InvalidInput(f"The style {name} may have 200 characters, not {len(text)}.")
+        _check_seed(self.seed)
+
+
+@dataclass(frozen=True)
+class Preset:
+    """A set of models. Each field is a name, a folder, or "embedded"."""
+
+    name: str
+    label: str
+    story: str
+    pictures: str
+
+
+PRESETS: dict[str, Preset] = {
+    "embedded": Preset("embedded", "Embedded (no download)", "embedded", "embedded"),
+    "gpt2": Preset("gpt2", "GPT-2 124M from the hub writes", "gpt2", "embedded"),
+}
