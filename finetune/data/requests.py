@@ -1,0 +1,367 @@
+"""What the story writer is trained on: a request, and the story it asks for.
+
+A story of the story world is given a length (openings and endings are added, or neighbours
+joined), words for its slots that may be wider than its author thought of, and a request such as
+people type: its author's, its title, keywords, "a fox and an owl by the lake". In some of them
+words become the placeholders of unknown words.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import cache
+
+from finetune.data.storyworld import (
+    FilledStory,
+    Skeleton,
+    fill,
+    given_names,
+    skeletons,
+    split_of,
+)
+from pipelines.scene import CHARACTERS, PLACES, TIMES, plural, vocabulary
+from pipelines.story_requests import FUNCTION_WORDS, normal_form, prompt_of
+from pipelines.tokenizer import BRIEF, END, NEW_WORDS, SENTENCE
+
+LENGTHS = range(4, 13)
+
+_NAMED_OPENINGS = (
+    "Once upon a time, {a hero} named {Name} lived [place].",
+    "This is the story of {a hero} named {Name}.",
+    "There once was {a hero} whose name was {Name}.",
+    "One day {a hero} named {Name} was out and about [place].",
+    "Everybody knew {Name} the {hero}, and {Name} knew everybody.",
+    "Not long ago, and not far away, there lived {a hero} called {Name}.",
+)
+_OPENINGS = (
+    "Once upon a time there was {a hero} who lived [place].",
+    "This is the story of {a hero}.",
+    "There once was {a hero} like no other.",
+    "One day {a hero} was out and about [place].",
+    "Not long ago, and not far away, there lived {a hero}.",
+)
+_SECOND_OPENINGS = (
+    "Every morning the {hero} stretched, yawned, and looked around [place].",
+    "{He} was curious about everything, and that is how it began.",
+    "Nobody knew yet what a day it would be.",
+    "The {hero} had a warm heart and a great many ideas.",
+    "It began like any other day.",
+)
+_ENDINGS = (
+    ("That night the {hero} dreamed about it all over again.", "hero", "night moon"),
+    ("Then the sun went down, and the {hero} went home with a smile.", "hero", "sunset"),
+    ("The stars came out one by one, and all was well.", "hero", "night stars"),
+    ('"What a day!" said the {hero}, and yawned.', "hero", "sunset"),
+    ("Whenever somebody asks about it, the {hero} only smiles.", "hero", "day"),
+    ("And that is how the {hero} tells it to this day.", "hero", "day"),
+)
+_ENDINGS_FOR_TWO = (
+    ("The {hero} and the {friend} laughed about it for a long time.", "hero + friend", "day"),
+    ("From that day on, the {hero} and the {friend} were best friends.", "hero + friend", "day"),
+    ('"Shall we do it again tomorrow?" asked the {friend}.', "friend near hero", "sunset"),
+    ("Side by side the {hero} and the {friend} walked home.", "hero + friend", "sunset"),
+    ("The {hero} gave the {friend} a big hug.", "hero beside friend", "day"),
+    ("Then they shared a little supper under the moon.", "hero + friend", "night moon"),
+)
+_AFTERWARDS = (
+    ("And then, at last, it was time for bed.", "hero", "night moon"),
+    ("Soon the {hero} was fast asleep.", "hero", "night stars"),
+    ('"Good night," said the {hero} to the moon.', "hero", "night moon"),
+    ("It had been the best day of all.", "hero", "sunset"),
+)
+
+
+@dataclass(frozen=True)
+class Example:
+    """One story to learn."""
+
+    request: str
+    story: FilledStory
+
+    def __str__(self) -> str:
+        """The whole sequence that the writer learns."""
+        body = "".join(f"{SENTENCE}{s.text}{BRIEF}{s.brief}" for s in self.story.sentences)
+        return f"{prompt_of(self.request, len(self.story.sentences))}{self.story.title}{body}{END}"
+
+
+# --- length ------------------------------------------------------------------------------
+
+
+def _setting(brief: str) -> tuple[str, str]:
+    """Place and time of a brief with slots; the place may be a slot's name."""
+    place = re.search(r"@(\w+)", brief)
+    time = next((t for t in brief.split() if t in TIMES), "day")
+    return place[1] if place else "garden", time
+
+
+def _place_phrase(place: str) -> str:
+    return PLACES.get(place) or "{in " + place + "}"
+
+
+def _opened(story: Skeleton, count: int, rng: random.Random) -> Skeleton:
+    """With `count` (1 or 2) sentences in front that introduce the hero."""
+    place, time = _setting(story.lines[0][1])
+    named = any("{Name}" in text for text, _ in story.lines)
+    opening = rng.choice(_NAMED_OPENINGS if named else _OPENINGS)
+    texts = [opening, *rng.sample(_SECOND_OPENINGS, 1)][:count]
+    front = tuple(
+        (t.replace("[place]", _place_phrase(place)), f"hero @{place} {time}") for t in texts
+    )
+    first, brief = story.lines[0]
+    first = re.sub(r"\{A hero\}(?: (?:named|called) \{Name\})?", "The {hero}", first)
+    first = re.sub(r"\{a hero\}(?: (?:named|called) \{Name\})?", "the {hero}", first)
+    first = re.sub(r"\b([Aa]) \{hero\}", lambda m: ("The" if m[1] == "A" else "the") + " {hero}",
+                   first)  # fmt: skip
+    return replace(story, lines=(*front, (first, brief), *story.lines[1:]))
+
+
+def _closed(story: Skeleton, count: int, rng: random.Random) -> Skeleton:
+    """With `count` (1 or 2) sentences behind that bring the story home."""
+    place, time = _setting(story.lines[-1][1])
+    choices = _ENDINGS + _ENDINGS_FOR_TWO * 2 if "friend" in story.slots else _ENDINGS
+    tail = [rng.choice(choices), rng.choice(_AFTERWARDS)][:count]
+    lines = list(story.lines)
+    for text, who, then in tail:
+        later, *skies = then.split()
+        time = max(time, later, key=("day", "sunset", "night").index)
+        lines.append((text, " ".join([who, f"@{place}", time, *(skies if time == later else [])])))
+    return replace(story, lines=tuple(lines))
+
+
+def _lower_start(text: str) -> str:
+    if text.startswith("{"):
+        return re.sub(r"^\{(He|His|Fhe|Fhis|A \w+)\}", lambda m: "{" + m[1][0].lower() + m[1][1:] + "}",
+                      text)  # fmt: skip
+    return text if re.match(r"I\b", text) else text[0].lower() + text[1:]
+
+
+def _joined(story: Skeleton, count: int) -> Skeleton:
+    """With `count` pairs of neighbours made into one page, the shortest first."""
+    lines = list(story.lines)
+    for _ in range(count):
+        k = min(range(1, len(lines) - 1), key=lambda i: len(lines[i][0]) + len(lines[i + 1][0]))
+        (a, first), (b, second) = lines[k], lines[k + 1]
+        plain = '"' not in a + b and a.endswith(".") and not b.startswith("{Name}")
+        if plain and len((a + b).split()) < 26:
+            start = _lower_start(b)
+            link = ", " if re.match(r"(so|but|and|then|until)\b", start) else ", and "
+            text = a[:-1] + link + start
+        else:
+            text = f"{a} {b}"
+        lines[k : k + 2] = [(text, max(first, second, key=len))]
+    return replace(story, lines=tuple(lines))
+
+
+def with_length(story: Skeleton, sentences: int, rng: random.Random) -> Skeleton | None:
+    """The story told in so many sentences; None when that would stretch or squeeze it too far."""
+    more = sentences - len(story.lines)
+    if more < 0:
+        return _joined(story, -more) if more >= -3 else None
+    if more > 4 or (more and "hero" not in story.slots):
+        return None
+    before = rng.randint(max(0, more - 2), min(2, more))
+    if before:
+        story = _opened(story, before, rng)
+    if more - before:
+        story = _closed(story, more - before, rng)
+    return story
+
+
+# --- words -------------------------------------------------------------------------------
+
+
+def widened(story: Skeleton, rng: random.Random) -> Skeleton:
+    """Slots of characters and things open to every word of their kind, unless the text speaks of
+    a word by name."""
+    text = " ".join([story.title, *(t for t, _ in story.lines)])
+    plain = re.sub(r"\{[^}]*\}", " ", text).lower()
+    slots = dict(story.slots)
+    words = vocabulary()
+    for name, choices in story.slots.items():
+        if name not in ("hero", "friend", "second", "thing") or choices[0] in PLACES:
+            continue
+        spoken = (re.escape(w.replace("_", " ")) for w in choices)
+        if re.search(r"\b(" + "|".join(spoken) + r")s?\b", plain):
+            continue
+        acts = words[choices[0]]["class"] in CHARACTERS
+        wide = [w for w, v in words.items() if (v["class"] in CHARACTERS) == acts]
+        slots[name] = tuple(wide)
+    return replace(story, slots=slots)
+
+
+def named(story: Skeleton, rng: random.Random) -> Skeleton:
+    """With the hero's given name in it: where the hero comes in, and in some places after."""
+    if any("{Name}" in text for text, _ in story.lines):
+        return story
+    hero = re.compile(r"\{([aA]) hero\}|\b([Tt]he) \{hero\}")
+    begun = False
+
+    def put(match: re.Match[str]) -> str:
+        nonlocal begun
+        if not begun:
+            begun = True
+            return f"{match[0]} named {{Name}}" if match[1] else "{Name} the {hero}"
+        return "{Name}" if match[2] and rng.random() < 0.4 else match[0]
+
+    return replace(story, lines=tuple((hero.sub(put, text), brief) for text, brief in story.lines))
+
+
+_ASIDES = ("a story about {}", "{}", "{}", "a tale of {}", "{} please", "tell me about {}")
+
+
+def _request(story: Skeleton, rng: random.Random) -> str:
+    """A request with slots."""
+    hero, friend = "hero" in story.slots, "friend" in story.slots
+    place = _place_phrase(_setting(rng.choice(story.lines)[1])[0])
+    kind = rng.random()
+    if not hero or kind < 0.50:
+        text = rng.choice(story.requests)
+    elif kind < 0.58:
+        text = story.title
+    elif kind < 0.66:
+        text = rng.choice(story.requests)
+        if "{hero}" in text and "{Name}" not in text:
+            named = rng.choice(("{hero} named {Name}", "{hero} called {Name}", "{hero} {Name}"))
+            text = text.replace("{hero}", named, 1)
+            if rng.random() < 0.3:
+                text = re.sub(r"^(a|the) \{hero\} (\w+ )?\{Name\}", "{Name} the {hero}", text)
+    elif kind < 0.74:
+        text = rng.choice(story.requests) + " " + place
+    elif kind < 0.80 and friend:
+        text = rng.choice(("a {hero} and a {friend}", "{hero} and {friend}",
+                           "the {hero} and the {friend}", "my {hero} and the {friend}"))  # fmt: skip
+        if rng.random() < 0.5:
+            text += " " + place
+    elif kind < 0.86:
+        text = rng.choice(("a {hero}", "{hero}", "the {hero}", "a {hero} named {Name}",
+                           "my {hero} {Name}", "{Name} the {hero}"))  # fmt: skip
+        if rng.random() < 0.4:
+            text += " " + place
+    else:
+        return ""  # keywords, read off the filled story
+    if rng.random() < 0.15:
+        text = rng.choice(_ASIDES).format(text) if "{}" not in text else text
+    return text
+
+
+def _corrupted(text: str, rng: random.Random) -> str:
+    """The same request as somebody else would type it."""
+    kind = rng.random()
+    if kind < 0.12:
+        return re.sub(r"^(a|an|the) ", "", text)
+    if kind < 0.20:
+        return re.sub(r"\b(a|an|the) ", "", text)
+    if kind < 0.28:
+        return re.sub(r"^(a|an) ", rng.choice(("the ", "my ", "one ")), text)
+    if kind < 0.36:
+        size = rng.choice(("little", "small", "brave", "young", "tiny", "big", "happy"))
+        return re.sub(r"^(a|an|the) ", f"a {size} ", text)
+    if kind < 0.44:
+        return re.sub(r" who (was |is )?", " ", text, count=1)
+    if kind < 0.50:
+        return re.sub(r"\b(was|wanted|had|could)\b", _in_present, text)
+    return text
+
+
+def _in_present(match: re.Match[str]) -> str:
+    return {"was": "is", "wanted": "wants", "had": "has", "could": "can"}[match[1]]
+
+
+def _keywords(story: FilledStory, rng: random.Random) -> str:
+    """One to four words of the story: its slots first, then what its sentences are about."""
+    slots = [w.replace("_", " ") for w in story.fillings.values() if w not in PLACES]
+    said = re.findall(r"[a-z]{4,}", " ".join(s.text for s in story.sentences))
+    telling = [w for w in said if w not in FUNCTION_WORDS and _common()[w] < 120]
+    first = slots[: rng.choice((0, 1, 1, 2))]
+    rest = rng.sample(telling, min(len(telling), rng.choice((1, 1, 2)))) if telling else []
+    words = list(dict.fromkeys([*first, *rest]))
+    if rng.random() < 0.3:
+        rng.shuffle(words)
+    return rng.choice((", ", " ", " and ")).join(words)
+
+
+@cache
+def _common() -> Counter[str]:
+    """How often each word stands in the stories."""
+    text = " ".join(t for s in skeletons() for t, _ in s.lines).lower()
+    return Counter(re.findall(r"[a-z]+", text))
+
+
+def lexicon() -> list[str]:
+    """The words that the writer knows: of requests, and of training stories said twice or more."""
+    words = Counter[str]()
+    for s in _of_split("train"):
+        lines = [*(t for t, _ in s.lines), s.title]
+        words.update(re.findall(r"[a-z]+(?:'[a-z]+)?", re.sub(r"\{[^}]*\}", " ", " ".join(lines)).lower()))
+        asked = re.sub(r"\{[^}]*\}", " ", " ".join(s.requests)).lower()
+        words.update(2 * re.findall(r"[a-z]+(?:'[a-z]+)?", asked))
+    known = {w for w, n in words.items() if n >= 2}
+    known |= {part for w in vocabulary() for part in w.split("_")} | set(given_names())
+    return sorted(known)
+
+
+# --- unknown words -----------------------------------------------------------------------
+
+
+def _swap(text: str, word: str, new: str) -> str:
+    """`word` and its plural as a placeholder."""
+    noun = re.escape(word)
+    many = re.escape(plural(word.replace(" ", "_")).replace("_", " "))
+    if many != noun:
+        text = re.sub(rf"\b{many}\b", new + "s", text, flags=re.IGNORECASE)
+    text = re.sub(rf"\b{noun}\b", new, text, flags=re.IGNORECASE)
+    return re.sub(rf"\b([Aa])n (?={new})", r"\1 ", text)
+
+
+def with_unknown_words(example: Example, rng: random.Random) -> Example:
+    """One or two of the request's own words (slots, a given name) become `<new1>`, `<new2>`.
+
+    The briefs keep the words they had: a paintable stand-in of the same kind.
+    """
+    names = [n for n in given_names() if re.search(rf"\b{n}\b", example.request)]
+    words = [w.replace("_", " ") for w in example.story.fillings.values() if w not in PLACES]
+    asked = [w for w in words if re.search(rf"\b{re.escape(w)}s?\b", example.request)]
+    if names and rng.random() < 0.6:
+        asked = [rng.choice(names), *asked[: rng.randint(0, 1)]]
+    elif asked:
+        rng.shuffle(asked)
+        asked = asked[: rng.choice((1, 1, 1, 2))]
+    for new, word in zip(NEW_WORDS, asked, strict=False):
+        story = example.story
+        example = Example(
+            _swap(example.request, word, new),
+            replace(
+                story,
+                title=_swap(story.title, word, new),
+                sentences=tuple(replace(s, text=_swap(s.text, word, new)) for s in story.sentences),
+            ),
+        )
+    return example
+
+
+@cache
+def _of_split(split: str) -> tuple[Skeleton, ...]:
+    return tuple(s for s in skeletons() if split_of(s) == split)
+
+
+def sample_example(rng: random.Random, split: str = "train") -> Example:
+    """A story of a split with a request for it."""
+    while True:
+        skeleton: Skeleton | None = rng.choice(_of_split(split))
+        if rng.random() < 0.45:
+            skeleton = with_length(skeleton, rng.choice(LENGTHS), rng)
+        if skeleton is not None:
+            break
+    if rng.random() < 0.30:
+        skeleton = widened(skeleton, rng)
+    asked = _request(skeleton, rng)
+    if "{Name}" in asked:
+        skeleton = named(skeleton, rng)
+    story = fill(replace(skeleton, requests=(asked,)), rng)
+    request = story.requests[0] if asked else _keywords(story, rng)
+    request = normal_form(_corrupted(request, rng), set(given_names()))
+    example = Example(request, story)
+    return with_unknown_words(example, rng) if rng.random() < 0.22 else example

@@ -1,0 +1,318 @@
+"""The story world: stories with slots, filled in, and the scenes that their sentences show.
+
+`stories/*.txt` hold our own stories (CC0) in the format of `stories/README.md`. Filling the slots
+gives stories that hold together and, for every sentence, the scene of its picture, which
+`pipelines.painter` draws. Whole stories, words in places and pairs of characters are held out, so
+that every figure is measured on what no model has seen.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+
+from pipelines.errors import InvalidInput
+from pipelines.events import Sentence
+from pipelines.scene import (
+    CHARACTERS,
+    PLACES,
+    SKIES,
+    TIMES,
+    Item,
+    Scene,
+    article,
+    describe_scene,
+    parse_brief,
+    plural,
+    vocabulary,
+)
+
+STORIES = Path(__file__).parent / "stories"
+
+_HE = (
+    "Pip Max Leo Tom Ben Oscar Finn Otto Milo Hugo Sam Jack Theo Felix Toby Gus Remy Barnaby Jasper "
+    "Rufus Bruno Monty Archie Ned Oliver Casper Rory Wilbur"
+).split()
+_SHE = (
+    "Luna Mia Lily Ella Rosie Daisy Nora Zoe Poppy Bella Hazel Ruby Molly Tilly Ivy Clara Olive "
+    "Juno Willow Penny Maya Ada Flora Greta Hattie Pearl Stella Wanda"
+).split()
+_ONLY_SHE = frozenset(
+    "cow hen girl woman grandmother princess witch mermaid fairy ladybug".split()
+)  # fmt: skip
+_ONLY_HE = frozenset("rooster boy man grandfather prince wizard genie peacock".split())
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A story with slots. `slots` maps a name to the vocabulary words (or places) it may take."""
+
+    title: str
+    slots: dict[str, tuple[str, ...]]
+    lines: tuple[tuple[str, str], ...]
+    """(sentence, brief), both with slots."""
+    requests: tuple[str, ...] = ()
+    """What a person might type to get this story, with slots."""
+
+
+@dataclass(frozen=True)
+class FilledStory:
+    """A story with every slot filled."""
+
+    title: str
+    sentences: tuple[Sentence, ...]
+    requests: tuple[str, ...]
+    fillings: dict[str, str]
+    """Slot name -> vocabulary word."""
+
+
+def parse_skeletons(text: str) -> list[Skeleton]:
+    """Stories with slots from the text of a file. Raises InvalidInput that names the story."""
+    stories: list[Skeleton] = []
+    for block in re.split(r"\n\s*\n", text.strip()):
+        title, slots = "", dict[str, tuple[str, ...]]()
+        lines, requests = list[tuple[str, str]](), list[str]()
+        for line in block.splitlines():
+            if line.startswith("# "):
+                title = line[2:].strip()
+            elif line.startswith("@ "):
+                for part in filter(str.strip, line[2:].split(";")):
+                    name, _, classes = part.partition(":")
+                    slots[name.strip()] = _choices(classes.split(), title)
+            elif line.startswith("? "):
+                requests.append(line[2:].strip())
+            elif "|" in line:
+                sentence, _, brief = line.rpartition("|")
+                lines.append((sentence.strip(), brief.strip()))
+        if not title or not lines:
+            raise InvalidInput(f"The story “{title or block[:40]}” has no title or no sentences.")
+        stories.append(Skeleton(title, slots, tuple(lines), tuple(requests)))
+    return stories
+
+
+def _choices(classes: Sequence[str], title: str) -> tuple[str, ...]:
+    words: list[str] = []
+    for c in classes:
+        of_class = [w for w, v in vocabulary().items() if v["class"] == c]
+        if of_class:
+            words += of_class
+        elif c in vocabulary() or c in PLACES:
+            words.append(c)
+        else:
+            raise InvalidInput(f"“{c}” in the slots of “{title}” is no class, word or place.")
+    return tuple(words)
+
+
+@cache
+def skeletons() -> tuple[Skeleton, ...]:
+    """Every story of the repository, in a fixed order."""
+    files = sorted(STORIES.glob("*.txt"))
+    return tuple(s for f in files for s in parse_skeletons(f.read_text(encoding="utf-8")))
+
+
+def _hash(*parts: str) -> int:
+    return int.from_bytes(hashlib.sha256("\0".join(parts).encode()).digest()[:4])
+
+
+def given_names() -> tuple[str, ...]:
+    """Every name that a character may bear."""
+    return (*_HE, *_SHE)
+
+
+def split_of(skeleton: Skeleton) -> str:
+    """ "test" for about 5% of stories, by the hash of their text, else "train"."""
+    return "test" if _hash("story", skeleton.lines[0][0]) % 20 == 0 else "train"
+
+
+def held_out(scene: Scene) -> bool:
+    """Whether a scene is kept from training: 5% of (word, place) and of (word, word) pairs."""
+    words = vocabulary()
+    names = [i.word for i in scene.items]
+    if any(_hash("place", w, scene.place) % 20 == 0 for w in names):
+        return True
+    actors = sorted({w for w in names if words[w]["class"] in CHARACTERS})
+    return any(
+        _hash("pair", a, b) % 20 == 0 for n, a in enumerate(actors) for b in actors[n + 1 :]
+    )
+
+
+# --- filling in --------------------------------------------------------------------------
+
+
+def _gender(word: str, rng: random.Random, other: str | None) -> str:
+    if word in _ONLY_SHE:
+        return "she"
+    if word in _ONLY_HE:
+        return "he"
+    # Two characters with the same pronoun make ambiguous lines: give them different ones.
+    if other is not None:
+        return "he" if other == "she" else "she"
+    return rng.choice(("he", "she"))
+
+
+_FORMS = {
+    "he": {"he": "he", "him": "him", "his": "his", "himself": "himself"},
+    "she": {"he": "she", "him": "her", "his": "her", "himself": "herself"},
+}
+
+
+def fill(skeleton: Skeleton, rng: random.Random) -> FilledStory:
+    """One story: a random word for every slot, all different."""
+    fillings: dict[str, str] = {}
+    for name, choices in skeleton.slots.items():
+        free = [c for c in choices if c not in fillings.values()] or list(choices)
+        fillings[name] = rng.choice(free)
+    gender = {"hero": _gender(fillings.get("hero", ""), rng, None)}
+    gender["friend"] = _gender(fillings.get("friend", ""), rng, gender["hero"])
+    if fillings.get("friend") in _ONLY_HE | _ONLY_SHE and fillings.get("hero") not in (
+        _ONLY_HE | _ONLY_SHE
+    ):
+        gender["hero"] = "he" if gender["friend"] == "she" else "she"
+    names = {
+        who: rng.choice(_SHE if gender[who] == "she" else _HE) for who in ("hero", "friend")
+    }
+    while names["friend"] == names["hero"]:
+        names["friend"] = rng.choice(_SHE if gender["friend"] == "she" else _HE)
+
+    def word(slot: str) -> str:
+        return fillings[slot].replace("_", " ")
+
+    def put(match: re.Match[str]) -> str:
+        key = match.group(1)
+        if key == "Name":
+            return names["hero"]
+        if key == "Fname":
+            return names["friend"]
+        low = key.lower()
+        if low in _FORMS["he"]:
+            form = _FORMS[gender["hero"]][low]
+            return form.capitalize() if key[0].isupper() else form
+        if low.startswith("f") and low[1:] in _FORMS["he"]:
+            form = _FORMS[gender["friend"]][low[1:]]
+            return form.capitalize() if key[0].isupper() else form
+        first, _, slot = key.partition(" ")
+        if slot and first.lower() == "a":
+            noun = word(slot)
+            return f"{article(noun).capitalize() if first == 'A' else article(noun)} {noun}"
+        if slot and first == "in":
+            return PLACES[fillings[slot]]
+        if key in fillings:
+            return word(key)
+        if low in fillings:
+            return word(low).capitalize()
+        raise InvalidInput(f"“{{{key}}}” in “{skeleton.title}” is no slot.")
+
+    def text(template: str) -> str:
+        done = re.sub(r"\b([Aa]) \{(\w+)\}", r"{\1 \2}", template)  # "a {hero}" -> a or an
+        done = re.sub(r"\{(\w+)\}s\b", lambda m: _plural_of(m[1], fillings), done)
+        return re.sub(r"\{([^{}]+)\}", put, done)
+
+    def brief(template: str) -> str:
+        done = re.sub(r"\b(" + "|".join(map(re.escape, fillings)) + r")\b", lambda m: fillings[m[1]],
+                      template) if fillings else template  # fmt: skip
+        return str(parse_brief(done))
+
+    sentences = tuple(Sentence(text(s), brief(b)) for s, b in skeleton.lines)
+    requests = tuple(text(r) for r in skeleton.requests)
+    title = text(skeleton.title)
+    return FilledStory(title[0].upper() + title[1:], sentences, requests, fillings)
+
+
+def _plural_of(slot: str, fillings: dict[str, str]) -> str:
+    return plural(fillings[slot]).replace("_", " ") if slot in fillings else "{" + slot + "}s"
+
+
+def sample_story(rng: random.Random, split: str = "train") -> FilledStory:
+    """A story of a split: first which story, then how it is filled."""
+    return fill(rng.choice(_of_split(split)), rng)
+
+
+@cache
+def _of_split(split: str) -> tuple[Skeleton, ...]:
+    return tuple(s for s in skeletons() if split_of(s) == split)
+
+
+# --- scenes and their words --------------------------------------------------------------
+
+
+def random_scene(rng: random.Random) -> Scene:
+    """Any words in any place: covers what the stories seldom show."""
+    words = vocabulary()
+    actors = [w for w, v in words.items() if v["class"] in CHARACTERS]
+    things = [w for w, v in words.items() if v["class"] not in CHARACTERS]
+    items = [Item(rng.choice(actors), 1, "")]
+    kind = rng.random()
+    if kind < 0.15:
+        items = [Item(rng.choice(things), 1, "")]
+    elif kind < 0.40:
+        items.append(Item(rng.choice(actors), 1, rng.choice(("+", "near", "beside"))))
+    elif kind < 0.80:
+        relation = rng.choice(("near", "near", "holding", "with", "on", "under", "behind", "+"))
+        items.append(Item(rng.choice(things), rng.choice((1, 1, 1, 2, 3)), relation))
+    elif kind < 0.88:
+        items = [Item(items[0].word, rng.choice((2, 3)), "")]
+    skies = tuple(rng.sample(SKIES, 1)) if rng.random() < 0.3 else ()
+    time = rng.choices(TIMES, (6, 3, 2))[0]
+    return Scene(tuple(items), rng.choice(tuple(PLACES)), time, skies)
+
+
+@dataclass(frozen=True)
+class Captioned:
+    """A scene and the sentence it belongs to ("" for a scene of no story)."""
+
+    scene: Scene
+    sentence: str = ""
+
+
+def sample_scene(rng: random.Random, split: str = "train") -> Captioned:
+    """A scene to paint. Train: stories and random scenes, nothing held out. Test: of test stories
+    and of held-out words in places and pairs, half each."""
+    while True:
+        if split == "test" and rng.random() < 0.5 or split == "train" and rng.random() < 0.55:
+            story = sample_story(rng, split)
+            sentence = rng.choice(story.sentences)
+            found = Captioned(parse_brief(sentence.brief), sentence.text)
+            found = replace(found, scene=_short(found.scene))
+            if split == "test" or not held_out(found.scene):
+                return found
+        else:
+            scene = random_scene(rng)
+            if held_out(scene) == (split == "test"):
+                return Captioned(scene)
+
+
+def _short(scene: Scene) -> Scene:
+    """At most four pieces, so that each is large in the picture."""
+    return replace(scene, items=scene.items[:4])
+
+
+def names_its_subject(captioned: Captioned) -> bool:
+    """Whether the sentence alone says who is in the picture."""
+    first = captioned.scene.items[0].word.replace("_", " ")
+    return first in captioned.sentence.lower()
+
+
+def prompt_of(captioned: Captioned, rng: random.Random) -> str:
+    """What a person or the app would ask for to get this picture: the description, the description
+    and its sentence, or the sentence alone where it says enough."""
+    text = describe_scene(captioned.scene)
+    if not captioned.sentence:
+        return text
+    kind = rng.random()
+    if kind < 0.4:
+        return text
+    if kind < 0.8 or not names_its_subject(captioned):
+        return f"{text}. {captioned.sentence}"
+    return captioned.sentence
+
+
+def stream_scenes(seed: int, split: str = "train") -> Iterator[Captioned]:
+    """Scenes for ever, the same for the same seed."""
+    rng = random.Random(seed)
+    while True:
+        yield sample_scene(rng, split)
