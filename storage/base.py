@@ -1,0 +1,257 @@
+"""What every library of finished books can do, and how one is opened.
+
+A library is chosen by a URL: a folder (`sqlite:///path/to/folder`, or just its path) or
+`memory://`. All backends pass the same contract tests (`tests/storage/test_contract.py`).
+"""
+
+from __future__ import annotations
+
+import builtins
+import hmac
+import io
+import json
+import os
+import re
+import unicodedata
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+from urllib.parse import unquote
+
+from pipelines.book import Book
+from pipelines.errors import InvalidInput, NotFound, StorageError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+BOOK_ID = re.compile(r"[0-9a-f]{16}")
+"""A book id; nothing else ever becomes part of a path."""
+
+COVER_SIZE = 320
+"""Longest edge of a cover thumbnail, in pixels; smaller pictures keep their size."""
+
+MAX_PICTURE = 4096
+"""Longest edge of a page's picture, in pixels."""
+
+MAX_SEARCH_WORDS = 16
+"""Words of a search that are looked at."""
+
+
+@dataclass(frozen=True)
+class BookSummary:
+    """One book in a list.
+
+    `created` is UTC, ISO 8601. `pages` counts painted and unpainted pages. `cover` is a WebP
+    file of at most 320 px, None while no page is painted. `owner` is a hash, never to be shown.
+    """
+
+    id: str
+    title: str
+    author: str
+    style: str
+    created: str
+    pages: int
+    cover: Path | None
+    owner: str
+
+
+class Library(Protocol):
+    """Books, finished or not. Safe to call from any thread and from several processes.
+
+    Failures raise StorageError, and the library stays as it was before the call.
+    """
+
+    def save(self, book: Book) -> None:
+        """Insert the book, or replace the one with the same id, all or nothing.
+
+        Raises: InvalidInput when the book cannot be written as it is (id, date, damaged cover);
+        StorageError also when the book with this id belongs to another owner.
+        """
+        ...
+
+    def get(self, book_id: str) -> Book:
+        """The whole book with its pictures. Raises: NotFound."""
+        ...
+
+    def list(
+        self, *, offset: int = 0, limit: int = 24, search: str = ""
+    ) -> builtins.list[BookSummary]:
+        """Books newest first (`created` descending, then id).
+
+        With `search`, those which hold every word of it in title, words or page texts; upper
+        and lower case are the same.
+        """
+        ...
+
+    def count(self, *, search: str = "") -> int:
+        """How many books `list` would give without a limit."""
+        ...
+
+    def delete(self, book_id: str, *, owner: str) -> None:
+        """Remove the book and its files.
+
+        `owner` is the hash kept in the book; "" is the administrator, who may delete any book.
+        Raises: NotFound; StorageError when the book belongs to someone else.
+        """
+        ...
+
+
+def open_library(url: str = "") -> Library:
+    """The library at `url`, made if it is not there yet.
+
+    `sqlite:///home/me/books` is the folder /home/me/books, `sqlite://~/books` one in the home
+    folder, `sqlite://books` one in the current folder; anything without `scheme://` is a path.
+    `memory://` is empty and forgotten at exit. Empty: `$STORYBRUSH_LIBRARY`, else
+    `$XDG_DATA_HOME/storybrush`, else `~/.local/share/storybrush`.
+
+    Raises: InvalidInput for an unknown kind of library; StorageError when it cannot be opened.
+    """
+    url = url.strip() or os.environ.get("STORYBRUSH_LIBRARY", "").strip() or str(_default_folder())
+    scheme, separator, place = url.partition("://")
+    if not separator:
+        scheme, place = "", url
+    if scheme == "memory":
+        from storage.memory import MemoryLibrary
+
+        return MemoryLibrary()
+    if scheme not in ("", "sqlite"):
+        raise InvalidInput(
+            f"Unknown kind of library “{scheme}://”: use a folder, sqlite:///path or memory://."
+        )
+    if scheme:
+        place = unquote(place)
+        # SQLAlchemy writes absolute paths with four slashes; both spellings mean the same here.
+        place = "/" + place.lstrip("/") if place.startswith("/") else place
+    if not place or "\0" in place:
+        raise InvalidInput("The library needs a folder: use sqlite:///path/to/folder.")
+    from storage.local import LocalLibrary
+
+    return LocalLibrary(_expand_home(place))
+
+
+def _default_folder() -> Path:
+    # The XDG specification says that a relative XDG_DATA_HOME is to be ignored.
+    data = os.environ.get("XDG_DATA_HOME", "")
+    base = Path(data) if os.path.isabs(data) else _expand_home("~/.local/share")
+    return base / "storybrush"
+
+
+def _expand_home(place: str) -> Path:
+    try:
+        return Path(place).expanduser()
+    except RuntimeError as e:
+        raise StorageError(
+            "Your home folder is unknown: name the library's folder with STORYBRUSH_LIBRARY."
+        ) from e
+
+
+def encode_book(book: Book, extra: Mapping[str, Any] | None = None) -> bytes:
+    """`book.json` as UTF-8 bytes; `extra` is added at the top level and ignored by readers.
+
+    Raises InvalidInput when the book could not be found, ordered or read again.
+    """
+    if not BOOK_ID.fullmatch(book.id):
+        raise InvalidInput("This book's id is not 16 characters of 0-9 and a-f: make a new one.")
+    try:
+        datetime.fromisoformat(book.created)
+        text = json.dumps(
+            book.to_json() | dict(extra or {}), ensure_ascii=False, indent=1, allow_nan=False
+        )
+        return text.encode()
+    except (TypeError, ValueError) as e:
+        raise InvalidInput(f"This book cannot be written: {e}.") from e
+
+
+def decode_book(data: bytes, pictures: Mapping[str, bytes]) -> Book:
+    """The inverse of `encode_book`; `pictures` maps file names to PNG bytes.
+
+    Raises InvalidInput for anything that is not a book, whatever the bytes are.
+    """
+    try:
+        book = Book.from_json(json.loads(data), pictures)
+    except (ValueError, OverflowError, AttributeError, RecursionError) as e:
+        raise InvalidInput("This book cannot be read: book.json is damaged.") from e
+    encode_book(book)
+    return book
+
+
+def open_picture(data: bytes, number: int) -> Image:
+    """The picture of page `number` (from 1), decoded to its last row.
+
+    Raises InvalidInput when it is damaged, no PNG, or larger than 4096 px.
+    """
+    from PIL import Image
+
+    try:
+        image = Image.open(io.BytesIO(data), formats=["PNG"])
+        if max(image.size) > MAX_PICTURE:
+            raise InvalidInput(
+                f"The picture of page {number} is larger than {MAX_PICTURE} x {MAX_PICTURE}: "
+                "make it smaller."
+            )
+        image.load()
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
+        raise InvalidInput(f"The picture of page {number} is damaged: paint it again.") from e
+    return image
+
+
+def encode_cover(book: Book) -> bytes | None:
+    """The cover as WebP of at most 320 px, None while no page is painted.
+
+    Raises InvalidInput when the picture is damaged.
+    """
+    for number, page in enumerate(book.pages, start=1):
+        if page.picture is not None:
+            image = open_picture(page.picture, number).convert("RGB")
+            image.thumbnail((COVER_SIZE, COVER_SIZE))
+            out = io.BytesIO()
+            image.save(out, "WEBP", quality=82)
+            return out.getvalue()
+    return None
+
+
+def searchable(book: Book) -> str:
+    """Title, words and page texts in the form that `search_words` are looked for in."""
+    return _fold("\n".join([book.title, book.words, *(p.text for p in book.pages)]))
+
+
+def search_words(search: str) -> list[str]:
+    """The words of a search, each of which must occur somewhere in `searchable`."""
+    # Lone surrogates cannot be stored, so they match nothing and must not fail either.
+    clean = search.encode("utf-8", "replace").decode()
+    return _fold(clean).split()[:MAX_SEARCH_WORDS]
+
+
+def _fold(text: str) -> str:
+    # Folding may undo the normal form and the other way round, hence twice.
+    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+
+
+def same_owner(a: str, b: str) -> bool:
+    """Compare two owner hashes in a time that tells nothing about them."""
+    return hmac.compare_digest(a.encode("utf-8", "replace"), b.encode("utf-8", "replace"))
+
+
+def refuse_other_owner(kept: str, given: str) -> None:
+    """Raises StorageError when `given` may not replace a book of owner `kept`."""
+    if not same_owner(kept, given):
+        raise StorageError(
+            "A book with this id belongs to someone else and was not changed: "
+            "save yours with a new id."
+        )
+
+
+def refuse_deletion(kept: str, given: str) -> None:
+    """Raises StorageError when `given` may not delete a book of owner `kept`."""
+    if given and not same_owner(kept, given):
+        raise StorageError(
+            "Only the one who made this book can delete it, in the browser it was made in."
+        )
+
+
+def not_found(book_id: str) -> NotFound:
+    """The error for an id that no book has."""
+    shown = book_id if BOOK_ID.fullmatch(book_id) else "this address"
+    return NotFound(f"There is no book {shown} in this library: it may have been deleted.")

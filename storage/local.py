@@ -1,0 +1,372 @@
+"""A library in one folder: an SQLite index and plain files.
+
+::
+
+    library.sqlite3                        one row a book, pointing at its current revision
+    books/<id>/<revision>/book.json        the book, with the SHA-256 of every picture
+                         /page-01.png ...
+                         /cover.webp       thumbnail
+    writing/<id>.<revision>/               a save or deletion that is under way (or was cut off)
+
+A book is written as a new revision in `writing/`, moved into `books/`, and becomes the book
+when its row is committed; only then is the old revision removed. Whoever is killed midway
+leaves a folder in `writing/`, by which the next one to open the library tidies that book.
+"""
+
+from __future__ import annotations
+
+import builtins
+import fcntl
+import hashlib
+import json
+import logging
+import os
+import re
+import secrets
+import shutil
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from pipelines.book import Book, picture_name
+from pipelines.errors import InvalidInput, StorageError
+from storage.base import (
+    BOOK_ID,
+    BookSummary,
+    decode_book,
+    encode_book,
+    encode_cover,
+    not_found,
+    refuse_deletion,
+    refuse_other_owner,
+    search_words,
+    searchable,
+)
+from storage.database import Database, explained, transaction
+
+logger = logging.getLogger(__name__)
+
+REVISION = re.compile(r"[0-9a-f]{16}")
+COVER = "cover.webp"
+
+
+class LocalLibrary:
+    """Books in `folder`, which is made if missing. Raises StorageError when it cannot be."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder.absolute()
+        self._books = self.folder / "books"
+        self._writing = self.folder / "writing"
+        self._database = Database(self.folder / "library.sqlite3")
+        with explained(self.folder):
+            for needed in (self.folder, self._books, self._writing):
+                needed.mkdir(parents=True, exist_ok=True)
+            # Two processes must not switch a fresh file to WAL at once: SQLite refuses one.
+            with _locked(self.folder, fcntl.LOCK_EX):
+                self._database.migrate(self._find_again)
+            self._sweep()
+
+    def save(self, book: Book) -> None:
+        files = _encode_files(book)
+        revision = secrets.token_hex(8)
+        with explained(self.folder), self._begin() as db:
+            note = self._writing / f"{book.id}.{revision}"
+            unneeded: str | None = revision
+            try:
+                note.mkdir()
+                _write_folder(note / "files", files)
+                _move_into(note / "files", self._books / book.id, revision)
+                unneeded = _point_at(db, book, revision)
+            finally:
+                self._settle(db, note, book.id, unneeded)
+
+    def get(self, book_id: str) -> Book:
+        if not BOOK_ID.fullmatch(book_id):
+            raise not_found(book_id)
+        with explained(self.folder), self._database.open() as db:
+            revision = _revision(db, book_id)
+            while True:
+                if revision is None:
+                    raise not_found(book_id)
+                try:
+                    return _read_folder(self._books / book_id / revision)
+                except FileNotFoundError as e:
+                    # Another process may have replaced or deleted the book while it was read.
+                    current = _revision(db, book_id)
+                    if current == revision:
+                        raise StorageError(_damaged(Path(e.filename), "missing")) from e
+                    revision = current
+
+    def list(
+        self, *, offset: int = 0, limit: int = 24, search: str = ""
+    ) -> builtins.list[BookSummary]:
+        where, values = _where(search)
+        biggest = 2**31  # SQLite's integers end at 2**63, and a negative limit means none
+        page = [min(max(0, n), biggest) for n in (limit, offset)]
+        with self._database.open() as db:
+            rows = db.execute(
+                "SELECT id, revision, title, author, style, created, pages, owner FROM books"
+                f"{where} ORDER BY created DESC, id LIMIT ? OFFSET ?",
+                [*values, *page],
+            ).fetchall()
+        with explained(self.folder):
+            return [self._summary(*row) for row in rows]
+
+    def count(self, *, search: str = "") -> int:
+        where, values = _where(search)
+        with self._database.open() as db:
+            (n,) = db.execute(f"SELECT count(*) FROM books{where}", values).fetchone()
+        return n
+
+    def delete(self, book_id: str, *, owner: str) -> None:
+        if not BOOK_ID.fullmatch(book_id):
+            raise not_found(book_id)
+        with explained(self.folder), self._begin() as db:
+            revision = _revision(db, book_id)
+            if revision is None:
+                raise not_found(book_id)
+            note = self._writing / f"{book_id}.{secrets.token_hex(8)}"
+            try:
+                note.mkdir()
+                revision = _forget(db, book_id, owner)
+            finally:
+                self._settle(db, note, book_id, revision)
+
+    @contextmanager
+    def _begin(self) -> Iterator[sqlite3.Connection]:
+        """What a save or deletion needs: a connection, and the sweep kept away."""
+        with _locked(self._writing, fcntl.LOCK_SH), self._database.open() as db:
+            yield db
+
+    def _settle(
+        self, db: sqlite3.Connection, note: Path, book_id: str, revision: str | None
+    ) -> None:
+        """End a save or deletion: remove its note, and `revision` unless it is the book.
+
+        Whether it is, the row tells: a commit may have failed, or have been made although an
+        error came back. Where this cannot be done now, the note stays for the next sweep.
+        """
+        home = self._books / book_id
+        try:
+            if revision is not None and _revision(db, book_id) != revision:
+                _remove(home / revision)
+            # Not empty while the book exists or is just being saved.
+            with suppress(OSError):
+                home.rmdir()
+            _remove(note)
+        except (sqlite3.Error, OSError) as e:
+            logger.warning("Left for the next sweep: %s (%s)", note, e)
+
+    def _sweep(self) -> None:
+        """Tidy the books whose last save or deletion was cut off.
+
+        Writers hold the lock of `writing/` together, and the kernel frees it when they die: who
+        gets it alone knows that every folder in there is left over. Otherwise it is left for
+        the next time.
+        """
+        with suppress(BlockingIOError), _locked(self._writing, fcntl.LOCK_EX | fcntl.LOCK_NB):
+            notes = [n for n in self._writing.iterdir() if BOOK_ID.fullmatch(n.stem)]
+            if not notes:
+                return
+            with self._database.open() as db:
+                for note in notes:
+                    current = _revision(db, note.stem)
+                    for folder in _revisions(self._books / note.stem):
+                        if folder.name != current:
+                            shutil.rmtree(folder)
+                    with suppress(OSError):
+                        (self._books / note.stem).rmdir()
+                    shutil.rmtree(note)
+
+    def _find_again(self, db: sqlite3.Connection) -> None:
+        """Index the books whose files are here although the index is new."""
+        for home in sorted(self._books.iterdir()):
+            for folder in sorted(_revisions(home), key=self._trust, reverse=True):
+                try:
+                    book = _read_folder(folder)
+                    if book.id != home.name:
+                        raise StorageError(_damaged(folder / "book.json", "of another book"))
+                    _put(db, book, folder.name)
+                    break
+                except (StorageError, FileNotFoundError) as e:
+                    logger.warning("Left out of the new index: %s", e)
+
+    def _trust(self, revision: Path) -> tuple[bool, float]:
+        """Order of a book's revisions: those with a note may never have become the book."""
+        note = self._writing / f"{revision.parent.name}.{revision.name}"
+        return not note.exists(), revision.stat().st_mtime
+
+    def _summary(
+        self,
+        book_id: str,
+        revision: str,
+        title: str,
+        author: str,
+        style: str,
+        created: str,
+        pages: int,
+        owner: str,
+    ) -> BookSummary:
+        cover = self._books / book_id / revision / COVER
+        return BookSummary(
+            id=book_id,
+            title=title,
+            author=author,
+            style=style,
+            created=created,
+            pages=pages,
+            cover=cover if cover.is_file() else None,
+            owner=owner,
+        )
+
+
+def _revision(db: sqlite3.Connection, book_id: str) -> str | None:
+    row = db.execute("SELECT revision FROM books WHERE id = ?", (book_id,)).fetchone()
+    return row[0] if row else None
+
+
+def _point_at(db: sqlite3.Connection, book: Book, revision: str) -> str | None:
+    """Make `revision` the book; return the revision it replaces, None for a new book."""
+    with transaction(db):
+        query = "SELECT owner, revision FROM books WHERE id = ?"
+        row = db.execute(query, (book.id,)).fetchone()
+        if row is not None:
+            refuse_other_owner(row[0], book.owner)
+        _put(db, book, revision)
+    return row[1] if row else None
+
+
+def _forget(db: sqlite3.Connection, book_id: str, owner: str) -> str:
+    """Remove the row of a book; return the revision it pointed at."""
+    with transaction(db):
+        query = "SELECT owner, revision FROM books WHERE id = ?"
+        row = db.execute(query, (book_id,)).fetchone()
+        if row is None:
+            raise not_found(book_id)
+        refuse_deletion(row[0], owner)
+        db.execute("DELETE FROM books WHERE id = ?", (book_id,))
+    return row[1]
+
+
+def _put(db: sqlite3.Connection, book: Book, revision: str) -> None:
+    db.execute(
+        "REPLACE INTO books (id, revision, title, author, style, created, owner, pages, searchable)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            book.id,
+            revision,
+            book.title,
+            book.author,
+            book.style,
+            book.created,
+            book.owner,
+            len(book.pages),
+            searchable(book),
+        ),
+    )
+
+
+def _where(search: str) -> tuple[str, list[str]]:
+    # instr() has no wildcards, so nothing needs escaping, and both sides are folded already.
+    words = search_words(search)
+    conditions = " AND ".join("instr(searchable, ?) > 0" for _ in words)
+    return (f" WHERE {conditions}" if words else ""), words
+
+
+def _encode_files(book: Book) -> dict[str, bytes]:
+    """Every file of a book by name; raises InvalidInput before anything touches the disk."""
+    pictures = {
+        picture_name(n): page.picture
+        for n, page in enumerate(book.pages)
+        if page.picture is not None
+    }
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in pictures.items()}
+    files = {"book.json": encode_book(book, {"sha256": digests})} | pictures
+    thumbnail = encode_cover(book)
+    return files if thumbnail is None else files | {COVER: thumbnail}
+
+
+def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write the files and wait until they are on the disk."""
+    folder.mkdir()
+    for name, data in files.items():
+        (folder / name).write_bytes(data)
+    # All after all: the first wait then covers most of the others.
+    for name in files:
+        _fsync(folder / name)
+    _fsync(folder)
+
+
+def _move_into(folder: Path, home: Path, revision: str) -> None:
+    while True:
+        home.mkdir(exist_ok=True)
+        try:
+            folder.rename(home / revision)
+            break
+        except FileNotFoundError:
+            # A deletion may remove the empty home in between; anything else is a failure.
+            if not folder.exists():
+                raise
+    _fsync(home)
+    _fsync(home.parent)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _read_folder(folder: Path) -> Book:
+    """The book in a revision folder.
+
+    Raises: StorageError naming the damaged file; FileNotFoundError naming the missing one.
+    """
+    manifest = folder / "book.json"
+    data = manifest.read_bytes()
+    pictures: dict[str, bytes] = {}
+    try:
+        fields = json.loads(data)
+        # Names are made from page numbers, never taken from the file.
+        for n, page in enumerate(fields["pages"]):
+            if page["picture"] is None:
+                continue
+            name = picture_name(n)
+            pictures[name] = (folder / name).read_bytes()
+            if hashlib.sha256(pictures[name]).hexdigest() != fields["sha256"][name]:
+                raise StorageError(_damaged(folder / name, "damaged"))
+        return decode_book(data, pictures)
+    except (InvalidInput, KeyError, TypeError, ValueError, RecursionError) as e:
+        raise StorageError(_damaged(manifest, "damaged")) from e
+
+
+def _damaged(file: Path, how: str) -> str:
+    return (
+        f"This book cannot be opened: its file {file} is {how}. Put the file back from a backup, "
+        "or delete the book; the other books are not touched by this."
+    )
+
+
+def _remove(folder: Path) -> None:
+    with suppress(FileNotFoundError):
+        shutil.rmtree(folder)
+
+
+def _revisions(home: Path) -> list[Path]:
+    if not BOOK_ID.fullmatch(home.name) or not home.is_dir():
+        return []
+    return [f for f in home.iterdir() if REVISION.fullmatch(f.name) and f.is_dir()]
+
+
+@contextmanager
+def _locked(folder: Path, operation: int) -> Iterator[None]:
+    """Hold a lock on the folder itself, shared or alone; freed when this process dies."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, operation)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,241 @@
+"""What every backend must do. A new backend joins by a line in `BACKENDS`."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from PIL import Image
+
+from pipelines.book import Book, Page
+from pipelines.errors import InvalidInput, NotFound, StorageError
+from storage.base import Library
+from storage.local import LocalLibrary
+from storage.memory import MemoryLibrary
+from tests.storage.books import OWNER, STRANGER, make_book, picture, version_of, weird_books
+
+BACKENDS: dict[str, Callable[[Path], Library]] = {
+    "local": LocalLibrary,
+    "memory": lambda _: MemoryLibrary(),
+}
+
+
+@pytest.fixture(params=BACKENDS)
+def library(request: pytest.FixtureRequest, tmp_path: Path) -> Library:
+    return BACKENDS[request.param](tmp_path / "library")
+
+
+def ids(library: Library, *, offset: int = 0, limit: int = 24) -> list[str]:
+    return [s.id for s in library.list(offset=offset, limit=limit)]
+
+
+def test_empty(library: Library) -> None:
+    assert library.list() == []
+    assert library.count() == 0
+
+
+def test_a_book_comes_back_as_it_was(library: Library) -> None:
+    book = make_book(author="Ann", words="a fox", style="pencil")
+    library.save(book)
+    assert library.get(book.id) == book
+
+
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(book=weird_books)
+def test_any_text_is_kept_listed_and_found(library: Library, book: Book) -> None:
+    for old in library.list():
+        library.delete(old.id, owner="")
+    library.save(book)
+    assert library.get(book.id) == book
+    (summary,) = library.list(search=book.title)
+    assert (summary.id, summary.title, summary.author) == (book.id, book.title, book.author)
+    assert (summary.style, summary.created, summary.owner) == (
+        book.style,
+        book.created,
+        book.owner,
+    )
+    assert summary.pages == len(book.pages)
+    assert (summary.cover is not None) == (book.cover is not None)
+
+
+def test_saving_again_replaces(library: Library) -> None:
+    library.save(make_book(version=11, pages=5))
+    library.save(make_book(version=22, pages=2))
+    assert version_of(library.get("0" * 16)) == 22
+    (summary,) = library.list()
+    assert (summary.title, summary.pages, library.count()) == ("The fox 22", 2, 1)
+    assert library.list(search="11") == []
+
+
+def test_a_book_without_pictures_or_pages(library: Library) -> None:
+    sketch = Book("Not painted", (Page("One."), Page("Two.")))
+    library.save(sketch)
+    library.save(Book("Nothing", ()))
+    assert library.get(sketch.id) == sketch
+    assert [s.cover for s in library.list()] == [None, None]
+
+
+@pytest.mark.parametrize("size, expected", [(640, 320), (200, 200)])
+def test_cover_is_a_small_webp_of_the_first_picture(
+    library: Library, size: int, expected: int
+) -> None:
+    pages = (Page("Bare."), Page("Painted.", picture=picture(90, size)))
+    library.save(Book("Cover", pages))
+    cover = library.list()[0].cover
+    assert cover is not None
+    with Image.open(cover) as image:
+        assert (image.format, image.size) == ("WEBP", (expected, expected))
+        shade = image.convert("L").getpixel((5, 5))
+        assert isinstance(shade, int)
+        assert abs(shade - 90) < 4
+
+
+def test_newest_first_then_by_id_in_pages(library: Library) -> None:
+    days = {"b" * 16: "2026-01-02", "a" * 16: "2026-01-02", "c" * 16: "2026-01-03", "d" * 16: ""}
+    for book_id, day in days.items():
+        library.save(make_book(id=book_id, created=f"{day or '2026-01-01'}T00:00:00+00:00"))
+    newest = ["c" * 16, "a" * 16, "b" * 16, "d" * 16]
+    assert ids(library) == newest
+    assert ids(library, limit=2) == newest[:2]
+    assert ids(library, offset=1, limit=2) == newest[1:3]
+    assert ids(library, offset=9) == []
+    assert ids(library, limit=0) == []
+    assert ids(library, offset=-5, limit=10**30) == newest
+    assert ids(library, offset=10**30, limit=-1) == []
+
+
+@pytest.mark.parametrize(
+    "search, found",
+    [
+        ("", True),
+        ("  ", True),
+        ("Straße", True),
+        ("STRASSE", True),
+        ("łódź", True),
+        ("ŁÓDŹ", True),
+        ("Ｆｏｘ", True),  # full-width letters
+        ("fox lantern", True),  # one in the title, one on a page
+        ("fo", True),
+        ("神話", True),
+        ("🦊", True),
+        ("100%", True),
+        ("flew at night", True),
+        ("fox whale", False),
+        ("%", True),
+        ("1%0", False),
+        ("_", False),
+        ("'", False),
+        ('" OR 1=1 --', False),
+        ("\ud800", False),
+        ("\0", False),
+        ("zq " * 10_000, False),
+    ],
+)
+def test_search(library: Library, search: str, found: bool) -> None:
+    pages = (Page("A LANTERN in Łódź was 100% bright."), Page("神話 🦊"))
+    library.save(Book("Fox in der Straße", pages, words="who flew at night"))
+    library.save(Book("Quiet", (Page("Nobody."),)))
+    assert library.count(search=search) == (2 if not search.strip() else int(found))
+    assert len(library.list(search=search)) == library.count(search=search)
+
+
+def test_only_the_owner_or_the_administrator_deletes(library: Library) -> None:
+    book = make_book()
+    library.save(book)
+    for stranger in (STRANGER, OWNER[:-1], "é", "\ud800"):
+        with pytest.raises(StorageError, match="Only the one who made this book"):
+            library.delete(book.id, owner=stranger)
+    assert library.get(book.id) == book
+    library.delete(book.id, owner=OWNER)
+    with pytest.raises(NotFound):
+        library.get(book.id)
+    with pytest.raises(NotFound):
+        library.delete(book.id, owner=OWNER)
+    assert library.count() == 0
+    library.save(book)
+    library.delete(book.id, owner="")
+    assert library.list() == []
+
+
+def test_nobody_replaces_the_book_of_another(library: Library) -> None:
+    library.save(make_book(version=1))
+    for other in (STRANGER, ""):
+        with pytest.raises(StorageError, match="belongs to someone else"):
+            library.save(make_book(version=2, owner=other))
+    assert version_of(library.get("0" * 16)) == 1
+
+
+BAD_IDS = ["", "..", "../../etc/passwd", "/etc/passwd", "0" * 15, "0" * 17, "G" * 16, "A" * 16]
+
+
+@pytest.mark.parametrize("book_id", [*BAD_IDS, "0" * 16 + "\n", "\0" * 16, "０" * 16])
+def test_ids_that_are_none(library: Library, book_id: str) -> None:
+    with pytest.raises(NotFound):
+        library.get(book_id)
+    with pytest.raises(NotFound):
+        library.delete(book_id, owner="")
+    with pytest.raises(InvalidInput, match="id"):
+        library.save(make_book(id=book_id))
+    assert library.count() == 0
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"title": "lone \ud800 surrogate"},
+        {"created": "yesterday"},
+        {"pages": (Page("Bad score.", score=float("nan")),)},
+        {"pages": (Page("No picture.", picture=b"not a PNG"),)},
+        {"pages": (Page("Cut off.", picture=picture(7, 64)[:-60]),)},
+    ],
+)
+def test_books_that_cannot_be_written_leave_the_old_one(
+    library: Library, change: dict[str, object]
+) -> None:
+    book = make_book()
+    library.save(book)
+    with pytest.raises(InvalidInput):
+        library.save(replace(book, **change))
+    assert library.get(book.id) == book
+    assert library.count() == 1
+
+
+def test_many_threads(library: Library) -> None:
+    shared = "f" * 16
+    library.save(make_book(id=shared))
+    failures: list[Exception] = []
+    done = threading.Event()
+
+    def read() -> None:
+        while not done.is_set():
+            try:
+                version_of(library.get(shared))
+                assert shared in ids(library, limit=100)
+            except Exception as e:
+                failures.append(e)
+                return
+
+    def write(n: int) -> None:
+        for turn in range(4):
+            library.save(make_book(id=shared, version=10 * n + turn))
+            library.save(make_book(id=f"{n:016x}", version=turn))
+        if n % 2:
+            library.delete(f"{n:016x}", owner=OWNER)
+
+    readers = [threading.Thread(target=read) for _ in range(2)]
+    for reader in readers:
+        reader.start()
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(write, range(6)))
+    done.set()
+    for reader in readers:
+        reader.join()
+    assert failures == []
+    assert sorted(ids(library)) == sorted([shared, *(f"{n:016x}" for n in (0, 2, 4))])
