@@ -1,0 +1,66 @@
+"""The app as a newcomer meets it: `python app.py`, the embedded models, a browser."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.conftest import ROOT, Server, start_server
+
+WEIGHTS = ROOT / "pipelines" / "weights"
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(
+        len(list(WEIGHTS.rglob("*.safetensors"))) < 4,
+        reason="the embedded weights are not in pipelines/weights",
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def storybrush(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    library: Path = tmp_path_factory.mktemp("library")
+
+    def command(port: int) -> list[str]:
+        return [sys.executable, "app.py", "--port", str(port), "--library", str(library)]
+
+    server = start_server(command)
+    yield server
+    server.stop()
+
+
+def test_words_story_edit_two_pages_gallery_restart(
+    storybrush: Server, visit: Callable[..., Page]
+) -> None:
+    page = visit(storybrush.url)
+    page.set_default_timeout(120_000)
+    slow = 120_000
+    page.get_by_label("What is your story about?").fill("a fox who wanted to fly")
+    page.get_by_role("button", name="Only write").click()
+    expect(page.locator(".draft .tale").first).to_be_visible(timeout=slow)
+    page.get_by_role("button", name="Use this story").first.click()
+    edited = "The fox sat on a big rock in the snow."
+    first = page.get_by_role("textbox", name="Sentence 1", exact=True)
+    first.fill(edited)
+    first.blur()
+    expect(page.locator(".line").first).to_contain_text("in the snow")
+    page.get_by_role("textbox", name="Title").fill("Tested fox")
+    page.get_by_role("button", name="Paint this story").click()
+    expect(page.locator(".spread.painted")).to_have_count(2, timeout=slow)
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.get_by_text("Stopped:")).to_be_visible()
+
+    storybrush.stop()
+    storybrush.start()
+    page = visit(storybrush.url)
+    page.get_by_role("tab", name="Gallery").click()
+    page.get_by_role("button", name="Open Tested fox").click()
+    page.keyboard.press("ArrowRight")
+    picture = page.get_by_role("img", name=edited)
+    expect(picture).to_be_visible()
+    assert picture.evaluate("image => image.naturalWidth") == 256

@@ -1,0 +1,217 @@
+"""The page in a browser, with quick models: what a visitor can do, and what none may."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e.conftest import Server
+
+pytestmark = pytest.mark.e2e
+
+Visit = Callable[..., Page]
+
+
+def write_story(page: Page, words: str = "a fox who wanted to fly") -> None:
+    """From the first page to a story in the editor."""
+    page.get_by_label("What is your story about?").fill(words)
+    page.get_by_role("button", name="Only write").click()
+    page.get_by_role("button", name="Use this story").first.click()
+    expect(page.locator(".line")).to_have_count(7)
+
+
+def sentences(page: Page) -> list[str]:
+    return [area.input_value() for area in page.locator(".line textarea").all()]
+
+
+def test_words_to_book_and_still_there_after_a_restart(quick: Server, visit: Visit) -> None:
+    page = visit(quick.url)
+    write_story(page)
+    first = page.get_by_role("textbox", name="Sentence 1", exact=True)
+    first.fill("A red dragon slept in the cave.")
+    first.blur()
+    expect(page.locator(".line").first).to_contain_text("a dragon, in a cave")
+    page.get_by_role("textbox", name="Title").fill("The dragon")
+    page.get_by_role("textbox", name="Author").fill("Ada")
+    page.get_by_role("button", name="Paint this story").click()
+    expect(page.get_by_text("Finished: your book is in the gallery.")).to_be_visible()
+    alt = page.locator(".spread img").first.get_attribute("alt")
+    assert alt == "A red dragon slept in the cave."
+
+    quick.stop()
+    quick.start()
+    page = visit(quick.url)
+    page.get_by_role("tab", name="Gallery").click()
+    page.get_by_role("textbox", name="Search").fill("RED dragon")
+    expect(page.locator(".cover")).to_have_count(1)
+    page.get_by_role("button", name="Open The dragon").click()
+    expect(page.locator(".reader")).to_contain_text("by Ada")
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("img", name="A red dragon slept in the cave.")).to_be_visible()
+    assert "book=" in page.url
+    expect(page.get_by_role("button", name="Delete", exact=True)).to_be_hidden()
+
+    # The book's address opens it, too.
+    again = visit(page.url)
+    expect(again.locator(".reader")).to_contain_text("The dragon")
+    with again.expect_download() as download:
+        again.get_by_text("Download ZIP").click()
+    assert download.value.suggested_filename == "The-dragon.zip"
+
+
+def test_one_click_from_words_to_pictures(quick: Server, visit: Visit) -> None:
+    page = visit(quick.url)
+    page.get_by_role("button", name="a dragon who lost its fire").click()
+    page.get_by_role("button", name="Write and paint").click()
+    expect(page.locator(".spread.painted").first).to_be_visible()
+    expect(page.locator(".spread.painting .bar")).to_be_visible()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.get_by_text("Stopped:")).to_be_visible()
+
+
+def test_stop_keeps_finished_pages_and_paint_goes_on(quick: Server, visit: Visit) -> None:
+    page = visit(quick.url)
+    write_story(page)
+    page.get_by_role("button", name="Paint this story").click()
+    expect(page.locator(".spread.painted")).not_to_have_count(0)
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.get_by_text("Stopped:")).to_be_visible()
+    kept = page.locator(".spread.painted").count()
+    assert 1 <= kept < 7
+    source = page.locator(".spread img").first.get_attribute("src")
+    page.get_by_role("button", name="Paint", exact=True).click()
+    expect(page.get_by_text("Finished: your book is in the gallery.")).to_be_visible()
+    assert page.locator(".spread img").first.get_attribute("src") == source
+
+
+def test_a_page_is_painted_again_and_the_better_one_kept(quick: Server, visit: Visit) -> None:
+    page = visit(quick.url)
+    write_story(page)
+    page.get_by_role("button", name="Paint this story").click()
+    expect(page.get_by_text("Finished: your book is in the gallery.")).to_be_visible()
+    picture = page.locator(".spread img").nth(1)
+    old = picture.get_attribute("src") or ""
+    for keep, changed in (("Keep the old one", False), ("Keep the new one", True)):
+        page.get_by_role("button", name="Paint page 2 again").click()
+        page.get_by_label("What the picture shows").fill("a green dragon on a castle")
+        page.locator("#repaint-go").click()
+        expect(page.get_by_role("button", name="Keep the new one")).to_be_visible()
+        page.get_by_role("button", name=keep).click()
+        expect(page.locator("#repaint")).to_be_hidden()
+        assert (picture.get_attribute("src") != old) is changed
+
+
+def test_sentences_are_moved_split_joined_and_brought_back(quick: Server, visit: Visit) -> None:
+    page = visit(quick.url)
+    write_story(page)
+    story = sentences(page)
+    page.get_by_role("button", name="Move sentence 1 down").click()
+    assert sentences(page)[:2] == [story[1], story[0]]
+    page.get_by_role("button", name="Move sentence 2 up").click()
+    page.get_by_role("button", name="Delete sentence 3").click()
+    assert sentences(page) == story[:2] + story[3:]
+    page.get_by_role("button", name="Put back").click()
+    assert sentences(page) == story
+    page.get_by_role("button", name="Add a sentence below sentence 1").click()
+    page.keyboard.type("One two. Three four.")
+    for _ in " Three four.":
+        page.keyboard.press("ArrowLeft")
+    page.keyboard.press("Enter")
+    assert sentences(page)[1:3] == ["One two.", "Three four."]
+    page.keyboard.press("Backspace")
+    assert sentences(page)[1] == "One two. Three four."
+    assert len(sentences(page)) == 8
+
+
+def test_words_are_never_read_as_html(quick: Server, visit: Visit) -> None:
+    page = visit(quick.url)
+    nasty = '<img src=x onerror="window.hacked=1">${window.hacked=1}`{{a}} \'" & fox'
+    write_story(page)
+    page.get_by_role("textbox", name="Sentence 1", exact=True).fill(nasty)
+    page.get_by_role("textbox", name="Title").fill(nasty)
+    page.get_by_role("button", name="Paint this story").click()
+    expect(page.locator(".spread.painted")).not_to_have_count(0)
+    expect(page.locator(".book-title")).to_have_text(nasty)
+    assert page.locator(".spread img").first.get_attribute("alt") == nasty
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.get_by_text("Stopped:")).to_be_visible()
+    page.get_by_role("tab", name="Gallery").click()
+    page.locator(".cover").first.click()
+    expect(page.locator(".reader h2").first).to_have_text(nasty)
+    assert page.evaluate("window.hacked") is None
+
+
+@pytest.mark.parametrize("words", ["", "   ", "🦊🦊", "\u200b\u0007"])
+def test_a_request_without_words_is_answered_with_advice(
+    quick: Server, visit: Visit, words: str
+) -> None:
+    page = visit(quick.url)
+    page.get_by_label("What is your story about?").fill(words)
+    page.get_by_role("button", name="Only write").click()
+    expect(page.get_by_test_id("toast-text")).to_have_text(re.compile("words"))
+    expect(page.get_by_role("button", name="Only write")).to_be_visible()
+
+
+def test_visitors_see_only_their_own_work_and_leaving_ends_it(quick: Server, visit: Visit) -> None:
+    first, second = visit(quick.url), visit(quick.url)
+    write_story(first)
+    first.get_by_role("textbox", name="Title").fill("Left alone")
+    first.get_by_role("button", name="Paint this story").click()
+    expect(first.locator(".spread.painting")).to_be_visible()
+    second.get_by_label("What is your story about?").fill("a boat")
+    second.get_by_role("button", name="Only write").click()
+    expect(second.get_by_text("Waiting: 1 before you")).to_be_visible()
+    assert second.get_by_text("Left alone").count() == 0
+    first.close()
+    # The queue goes on as soon as it is noticed, long before seven pages would be painted.
+    expect(second.get_by_role("button", name="Use this story").first).to_be_visible()
+    second.get_by_role("tab", name="Gallery").click()
+    second.get_by_role("textbox", name="Search").fill("Left alone")
+    expect(second.get_by_text("No such book")).to_be_visible()
+
+
+def test_own_books_can_be_deleted_after_asking(quick: Server, visit: Visit) -> None:
+    page = visit(quick.url)
+    write_story(page)
+    page.get_by_role("textbox", name="Title").fill("Not for long")
+    page.get_by_role("button", name="Paint this story").click()
+    expect(page.locator(".spread.painted")).not_to_have_count(0)
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.get_by_text("Stopped:")).to_be_visible()
+    page.reload()  # the browser still knows what is its own
+    page.get_by_role("tab", name="Gallery").click()
+    page.get_by_role("button", name="Open Not for long").click()
+    page.get_by_role("button", name="Work on it").click()
+    expect(page.locator(".spread.painted")).not_to_have_count(0)
+    page.get_by_role("tab", name="Gallery").click()
+    page.get_by_role("button", name="Delete", exact=True).click()
+    page.get_by_role("button", name="Delete it").click()
+    expect(page.locator(".cover").first).to_be_visible()
+    expect(page.get_by_role("button", name="Open Not for long")).to_have_count(0)
+
+
+def test_on_a_phone_nothing_scrolls_sideways(quick: Server, visit: Visit) -> None:
+    page = visit(quick.url, 390, 844)
+
+    def fits() -> bool:
+        return page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+
+    write_story(page, "the " + "very " * 20 + "longwordwithoutanyspaces" * 3)
+    assert fits()
+    page.get_by_role("textbox", name="Title").fill("Longtitle" * 12)
+    page.get_by_role("button", name="Paint this story").click()
+    expect(page.locator(".spread.painted")).not_to_have_count(0)
+    assert fits()
+    page.get_by_role("button", name="Stop", exact=True).click()
+    expect(page.get_by_text("Stopped:")).to_be_visible()
+    page.get_by_role("button", name="Paint page 1 again").click()
+    expect(page.locator("#versus img").first).to_be_visible()
+    assert fits()
+    page.get_by_role("button", name="Keep the old one").click()
+    page.get_by_role("tab", name="Gallery").click()
+    page.locator(".cover").first.click()
+    expect(page.locator(".reader")).to_be_visible()
+    assert fits()

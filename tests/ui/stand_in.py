@@ -1,0 +1,106 @@
+"""Quick models for tests of the page: they obey the pipelines' contract and need no weights.
+
+Run as a program it serves the page with them: `python -m tests.ui.stand_in PORT LIBRARY`.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import Any
+
+from PIL import Image, ImageDraw
+
+from pipelines.book import Page, Recipe, encode_png
+from pipelines.events import Draft, PictureProgress, Sentence, StoryProgress
+from pipelines.presets import PictureConfig, StoryConfig, draw_seed
+from pipelines.scene import brief_of
+
+TALE = (
+    "A fox named Pip looked up at the sky above the forest.",
+    "Pip wanted to fly like the owl.",
+    "“Jump from the rock,” said the owl, “and flap your tail.”",
+    "Pip jumped and fell into the lake.",
+    "A duck pulled Pip out of the water.",
+    "At night the owl took Pip on its back.",
+    "They flew past the moon, and Pip laughed all the way home.",
+    "The fox slept in the forest under the stars.",
+)
+
+
+class QuickWriter:
+    """Writes the same tale whatever is asked."""
+
+    def stream(self, config: StoryConfig, *, generator: Any = None) -> Iterator[Any]:
+        texts = [TALE[n % len(TALE)] for n in range(config.sentences)]
+        words = " ".join(texts).split()
+        for n in range(0, len(words), 3):
+            for draft in range(config.drafts):
+                done = (n + 3) / len(words)
+                text = " ".join(words[: n + 3])
+                yield StoryProgress(draft, f"The fox who flew {draft + 1}", text, min(done, 1.0))
+            time.sleep(0.01)
+        for draft in range(config.drafts):
+            sentences: list[Sentence] = []
+            for text in texts:
+                sentences.append(Sentence(text, brief_of(text, sentences)))
+            yield Draft(
+                f"The fox who flew {draft + 1}", tuple(sentences), (config.seed or 0) + draft
+            )
+
+
+class QuickPainter:
+    """Paints a sun over hills, whose colours come from the seed."""
+
+    pause = 0.02
+
+    def stream(
+        self,
+        sentence: Sentence,
+        config: PictureConfig,
+        *,
+        picture: Any = None,
+        generator: Any = None,
+    ) -> Iterator[Any]:
+        seed = config.seed if config.seed is not None else draw_seed()
+        tone = (60 + seed % 150, 110 + seed // 7 % 100, 120 + seed // 11 % 100)
+        image = Image.new("RGB", (config.width, config.height), tone)
+        draw = ImageDraw.Draw(image)
+        for step in range(config.steps + 1):
+            time.sleep(self.pause)
+            x = 20 + step * (config.width - 60) // max(config.steps, 1)
+            draw.ellipse((x, 30, x + 40, 70), fill=(250, 210, 90))
+            draw.ellipse((-60 + x, 170, 160 + x, 380), fill=(70, 120 + step * 3 % 80, 80))
+            yield PictureProgress(
+                step,
+                config.steps,
+                "refine" if step else "start",
+                0.9,
+                0.2 + step / 200,
+                image.copy() if step % config.preview_every == 0 or step == config.steps else None,
+                self.pause * (config.steps - step),
+            )
+        settings = asdict(config)
+        recipe = Recipe(sentence.brief or sentence.text, seed, {"painter": "quick"}, settings)
+        png = encode_png(image, recipe, sentence.text)
+        yield Page(sentence.text, sentence.brief, png, 0.31, recipe)
+
+
+def serve(port: int, library: str) -> None:
+    """The page with these models, until killed."""
+    import app
+
+    app.stay_on_this_machine("embedded")
+    from storage.base import open_library
+    from ui.workshop import Workshop
+
+    writer: Any = QuickWriter()
+    painter: Any = QuickPainter()
+    shop = Workshop(lambda: writer, lambda: painter, open_library(library))
+    app.launch(shop, app.parser().parse_args(["--port", str(port)]))
+
+
+if __name__ == "__main__":
+    serve(int(sys.argv[1]), sys.argv[2])

@@ -1,0 +1,86 @@
+"""Options, the way to the first page, and what is not loaded on it."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import subprocess
+import sys
+
+import gradio as gr
+import pytest
+
+import app
+from pipelines.errors import InvalidInput, StorageError
+from ui.messages import explain, guarded
+
+
+def test_importing_app_imports_no_torch() -> None:
+    code = (
+        "import sys, app; app.stay_on_this_machine('embedded')\n"
+        "import ui.page, pipelines.storybook, storage.base\n"
+        "print([m for m in ('torch', 'transformers', 'diffusers') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_options_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_SERVER_NAME", "0.0.0.0")
+    monkeypatch.setenv("STORYBRUSH_PORT", "7900")
+    monkeypatch.setenv("STORYBRUSH_SHARE", "true")
+    monkeypatch.setenv("STORYBRUSH_AUTH", "ada:a:b")
+    options = app.parser().parse_args([])
+    assert (options.host, options.port, options.share) == ("0.0.0.0", 7900, True)
+    assert options.auth == ("ada", "a:b")
+    options = app.parser().parse_args(["--port", "7901", "--no-share", "--host", "localhost"])
+    assert (options.host, options.port, options.share) == ("localhost", 7901, False)
+
+
+@pytest.mark.parametrize("odd", ["ada", "ada:", ":secret"])
+def test_half_a_password_is_refused(odd: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        app.parser().parse_args(["--auth", odd])
+    assert "user:password" in capsys.readouterr().err
+
+
+def test_a_taken_port_is_answered_with_the_next(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert app.main(["--port", str(port), "--library", "memory://"]) == 1
+    assert f"PORT={port + 1} make run" in capsys.readouterr().err
+
+
+def test_the_unexpected_is_logged_and_kept_from_the_page(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        error = explain(ZeroDivisionError("secret path /home/ada"))
+    assert "secret" not in error.message
+    run = caplog.records[0].getMessage().split()[1]
+    assert run in error.message
+    assert "ZeroDivisionError" in caplog.text
+
+
+def test_messages_are_text() -> None:
+    assert explain(StorageError("<b>full</b>")).message == "&lt;b&gt;full&lt;/b&gt;"
+
+
+def test_handlers_keep_their_kind_and_fail_with_messages() -> None:
+    @guarded
+    def stream():
+        yield 1
+        raise StorageError("full")
+
+    events = stream()
+    assert next(events) == 1
+    with pytest.raises(gr.Error, match="full"):
+        next(events)
+
+    @guarded
+    def call(value: int) -> int:
+        raise InvalidInput("no")
+
+    with pytest.raises(gr.Error) as raised, pytest.warns(UserWarning, match="no"):
+        call(1)
+    assert not raised.value.visible

@@ -1,0 +1,79 @@
+"""No text of a person or a model becomes markup; pictures keep their recipe."""
+
+from __future__ import annotations
+
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from pipelines.book import Book, Page, Recipe, encode_png, read_recipe
+from pipelines.events import Draft, PictureProgress, Sentence
+from storage.base import BookSummary
+from ui import markup
+from ui.workshop import owner_of
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    return tmp_path
+
+
+class Tags(HTMLParser):
+    """The tags and attribute names of a piece of HTML."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.found: list[tuple[str, tuple[str, ...]]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append((tag, tuple(name for name, _ in attrs)))
+
+
+def every_piece(text: str) -> list[str]:
+    page = Page(text, "fox @lake day")
+    book = Book(text, (page, page), author=text)
+    summary = BookSummary("0" * 16, text, text, "storybook", "2026-01-01", 2, None, "someone")
+    step = PictureProgress(1, 2, "refine", score=0.2, preview=Image.new("RGB", (8, 8)))
+    return [
+        markup.status(text),
+        markup.empty(text, text),
+        markup.writing([markup.DraftCard(text, text, 0.5)]),
+        markup.drafts([Draft(text, (Sentence(text),), 1)], 0),
+        markup.spreads(book),
+        markup.spreads(book, markup.Live(1, step, step.preview)),
+        markup.comparison(page, markup.Live(0, step, step.preview), None),
+        markup.shelf([summary], "me"),
+        markup.reader(book),
+    ]
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="<>&\"'`${}/=ax \u202e", min_size=1, max_size=40))
+def test_any_text_leaves_the_markup_as_it_is(text: str) -> None:
+    for plain, piece in zip(every_piece("x"), every_piece(text), strict=True):
+        assert Tags(piece).found == Tags(plain).found
+
+
+def test_a_finished_picture_is_served_with_its_recipe(cache: Path) -> None:
+    recipe = Recipe("a fox", 7, {}, {})
+    page = Page("A fox.", "fox @lake day", encode_png(Image.new("RGB", (16, 16)), recipe))
+    html = markup.spreads(Book("Pip", (page,)))
+    assert markup.spreads(Book("Pip", (page,))) == html  # the browser may keep what it has
+    path = html.split("gradio_api/file=")[1].split('"')[0]
+    assert Path(unquote(path)).is_relative_to(cache)
+    assert read_recipe(Path(unquote(path)).read_bytes()) == recipe
+    assert 'alt="A fox."' in html
+
+
+def test_owners_are_hashes_and_strangers_share_nothing() -> None:
+    assert owner_of("a" * 32) == owner_of("a" * 32) != owner_of("b" * 32)
+    for odd in ("", "x" * 32, None, 7, {"a": 1}):
+        assert len(owner_of(odd)) == 64
+        assert owner_of(odd) != owner_of(odd)
