@@ -1,0 +1,152 @@
+"""What every training command shares: steps as events, a schedule, checkpoints that resume."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class TrainStep:
+    """One reported step of a training run; `metrics` are named by the field's own words."""
+
+    step: int
+    of: int
+    metrics: dict[str, float] = field(default_factory=dict[str, float])
+    eta: float | None = None
+    """Seconds left."""
+
+
+def learning_rate(step: int, of: int, peak: float, warmup: int = 200) -> float:
+    """Linear warm-up, then a cosine down to 2% of the peak."""
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    t = (step - warmup) / max(of - warmup, 1)
+    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(t, 1.0))))
+
+
+def optimizers_of(
+    blocks: nn.Module, others: nn.Module, peak: float
+) -> dict[str, torch.optim.Optimizer]:
+    """Muon for the matrices of `blocks`, AdamW for all else of `others` (which holds `blocks`).
+
+    Muon (Jordan et al. 2024) took half of AdamW's steps to the same loss here (finetune/LOG.md).
+    """
+    matrices = [p for p in blocks.parameters() if p.ndim == 2]
+    chosen = {id(p) for p in matrices}
+    rest = [p for p in others.parameters() if id(p) not in chosen]
+    return {
+        "muon": torch.optim.Muon(
+            matrices, lr=peak, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"
+        ),
+        "adamw": torch.optim.AdamW(rest, lr=peak, betas=(0.9, 0.95), weight_decay=0.0),
+    }
+
+
+class Pace:
+    """Steps a second and seconds left of a run that began (or was resumed) at `start`."""
+
+    def __init__(self, start: int, of: int) -> None:
+        self._start, self._of, self._begin = start, of, time.monotonic()
+
+    def eta(self, step: int) -> float | None:
+        done = step - self._start
+        if done <= 0:
+            return None
+        return (time.monotonic() - self._begin) / done * (self._of - step)
+
+
+def save_checkpoint(
+    path: Path, step: int, parts: dict[str, nn.Module | torch.optim.Optimizer], **extra: Any
+) -> None:
+    """Write everything needed to resume; the file at `path` is always whole."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    state: dict[str, Any] = {"step": step, "extra": extra}
+    for name, part in parts.items():
+        state[name] = part.state_dict()
+        if isinstance(part, nn.Module):
+            state[name + ".buffers"] = dict(part.named_buffers())
+    fresh = path.with_suffix(".tmp")
+    torch.save(state, fresh)
+    os.replace(fresh, path)
+
+
+def load_checkpoint(
+    path: Path, parts: dict[str, nn.Module | torch.optim.Optimizer]
+) -> tuple[int, dict[str, Any]]:
+    """Restore `parts` in place; -> (step, extra), (0, {}) when there is no checkpoint."""
+    if not path.exists():
+        return 0, {}
+    state = torch.load(path, map_location="cpu", weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+        if isinstance(part, nn.Module):
+            own = dict(part.named_buffers())
+            for key, value in state[name + ".buffers"].items():
+                own[key].copy_(value)
+    log.info("resumed %s at step %d", path, state["step"])
+    return int(state["step"]), state["extra"]
+
+
+class Ema:
+    """Moving average of a model's parameters: what is evaluated and shipped."""
+
+    def __init__(self, model: nn.Module, averaged: nn.Module, decay: float = 0.998) -> None:
+        self.model, self.averaged, self.decay = model, averaged, decay
+        averaged.load_state_dict(model.state_dict())
+        averaged.requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, step: int) -> None:
+        """Early on the average follows quickly, so that it is never of random weights."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for mine, theirs in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
+            mine.lerp_(theirs.detach(), 1 - decay)
+        for mine, theirs in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
+            mine.copy_(theirs)
+
+
+def parser(description: str, *, steps: int, out: str) -> argparse.ArgumentParser:
+    """The options that every training command has."""
+    p = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    p.add_argument("--out", type=Path, default=Path(out), help="where the trained model goes")
+    p.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints; resumes from here")
+    p.add_argument("--steps", type=int, default=steps)
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
+    p.add_argument("--threads", type=int, default=0, help="CPU threads, 0 = all cores")
+    p.add_argument("--save-every", type=int, default=250, help="steps between checkpoints")
+    return p
+
+
+def begin(args: argparse.Namespace) -> torch.device:
+    """Logging, threads and device of a training command."""
+    from pipelines.device import pick_device
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    torch.manual_seed(args.seed)
+    return pick_device(args.device)
+
+
+def report(events: Iterator[TrainStep]) -> None:
+    """Drain a training run, a line per event."""
+    for e in events:
+        eta = "" if e.eta is None else f"  {e.eta / 60:.1f} min left"
+        metrics = "  ".join(f"{k} {v:.4f}" for k, v in e.metrics.items())
+        log.info("step %d/%d  %s%s", e.step, e.of, metrics, eta)

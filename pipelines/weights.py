@@ -1,0 +1,153 @@
+"""Weight files: safetensors with a config beside them, checked against their SHA-256.
+
+`pipelines/weights/SHA256SUMS` (in `sha256sum`'s format) lists every embedded file; a file that is
+missing or differs is refused with its name and hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, is_dataclass
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.errors import ModelUnavailable
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+EMBEDDED = Path(__file__).parent / "weights"
+MAX_FILE = 9_500_000
+"""Bytes: larger models are written in several files (a Space takes smaller files as they are)."""
+
+
+def sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+@cache
+def _known_hashes(folder: Path) -> dict[str, str]:
+    sums = folder / "SHA256SUMS"
+    if not sums.exists():
+        return {}
+    lines = sums.read_text(encoding="ascii").split("\n")
+    return {name: digest for digest, _, name in (line.partition("  ") for line in lines) if name}
+
+
+def _shipped(folder: Path) -> list[Path]:
+    """The weight files of an embedded model, there or not; of another model none."""
+    try:
+        home = folder.resolve().relative_to(EMBEDDED.resolve())
+    except ValueError:
+        return []
+    files = [Path(name) for name in _known_hashes(EMBEDDED)]
+    return [folder / f.name for f in files if f.parent == home and f.match("model-*.safetensors")]
+
+
+def check_file(path: Path) -> Path:
+    """The path, when the file is there and, if embedded, is the one that was shipped.
+
+    Raises ModelUnavailable that names the file (and both hashes when they differ).
+    """
+    if not path.is_file():
+        raise ModelUnavailable(
+            f"The model file {path} is missing. Embedded weights come with the source: get it "
+            "again (git checkout -- pipelines/weights), or name a folder that holds the model."
+        )
+    try:
+        name = path.resolve().relative_to(EMBEDDED.resolve()).as_posix()
+    except ValueError:
+        return path
+    expected = _known_hashes(EMBEDDED).get(name)
+    if expected is not None and (actual := sha256(path)) != expected:
+        raise ModelUnavailable(
+            f"The model file {path} is damaged: its SHA-256 is {actual}, {expected} was expected. "
+            "Get it again: git checkout -- pipelines/weights."
+        )
+    return path
+
+
+def save_model(model: nn.Module, config: Any, folder: Path) -> None:
+    """Write `config.json` and float16 safetensors, in files of at most MAX_FILE bytes."""
+    import torch
+    from safetensors.torch import save_file
+
+    folder.mkdir(parents=True, exist_ok=True)
+    shards: list[dict[str, Tensor]] = [{}]
+    size = 0
+    for name, value in model.state_dict().items():
+        tensor = value.detach().cpu()
+        if tensor.is_floating_point():
+            tensor = tensor.to(torch.float16)
+        tensor = tensor.contiguous()
+        if size + tensor.nbytes > MAX_FILE and shards[-1]:
+            shards.append({})
+            size = 0
+        shards[-1][name] = tensor
+        size += tensor.nbytes
+    for old in folder.glob("model-*.safetensors"):
+        old.unlink()
+    for n, shard in enumerate(shards):
+        path = folder / f"model-{n + 1:02d}.safetensors"
+        fresh = path.with_suffix(".tmp")
+        save_file(shard, fresh)
+        fresh.chmod(0o644)  # the library writes files that only their maker may read
+        os.replace(fresh, path)
+    values = asdict(config) if is_dataclass(config) and not isinstance(config, type) else config
+    (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """`config.json` of a model folder. Raises ModelUnavailable."""
+    path = check_file(folder / "config.json")
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as e:
+        raise ModelUnavailable(f"The file {path} is not the config of a model: {e}.") from e
+    if not isinstance(values, dict):
+        raise ModelUnavailable(f"The file {path} is not the config of a model.")
+    return values
+
+
+@contextmanager
+def building(folder: Path) -> Iterator[None]:
+    """Around a constructor: a config that it cannot take raises ModelUnavailable."""
+    try:
+        yield
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as e:
+        raise ModelUnavailable(
+            f"The config in {folder} belongs to another kind of model: {e!r}."
+        ) from e
+
+
+def load_weights(model: nn.Module, folder: Path) -> None:
+    """Fill `model` from `model-*.safetensors` of a folder.
+
+    Raises ModelUnavailable that names what is missing, damaged or of another shape.
+    """
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    found = {*folder.glob("model-*.safetensors"), *_shipped(folder)}
+    files = sorted(found) or [folder / "model-01.safetensors"]
+    state: dict[str, Tensor] = {}
+    for path in files:
+        try:
+            state |= load_file(check_file(path))
+        except SafetensorError as e:
+            raise ModelUnavailable(
+                f"The model file {path} is damaged (SHA-256 {sha256(path)}): {e}. Get it again."
+            ) from e
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as e:
+        raise ModelUnavailable(
+            f"The weights in {folder} belong to another model (or a file is missing): {e}"
+        ) from e
