@@ -1,0 +1,232 @@
+"""VQGAN: a picture becomes a small grid of codebook entries, and back.
+
+Source: Esser et al. 2021, arXiv 2012.09841. We differ in three ways that pay on a CPU: a
+pixel-unshuffle stem (the network works at 1/8 and 1/16 of the resolution only), norms that look at
+one position at a time (a crop then encodes as the whole picture does), and product codes (each
+position holds `groups` indices into as many codebooks), which hold more bits a position.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pipelines.weights import building, load_weights, read_config
+
+
+@dataclass(frozen=True)
+class VQGANConfig:
+    """Shape of an embedded VQGAN. `stride` is 16: 256x256 pixels become 16x16 positions."""
+
+    fine_channels: int = 128
+    coarse_channels: int = 256
+    encoder_blocks: tuple[int, int] = (1, 1)
+    """Residual blocks at 1/8 and at 1/16 of the resolution."""
+    decoder_blocks: tuple[int, int] = (3, 3)
+    """Residual blocks at 1/16 and at 1/8 of the resolution."""
+    groups: int = 4
+    codebook_size: int = 512
+    code_channels: int = 16
+
+    @property
+    def latent_channels(self) -> int:
+        return self.groups * self.code_channels
+
+
+STRIDE = 16
+_STEM = 8
+
+
+class PositionNorm(nn.Module):
+    """RMS norm over channels at every position."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same."""
+        scale = torch.rsqrt(x.float().square().mean(dim=1, keepdim=True) + 1e-6).to(x.dtype)
+        return x * scale * self.weight.to(x.dtype)[:, None, None]
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(silu(conv(silu(norm(x)))))."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = PositionNorm(channels)
+        self.first = nn.Conv2d(channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        nn.init.zeros_(self.second.weight)
+        assert self.second.bias is not None
+        nn.init.zeros_(self.second.bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.second(F.silu(self.first(F.silu(self.norm(x)))))
+
+
+class Encoder(nn.Module):
+    def __init__(self, c: VQGANConfig) -> None:
+        super().__init__()
+        fine, coarse = c.fine_channels, c.coarse_channels
+        self.stem = nn.Conv2d(3 * _STEM**2, fine, 1)
+        self.fine = nn.Sequential(*(ResidualBlock(fine) for _ in range(c.encoder_blocks[0])))
+        self.down = nn.Conv2d(4 * fine, coarse, 1)
+        self.coarse = nn.Sequential(*(ResidualBlock(coarse) for _ in range(c.encoder_blocks[1])))
+        self.norm = PositionNorm(coarse)
+        self.out = nn.Conv2d(coarse, c.latent_channels, 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> (B, C, H/16, W/16)."""
+        x = self.stem(F.pixel_unshuffle(pixels, _STEM))  # (B, fine, H/8, W/8)
+        x = self.down(F.pixel_unshuffle(self.fine(x), 2))  # (B, coarse, H/16, W/16)
+        return self.out(self.norm(self.coarse(x)))
+
+
+class Decoder(nn.Module):
+    def __init__(self, c: VQGANConfig) -> None:
+        super().__init__()
+        fine, coarse = c.fine_channels, c.coarse_channels
+        self.stem = nn.Conv2d(c.latent_channels, coarse, 3, padding=1)
+        self.coarse = nn.Sequential(*(ResidualBlock(coarse) for _ in range(c.decoder_blocks[0])))
+        self.up = nn.Conv2d(coarse, 4 * fine, 1)
+        self.fine = nn.Sequential(*(ResidualBlock(fine) for _ in range(c.decoder_blocks[1])))
+        self.norm = PositionNorm(fine)
+        self.out = nn.Conv2d(fine, 3 * _STEM**2, 3, padding=1)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, 3, 16h, 16w), about [-1, 1], not clamped."""
+        x = self.coarse(self.stem(latents))
+        x = self.fine(F.pixel_shuffle(self.up(x), 2))
+        return F.pixel_shuffle(self.out(F.silu(self.norm(x))), _STEM)
+
+
+class ProductQuantizer(nn.Module):
+    """`groups` codebooks side by side, learned as moving averages of what is assigned to them.
+
+    Source: van den Oord et al. 2017, appendix A.1 (moving averages).
+    """
+
+    codebook: Tensor
+    counts: Tensor
+    sums: Tensor
+
+    def __init__(self, groups: int, size: int, channels: int) -> None:
+        super().__init__()
+        self.groups, self.size, self.channels = groups, size, channels
+        self.register_buffer("codebook", torch.randn(groups, size, channels))  # (G, K, D)
+        # Statistics of training alone: not part of a shipped model.
+        self.register_buffer("counts", torch.ones(groups, size), persistent=False)
+        self.register_buffer("sums", torch.randn(groups, size, channels), persistent=False)
+
+    def split(self, latents: Tensor) -> Tensor:
+        """(B, G*D, h, w) -> (G, B*h*w, D), positions in raster order."""
+        b, _, h, w = latents.shape
+        x = latents.view(b, self.groups, self.channels, h * w)
+        return x.permute(1, 0, 3, 2).reshape(self.groups, b * h * w, self.channels)
+
+    def indices(self, latents: Tensor) -> Tensor:
+        """Nearest entries: (B, G*D, h, w) -> (B, h*w, G) int64."""
+        b = latents.shape[0]
+        x = self.split(latents.float())
+        book = self.codebook.float()
+        scores = torch.baddbmm(
+            book.square().sum(-1)[:, None, :], x, book.transpose(1, 2), alpha=-2.0
+        )  # (G, N, K): squared distance less |x|^2
+        return scores.argmin(-1).view(self.groups, b, -1).permute(1, 2, 0)
+
+    def lookup(self, indices: Tensor, height: int, width: int) -> Tensor:
+        """(B, h*w, G) int64 -> (B, G*D, h, w)."""
+        b = indices.shape[0]
+        parts = [F.embedding(indices[..., g], self.codebook[g]) for g in range(self.groups)]
+        x = torch.stack(parts, dim=1)  # (B, G, h*w, D)
+        return x.permute(0, 1, 3, 2).reshape(b, self.groups * self.channels, height, width)
+
+    def forward(self, latents: Tensor) -> tuple[Tensor, Tensor]:
+        """Quantise, gradients passed straight through: -> (quantised, indices (B, h*w, G))."""
+        with torch.no_grad():
+            indices = self.indices(latents)
+            nearest = self.lookup(indices, latents.shape[2], latents.shape[3]).to(latents.dtype)
+        return latents + (nearest - latents).detach(), indices
+
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """Smallest and largest value of each latent channel, (1, G*D, 1, 1)."""
+        low, high = self.codebook.amin(1), self.codebook.amax(1)
+        return low.reshape(1, -1, 1, 1), high.reshape(1, -1, 1, 1)
+
+    @torch.no_grad()
+    def adapt(self, latents: Tensor, indices: Tensor, generator: torch.Generator) -> None:
+        """One moving-average step of the codebooks; entries nobody uses are re-seeded."""
+        decay = 0.98
+        x = self.split(latents.float())
+        for g in range(self.groups):
+            ids = indices[..., g].reshape(-1)
+            counts = torch.bincount(ids, minlength=self.size).float()
+            sums = torch.zeros_like(self.sums[g]).index_add_(0, ids, x[g])
+            self.counts[g].mul_(decay).add_(counts, alpha=1 - decay)
+            self.sums[g].mul_(decay).add_(sums, alpha=1 - decay)
+            dead = (self.counts[g] < 0.02 * self.counts[g].mean()).nonzero()[:, 0]
+            if len(dead):
+                pick = torch.randint(len(x[g]), (len(dead),), generator=generator)
+                self.sums[g, dead] = x[g, pick.to(x.device)] * self.counts[g].mean()
+                self.counts[g, dead] = self.counts[g].mean()
+            self.codebook[g] = self.sums[g] / self.counts[g][:, None].clamp_min(1e-5)
+
+    @torch.no_grad()
+    def seed_from(self, latents: Tensor, generator: torch.Generator, rounds: int = 6) -> None:
+        """Start the codebooks from data: k-means over (B, G*D, h, w), `rounds` of Lloyd."""
+        x = self.split(latents.float())
+        for g in range(self.groups):
+            pick = torch.randperm(x.shape[1], generator=generator)[: self.size].to(x.device)
+            centres = x[g, pick].clone()
+            for _ in range(rounds):
+                ids = torch.cdist(x[g], centres).argmin(1)
+                counts = torch.bincount(ids, minlength=self.size).float()
+                sums = torch.zeros_like(centres).index_add_(0, ids, x[g])
+                used = counts > 0
+                centres[used] = sums[used] / counts[used, None]
+            self.codebook[g] = centres
+            self.sums[g] = centres
+            self.counts[g] = 1.0
+
+
+class VQGAN(nn.Module):
+    """Encoder, codebooks, decoder."""
+
+    def __init__(self, config: VQGANConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.encoder = Encoder(config)
+        self.quantizer = ProductQuantizer(config.groups, config.codebook_size, config.code_channels)
+        self.decoder = Decoder(config)
+
+    @classmethod
+    def from_pretrained(cls, folder: Path, device: torch.device) -> VQGAN:
+        """Raises ModelUnavailable."""
+        values = read_config(folder)
+        with building(folder):
+            for name in ("encoder_blocks", "decoder_blocks"):
+                values[name] = tuple(values[name])
+            model = cls(VQGANConfig(**values))
+        load_weights(model, folder)
+        return model.to(device).eval().requires_grad_(False)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1], sides multiples of 16 -> latents (B, C, H/16, W/16)."""
+        return self.encoder(pixels)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents, quantised or not -> pixels (B, 3, 16h, 16w), about [-1, 1]."""
+        return self.decoder(latents)
+
+    def decode_indices(self, indices: Tensor, height: int | None = None) -> Tensor:
+        """Codes (B, h*w, G) -> pixels in [-1, 1]; `height` in positions, square by default."""
+        n = indices.shape[1]
+        h = height or math.isqrt(n)
+        return self.decode(self.quantizer.lookup(indices, h, n // h)).clamp(-1, 1)
