@@ -67,7 +67,7 @@ class Recipe:
             return Recipe(
                 str(data["prompt"]), int(data["seed"]), dict(data["models"]), dict(data["settings"])
             )
-        except (KeyError, TypeError, ValueError) as e:
+        except (KeyError, TypeError, ValueError, OverflowError) as e:
             raise InvalidInput(f"This recipe cannot be read: {e!r} is missing or damaged.") from e
 
 
@@ -113,7 +113,9 @@ class Book:
     recipe: Recipe | None = None
 
     def with_page(self, index: int, page: Page) -> Book:
-        """A copy of the book with page `index` (from 0) replaced."""
+        """A copy of the book with page `index` (from 0) replaced. Raises IndexError."""
+        if not 0 <= index < len(self.pages):
+            raise IndexError(f"page {index} of a book of {len(self.pages)}")
         return replace(self, pages=(*self.pages[:index], page, *self.pages[index + 1 :]))
 
     @property
@@ -171,7 +173,7 @@ class Book:
                 owner=str(data.get("owner") or ""),
                 recipe=Recipe.from_json(data["recipe"]) if data.get("recipe") else None,
             )
-        except (KeyError, TypeError, ValueError) as e:
+        except (KeyError, TypeError, ValueError, OverflowError) as e:
             raise InvalidInput(f"This book cannot be read: {e!r} is missing or damaged.") from e
 
 
@@ -211,11 +213,13 @@ def read_recipe(png: bytes) -> Recipe | None:
         with Image.open(io.BytesIO(png)) as image:
             image.load()
             text = getattr(image, "text", {}).get("storybrush")
-    except (UnidentifiedImageError, OSError, SyntaxError) as e:
+    except Image.DecompressionBombError as e:
+        raise InvalidInput("This picture is too large to be opened.") from e
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as e:
         raise InvalidInput("This file is not a PNG picture.") from e
     if text is None:
         return None
     try:
         return Recipe.from_json(json.loads(text))
-    except json.JSONDecodeError as e:
+    except (ValueError, RecursionError) as e:
         raise InvalidInput("The recipe inside this picture is damaged.") from e

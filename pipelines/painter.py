@@ -97,7 +97,9 @@ class _Canvas:
         top, bottom = _SKY[self.time]
         self.gradient(top, bottom, 0.0, 0.8)
 
-    def box(self, x0: float, y0: float, x1: float, y1: float, colour: RGB, radius: float = 0) -> None:
+    def box(
+        self, x0: float, y0: float, x1: float, y1: float, colour: RGB, radius: float = 0
+    ) -> None:
         s = _DRAW
         self.draw.rounded_rectangle(
             (x0 * s, y0 * s, x1 * s, y1 * s), radius * s, fill=self.light(colour)
@@ -244,9 +246,7 @@ def _city(c: _Canvas) -> None:
         for row in range(int((0.66 - top) / 0.09)):
             for col in range(2):
                 wx, wy = x + 0.025 + col * 0.055, top + 0.04 + row * 0.09
-                c.draw.rectangle(
-                    [v * _DRAW for v in (wx, wy, wx + 0.03, wy + 0.045)], fill=lit
-                )
+                c.draw.rectangle([v * _DRAW for v in (wx, wy, wx + 0.03, wy + 0.045)], fill=lit)
         x += w
     c.box(0, 0.72, 1, 0.78, (196, 192, 190))
     c.box(0, 0.77, 1, 1, (120, 122, 132))
@@ -281,8 +281,8 @@ def _mountains(c: _Canvas) -> None:
     for k in range(3):
         x, h = (k + c.rng.uniform(0.3, 0.7)) / 3, c.rng.uniform(0.4, 0.5)
         c.shape([(x - 0.32, 0.68), (x + 0.32, 0.68), (x, 0.68 - h)], (132, 134, 164))
-        c.shape([(x - 0.096, 0.68 - h * 0.7), (x - 0.03, 0.68 - h * 0.75), (x + 0.02, 0.68 - h * 0.66),
-                 (x + 0.096, 0.68 - h * 0.7), (x, 0.68 - h)], (246, 248, 254))  # fmt: skip
+        cap = ((-0.096, 0.7), (-0.03, 0.75), (0.02, 0.66), (0.096, 0.7), (0.0, 1.0))
+        c.shape([(x + dx, 0.68 - h * up) for dx, up in cap], (246, 248, 254))
     c.ground(0.68, (132, 178, 112))
 
 
@@ -384,7 +384,9 @@ def _market(c: _Canvas) -> None:
         c.box(x + 0.02, 0.36, x + 0.04, 0.7, (150, 110, 76))
         c.box(x + 0.38, 0.36, x + 0.4, 0.7, (150, 110, 76))
         for i in range(6):
-            c.box(x + i * 0.07, 0.26, x + i * 0.07 + 0.07, 0.39, colour if i % 2 else (252, 248, 240))
+            c.box(
+                x + i * 0.07, 0.26, x + i * 0.07 + 0.07, 0.39, colour if i % 2 else (252, 248, 240)
+            )
         c.box(x, 0.56, x + 0.42, 0.7, (176, 126, 82))
         for i in range(6):
             c.disc(x + 0.05 + i * 0.065, 0.55, 0.03,
@@ -412,11 +414,18 @@ def _castle_hall(c: _Canvas) -> None:
     top, bottom = _SKY[c.time]
     s = _DRAW
     for x in (0.22, 0.5, 0.78):
-        c.draw.rectangle([v * s for v in (x - 0.06, 0.2, x + 0.06, 0.44)], fill=_mix(top, bottom, 0.5))
-        c.draw.ellipse([v * s for v in (x - 0.06, 0.13, x + 0.06, 0.27)], fill=_mix(top, bottom, 0.5))
+        c.draw.rectangle(
+            [v * s for v in (x - 0.06, 0.2, x + 0.06, 0.44)], fill=_mix(top, bottom, 0.5)
+        )
+        c.draw.ellipse(
+            [v * s for v in (x - 0.06, 0.13, x + 0.06, 0.27)], fill=_mix(top, bottom, 0.5)
+        )
     banner = c.rng.choice(((196, 60, 72), (82, 92, 172), (60, 132, 96)))
     for x in (0.36, 0.64):
-        c.shape([(x - 0.05, 0.06), (x + 0.05, 0.06), (x + 0.05, 0.4), (x, 0.46), (x - 0.05, 0.4)], banner)
+        c.shape(
+            [(x - 0.05, 0.06), (x + 0.05, 0.06), (x + 0.05, 0.4), (x, 0.46), (x - 0.05, 0.4)],
+            banner,
+        )
     for x in (0.05, 0.95):
         c.box(x - 0.06, 0, x + 0.06, 0.74, (162, 152, 174))
     c.box(0, 0.74, 1, 1, (166, 144, 132))
@@ -492,8 +501,8 @@ def _weather(c: _Canvas, scene: Scene) -> None:
                  (150, 104, 196))  # fmt: skip
         for k, colour in enumerate(bands):
             r = 0.62 - 0.03 * k
-            c.draw.arc([v * s for v in (0.5 - r, 0.08 + 0.62 - r, 0.5 + r, 0.08 + 0.62 + r)], 180, 360,
-                       fill=colour, width=int(0.034 * s))  # fmt: skip
+            box = [v * s for v in (0.5 - r, 0.08 + 0.62 - r, 0.5 + r, 0.08 + 0.62 + r)]
+            c.draw.arc(box, 180, 360, fill=colour, width=int(0.034 * s))
     if skies & {"clouds", "rain", "storm", "snow", "wind"}:
         grey: RGB = (150, 156, 172) if skies & {"rain", "storm"} else (250, 252, 255)
         for k in range(3):
@@ -509,7 +518,15 @@ def _falling(image: Picture, scene: Scene, rng: random.Random) -> None:
     if "storm" in skies:
         x = rng.choice((40, 200))
         draw.polygon(
-            [(x, 40), (x + 22, 40), (x + 10, 66), (x + 24, 66), (x - 8, 108), (x + 2, 76), (x - 12, 76)],
+            [
+                (x, 40),
+                (x + 22, 40),
+                (x + 10, 66),
+                (x + 24, 66),
+                (x - 8, 108),
+                (x + 2, 76),
+                (x - 12, 76),
+            ],
             fill=(255, 226, 90),
         )
     if skies & {"rain", "storm"}:
@@ -690,7 +707,9 @@ def lay_out(scene: Scene, rng: random.Random) -> list[Placed]:
         for k in range(n):
             px = _snap(cx + (k - (n - 1) / 2) * step - size / 2)
             py = _snap(base - size - (16 * (k % 2) if n > 1 else 0))
-            main.append(Placed(g.item.word, _keep(px, size), _keep(py, size), size, rng.random() < 0.5))
+            main.append(
+                Placed(g.item.word, _keep(px, size), _keep(py, size), size, rng.random() < 0.5)
+            )
         for h in g.hung:
             main, extra_behind, extra_front = _hang(main, h, unit, floor, rng)
             behind += extra_behind
@@ -780,7 +799,9 @@ def _pencil(image: Picture, rng: random.Random) -> Picture:
     """Grey pencil lines and light shading on cream paper."""
     grey = image.convert("L")
     blurred = ImageChops.invert(grey).filter(ImageFilter.GaussianBlur(3))
-    dodge = np.asarray(grey, np.float32) / np.maximum(256.0 - np.asarray(blurred, np.float32), 1) * 255
+    dodge = (
+        np.asarray(grey, np.float32) / np.maximum(256.0 - np.asarray(blurred, np.float32), 1) * 255
+    )
     line = np.clip(dodge, 0, 255) * 0.75 + np.asarray(grey, np.float32) * 0.25
     line = np.clip((line - 90) / (255 - 90), 0, 1)[..., None]
     paper, lead = np.array([250.0, 246.0, 236.0]), np.array([64.0, 62.0, 70.0])

@@ -19,7 +19,7 @@ def draw_seed() -> int:
 
 def _check(name: str, value: float, low: float, high: float) -> None:
     if not low <= value <= high:
-        raise InvalidInput(f"{name} must be from {low:g} to {high:g}, not {value:g}.")
+        raise InvalidInput(f"{name} must be from {low} to {high}, not {value}.")
 
 
 def _check_seed(seed: int | None) -> None:
@@ -161,5 +161,6 @@ class Preset:
 
 PRESETS: dict[str, Preset] = {
     "embedded": Preset("embedded", "Embedded (no download)", "embedded", "embedded"),
-    "gpt2": Preset("gpt2", "GPT-2 124M from the hub writes", "gpt2", "embedded"),
+    # Full-size picture models are on the way; until then the embedded ones paint.
+    "full": Preset("full", "GPT-2 (124M, from the hub) writes", "gpt2", "embedded"),
 }

@@ -239,7 +239,7 @@ _UNCOUNTED = frozenset({"glasses", "gloves", "music", "grapes", "cherries", "pan
 
 
 def article(word: str) -> str:
-    """"a" or "an", as the word's sound asks."""
+    """ "a" or "an", as the word's sound asks."""
     vowel = re.match(r"[aeiou]", word) and not re.match(r"(uni|use|eu|one\b)", word)
     return "an" if vowel else "a"
 
@@ -319,19 +319,26 @@ def split_sentences(text: str) -> list[str]:
             continue
         # An open quotation goes on: keep "One. Two," in one piece unless it grows long.
         piece = text[begin : match.end(1)].strip()
-        if piece.count("“") > piece.count("”") or piece.count('"') % 2:
-            if len(piece) < 160:
-                continue
+        quoting = piece.count("“") > piece.count("”") or piece.count('"') % 2 == 1
+        if quoting and len(piece) < 160:
+            continue
         sentences.append(piece)
         begin = match.end()
     tail = text[begin:].strip()
     return [s for s in [*sentences, tail] if s]
 
 
-def _singular(token: str) -> list[str]:
+def singulars(token: str) -> list[str]:
     """What a token may be the plural (or possessive) of, itself first."""
     forms = [token]
-    for ending, instead in (("'s", ""), ("’s", ""), ("ies", "y"), ("ves", "f"), ("es", ""), ("s", "")):
+    for ending, instead in (
+        ("'s", ""),
+        ("’s", ""),
+        ("ies", "y"),
+        ("ves", "f"),
+        ("es", ""),
+        ("s", ""),
+    ):
         if token.endswith(ending) and len(token) > len(ending) + 2:
             forms.append(token[: -len(ending)] + instead)
     irregular = {"mice": "mouse", "geese": "goose", "men": "man", "women": "woman",
@@ -342,7 +349,7 @@ def _singular(token: str) -> list[str]:
 def known_word(token: str) -> str | None:
     """The vocabulary word that a token of text names, None if it names none."""
     words = vocabulary()
-    for form in _singular(token.lower()):
+    for form in singulars(token.lower()):
         if form in words:
             return form
         if form in _SYNONYMS and _SYNONYMS[form] in words:

@@ -1,8 +1,8 @@
 """Real stories for language: the JSON lines of `stories_text`.
 
 The folder is built from openly licensed sources (African Storybook, Book Dash, Pratham Books: CC BY
-4.0; Project Gutenberg and FairytaleQA tales: public domain; TinyStories: CDLA-Sharing-1.0) and stays
-outside the repository. Each line: {"text", "title", "source", "split", "words_per_sentence",
+4.0; Project Gutenberg and FairytaleQA tales: public domain; TinyStories: CDLA-Sharing-1.0) and
+stays outside the repository. Each line: {"text", "title", "source", "split", "words_per_sentence",
 "sensitive", ...}.
 """
 

@@ -133,8 +133,7 @@ def _closed(story: Skeleton, count: int, rng: random.Random) -> Skeleton:
 
 def _lower_start(text: str) -> str:
     if text.startswith("{"):
-        return re.sub(r"^\{(He|His|Fhe|Fhis|A \w+)\}", lambda m: "{" + m[1][0].lower() + m[1][1:] + "}",
-                      text)  # fmt: skip
+        return re.sub(r"^\{(?:He|His|Fhe|Fhis|A \w+)\}", lambda m: m[0].lower(), text)
     return text if re.match(r"I\b", text) else text[0].lower() + text[1:]
 
 
@@ -231,8 +230,14 @@ def _request(story: Skeleton, rng: random.Random) -> str:
     elif kind < 0.74:
         text = rng.choice(story.requests) + " " + place
     elif kind < 0.80 and friend:
-        text = rng.choice(("a {hero} and a {friend}", "{hero} and {friend}",
-                           "the {hero} and the {friend}", "my {hero} and the {friend}"))  # fmt: skip
+        text = rng.choice(
+            (
+                "a {hero} and a {friend}",
+                "{hero} and {friend}",
+                "the {hero} and the {friend}",
+                "my {hero} and the {friend}",
+            )
+        )
         if rng.random() < 0.5:
             text += " " + place
     elif kind < 0.86:
@@ -295,7 +300,9 @@ def lexicon() -> list[str]:
     words = Counter[str]()
     for s in _of_split("train"):
         lines = [*(t for t, _ in s.lines), s.title]
-        words.update(re.findall(r"[a-z]+(?:'[a-z]+)?", re.sub(r"\{[^}]*\}", " ", " ".join(lines)).lower()))
+        words.update(
+            re.findall(r"[a-z]+(?:'[a-z]+)?", re.sub(r"\{[^}]*\}", " ", " ".join(lines)).lower())
+        )
         asked = re.sub(r"\{[^}]*\}", " ", " ".join(s.requests)).lower()
         words.update(2 * re.findall(r"[a-z]+(?:'[a-z]+)?", asked))
     known = {w for w, n in words.items() if n >= 2}
@@ -317,7 +324,8 @@ def _swap(text: str, word: str, new: str) -> str:
 
 
 def with_unknown_words(example: Example, rng: random.Random) -> Example:
-    """One or two of the request's own words (slots, a given name) become `<new1>`, `<new2>`.
+    """Some of the request's words (slots, a given name, what it shares with the story) become
+    `<new1>`, `<new2>` ...
 
     The briefs keep the words they had: a paintable stand-in of the same kind.
     """
@@ -329,6 +337,11 @@ def with_unknown_words(example: Example, rng: random.Random) -> Example:
     elif asked:
         rng.shuffle(asked)
         asked = asked[: rng.choice((1, 1, 1, 2))]
+    if not asked or rng.random() < 0.2:
+        said = " ".join(s.text for s in example.story.sentences)
+        plain = [w for w in re.findall(r"[a-z]{4,}", example.request) if w not in FUNCTION_WORDS]
+        plain = [w for w in plain if w not in asked and re.search(rf"\b{w}\b", said)]
+        asked = [*asked, *rng.sample(plain, min(1, len(plain)))]
     for new, word in zip(NEW_WORDS, asked, strict=False):
         story = example.story
         example = Example(

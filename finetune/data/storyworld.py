@@ -35,8 +35,8 @@ from pipelines.scene import (
 STORIES = Path(__file__).parent / "stories"
 
 _HE = (
-    "Pip Max Leo Tom Ben Oscar Finn Otto Milo Hugo Sam Jack Theo Felix Toby Gus Remy Barnaby Jasper "
-    "Rufus Bruno Monty Archie Ned Oliver Casper Rory Wilbur"
+    "Pip Max Leo Tom Ben Oscar Finn Otto Milo Hugo Sam Jack Theo Felix Toby Gus Remy Barnaby "
+    "Jasper Rufus Bruno Monty Archie Ned Oliver Casper Rory Wilbur"
 ).split()
 _SHE = (
     "Luna Mia Lily Ella Rosie Daisy Nora Zoe Poppy Bella Hazel Ruby Molly Tilly Ivy Clara Olive "
@@ -136,9 +136,7 @@ def held_out(scene: Scene) -> bool:
     if any(_hash("place", w, scene.place) % 20 == 0 for w in names):
         return True
     actors = sorted({w for w in names if words[w]["class"] in CHARACTERS})
-    return any(
-        _hash("pair", a, b) % 20 == 0 for n, a in enumerate(actors) for b in actors[n + 1 :]
-    )
+    return any(_hash("pair", a, b) % 20 == 0 for n, a in enumerate(actors) for b in actors[n + 1 :])
 
 
 # --- filling in --------------------------------------------------------------------------
@@ -173,9 +171,7 @@ def fill(skeleton: Skeleton, rng: random.Random) -> FilledStory:
         _ONLY_HE | _ONLY_SHE
     ):
         gender["hero"] = "he" if gender["friend"] == "she" else "she"
-    names = {
-        who: rng.choice(_SHE if gender[who] == "she" else _HE) for who in ("hero", "friend")
-    }
+    names = {who: rng.choice(_SHE if gender[who] == "she" else _HE) for who in ("hero", "friend")}
     while names["friend"] == names["hero"]:
         names["friend"] = rng.choice(_SHE if gender["friend"] == "she" else _HE)
 
@@ -212,9 +208,10 @@ def fill(skeleton: Skeleton, rng: random.Random) -> FilledStory:
         done = re.sub(r"\{(\w+)\}s\b", lambda m: _plural_of(m[1], fillings), done)
         return re.sub(r"\{([^{}]+)\}", put, done)
 
+    slot_words = re.compile(r"\b(" + "|".join(map(re.escape, fillings)) + r")\b")
+
     def brief(template: str) -> str:
-        done = re.sub(r"\b(" + "|".join(map(re.escape, fillings)) + r")\b", lambda m: fillings[m[1]],
-                      template) if fillings else template  # fmt: skip
+        done = slot_words.sub(lambda m: fillings[m[1]], template) if fillings else template
         return str(parse_brief(done))
 
     sentences = tuple(Sentence(text(s), brief(b)) for s, b in skeleton.lines)

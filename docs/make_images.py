@@ -1,0 +1,167 @@
+"""Make the README's pictures and the style samples: `python -m docs.make_images`.
+
+The app makes them itself. Needs Chromium (see README) and the embedded models; the library is a
+temporary one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image, ImageDraw, ImageFont
+
+from pipelines.book import Book
+from pipelines.events import PageFinished, Sentence
+from pipelines.presets import STYLES, PictureConfig, StoryConfig
+from pipelines.storybook import book_from_draft, load_pictures, load_story, paint
+from storage.local import LocalLibrary
+
+ROOT = Path(__file__).parents[1]
+IMAGES = ROOT / "docs" / "images"
+SAMPLES = ROOT / "ui" / "assets" / "styles"
+SAMPLE = Sentence("A fox stood by the lake.", "fox near pine_tree @lake day")
+
+REQUESTS = (
+    ("a fox who wanted to fly", "storybook", 3),
+    ("an owl who was afraid of the dark", "storybook", 5),
+    ("a robot and a cat at the beach", "watercolour", 7),
+    ("a dragon who baked a cake", "storybook", 11),
+)
+
+
+def style_samples() -> None:
+    """One picture a style, 4:3, 320 pixels wide."""
+    SAMPLES.mkdir(parents=True, exist_ok=True)
+    for name in STYLES:
+        page = load_pictures()(SAMPLE, PictureConfig(style=name, seed=4, candidates=8))
+        sample = page.image().crop((0, 48, 256, 240)).resize((320, 240), Image.Resampling.LANCZOS)
+        sample.save(SAMPLES / f"{name}.webp", quality=86)
+
+
+def make_book(words: str, style: str, seed: int, pages: int) -> Book:
+    config = StoryConfig(words, sentences=pages, drafts=1, seed=seed)
+    book = book_from_draft(load_story()(config)[0], config, style=style)
+    for event in paint(load_pictures(), book, PictureConfig(style=style, seed=seed)):
+        if isinstance(event, PageFinished):
+            book = book.with_page(event.index, event.page)
+    return book
+
+
+def spread(book: Book, path: Path, columns: int = 3) -> None:
+    """The book's pages with their sentences, as one picture."""
+    side, text, gap = 300, 74, 20
+    rows = -(-len(book.pages) // columns)
+    sheet = Image.new(
+        "RGB", (columns * (side + gap) + gap, rows * (side + text + gap) + gap), (250, 243, 230)
+    )
+    draw = ImageDraw.Draw(sheet)
+    font = ImageFont.load_default(15)
+    for n, page in enumerate(book.pages):
+        x, y = gap + n % columns * (side + gap), gap + n // columns * (side + text + gap)
+        sheet.paste(page.image().resize((side, side), Image.Resampling.LANCZOS), (x, y))
+        words, line, lines = page.text.split(), "", list[str]()
+        for word in words:
+            if draw.textlength(f"{line} {word}", font) > side:
+                lines.append(line)
+                line = word
+            else:
+                line = f"{line} {word}".strip()
+        for k, found in enumerate([*lines, line][:3]):
+            draw.text((x, y + side + 8 + 20 * k), found, (58, 48, 40), font)
+    sheet.save(path, quality=84)
+
+
+def screenshots(library: Path) -> None:
+    """Every tab, as a visitor sees it."""
+    from playwright.sync_api import sync_playwright
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "app.py", "--port", str(port), "--library", str(library)]
+    app = subprocess.Popen(command, cwd=ROOT)
+    url = f"http://127.0.0.1:{port}/"
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(url, timeout=5).close()
+                break
+            except OSError:
+                time.sleep(0.1)
+        with sync_playwright() as playwright:
+            browser = playwright.chromium.launch(
+                executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+            )
+            page = browser.new_page(viewport={"width": 1280, "height": 1000})
+            page.set_default_timeout(180_000)
+            page.goto(url)
+            page.get_by_label("What is your story about?").fill("a fox who wanted to fly")
+            page.get_by_role("button", name="Only write").click()
+            page.get_by_role("button", name="Use this story").first.wait_for()
+            page.get_by_role("button", name="Use this story").first.click()
+            page.locator(".line").first.wait_for()
+            shot(page, "story")
+            page.get_by_role("button", name="Paint this story").click()
+            page.locator(".spread.painted").nth(2).wait_for()
+            time.sleep(3)  # into the next page, so that its preview is seen
+            shot(page, "pictures")
+            page.get_by_text("Finished: your book is in the gallery.").wait_for()
+            page.get_by_role("tab", name="Gallery").click()
+            page.locator(".cover").first.wait_for()
+            time.sleep(1)
+            shot(page, "gallery")
+            phone = browser.new_page(
+                viewport={"width": 390, "height": 844}, color_scheme="dark", device_scale_factor=2
+            )
+            phone.goto(url)
+            phone.get_by_role("tab", name="Gallery").click()
+            phone.locator(".cover").first.click()
+            phone.locator(".reader img").first.wait_for()
+            phone.keyboard.press("ArrowRight")
+            time.sleep(1)
+            shot(phone, "phone", width=390)
+            browser.close()
+    finally:
+        app.terminate()
+        app.wait(30)
+
+
+def shot(page, name: str, width: int = 1100) -> None:
+    """A screenshot of what is in sight, as WebP."""
+    with tempfile.NamedTemporaryFile(suffix=".png") as png:
+        page.screenshot(path=png.name)
+        picture = Image.open(png.name).convert("RGB")
+    picture.thumbnail((width, 4000), Image.Resampling.LANCZOS)
+    picture.save(IMAGES / f"{name}.webp", quality=82)
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("what", nargs="*", default=["styles", "pages", "tabs"])
+    args = p.parse_args()
+    IMAGES.mkdir(parents=True, exist_ok=True)
+    if "styles" in args.what:
+        style_samples()
+    with tempfile.TemporaryDirectory() as folder:
+        if "pages" in args.what or "tabs" in args.what:
+            library = LocalLibrary(Path(folder))
+            for n, (words, style, seed) in enumerate(REQUESTS):
+                book = make_book(words, style, seed, 6)
+                library.save(replace(book, author="Storybrush"))
+                if n == 0:
+                    spread(book, IMAGES / "pages.webp")
+        if "tabs" in args.what:
+            screenshots(Path(folder))
+
+
+if __name__ == "__main__":
+    main()

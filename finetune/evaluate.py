@@ -1,0 +1,240 @@
+"""Every figure that the model cards quote, on held-out data: `python -m finetune.evaluate NAME`.
+
+`vqgan`     PSNR of whole pictures and of clip art, codebook usage, and how well the judge ranks
+            reconstructions against originals
+`clip`      recall among 100 held-out pairs, for the guiding CLIP and for the judge
+`pictures`  R-precision of each way to paint, by the judge, which guided none of them
+`story`     perplexity, distinct-2, endings and steering of the story writer
+
+The judge is a CLIP of another seed (`python -m finetune.clip --seed 1 --out
+pipelines/weights/judge`). The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+from tqdm import tqdm
+
+from finetune.clip import recall
+from finetune.data.scenes import SceneRecord, SceneSet
+from pipelines.device import pick_device
+from pipelines.events import Sentence
+from pipelines.presets import PictureConfig
+from pipelines.vqgan_clip import VQGANCLIPPipeline
+from pipelines.vqgan_clip.clip import CLIP
+from pipelines.vqgan_clip.pipeline import prompt_of, to_picture, to_pixels
+from pipelines.vqgan_clip.vqgan import VQGAN
+from pipelines.weights import EMBEDDED
+
+AMONG = 100
+"""A caption competes with 99 others."""
+
+
+def sentence_of(record: SceneRecord) -> Sentence:
+    """What the app would hold of this scene: the sentence, if it has one, and the brief."""
+    return Sentence(record.captioned.sentence, str(record.captioned.scene))
+
+
+def batches(scenes: SceneSet, count: int, size: int = 50) -> Iterator[tuple[list[int], Tensor]]:
+    """Held-out pictures (B, 3, 256, 256) in [-1, 1], in order."""
+    for begin in range(0, count, size):
+        ids = list(range(begin, min(begin + size, count)))
+        raw = torch.from_numpy(np.stack([scenes.pictures[i] for i in ids])).permute(0, 3, 1, 2)
+        yield ids, raw.float() / 127.5 - 1
+
+
+@torch.no_grad()
+def embed(judge: CLIP, pixels: Tensor) -> Tensor:
+    """Pictures of any size in [-1, 1] -> unit vectors."""
+    size = judge.image_size
+    return judge.embed_images(F.interpolate(pixels, size=(size, size), mode="area"))
+
+
+@torch.no_grad()
+def r_precision(judge: CLIP, seen: Tensor, prompts: list[str], pool: list[str]) -> float:
+    """Share of pictures whose own prompt the judge ranks first among it and 99 others of `pool`.
+
+    `seen` (N, D) are the judge's embeddings, `prompts` the N own prompts; `pool` holds prompts of
+    other held-out scenes, from which 99 that differ are drawn for each (the same for every method).
+    """
+    own, others = judge.embed_texts(prompts), judge.embed_texts(pool)
+    first = 0
+    for n, prompt in enumerate(prompts):
+        rng = random.Random(f"r-precision {n}")
+        rivals = rng.sample([i for i, p in enumerate(pool) if p != prompt], AMONG - 1)
+        best = (others[rivals] @ seen[n]).max()
+        first += bool(own[n] @ seen[n] > best)
+    return first / len(prompts)
+
+
+def evaluate_vqgan(vqgan: VQGAN, judge: CLIP, scenes: SceneSet, count: int) -> dict[str, float]:
+    """PSNR in dB (peak 255), share of codes used, judge's R-precision before and after."""
+    rng = random.Random(0)
+    c = vqgan.config
+    used = torch.zeros(c.groups, c.codebook_size, dtype=torch.bool)
+    whole, front = list[float](), list[float]()
+    before, after, prompts = list[Tensor](), list[Tensor](), list[str]()
+    for ids, pixels in batches(scenes, count):
+        with torch.no_grad():
+            quantised, indices = vqgan.quantizer(vqgan.encode(pixels))
+            fake = vqgan.decode(quantised).clamp(-1, 1)
+        for g in range(c.groups):
+            used[g, indices[..., g].unique()] = True
+        error = (fake - pixels).square().mean(1)  # (B, H, W)
+        for k, i in enumerate(ids):
+            whole.append(error[k].mean().item())
+            mask = torch.from_numpy(scenes.labels[i] >= 0)
+            mask = mask.repeat_interleave(16, 0).repeat_interleave(16, 1)
+            if mask.any():
+                front.append(error[k][mask].mean().item())
+            prompts.append(scenes.records[i].prompt(rng))
+        before.append(embed(judge, pixels))
+        after.append(embed(judge, fake))
+    original = r_precision(judge, torch.cat(before), prompts, prompts)
+    rebuilt = r_precision(judge, torch.cat(after), prompts, prompts)
+
+    def psnr(errors: list[float]) -> float:
+        return float(np.mean([10 * np.log10(4 / max(e, 1e-9)) for e in errors]))
+
+    return {
+        "PSNR": psnr(whole),
+        "PSNR clip art": psnr(front),
+        "codes used": used.float().mean().item(),
+        "R-precision originals": original,
+        "R-precision reconstructions": rebuilt,
+        "reconstructions / originals": rebuilt / original,
+    }
+
+
+METHODS: dict[str, PictureConfig] = {
+    "code transformer alone": PictureConfig(steps=0, candidates=1),
+    "code transformer + CLIP ranking": PictureConfig(steps=0),
+    "code transformer + guidance": PictureConfig(),
+    "noise + guidance": PictureConfig(start="noise", steps=60),
+    "sketch + guidance": PictureConfig(start="sketch"),
+}
+"""Ways to paint; the third is the app's default."""
+
+
+def evaluate_pictures(
+    pipeline: VQGANCLIPPipeline,
+    judge: CLIP,
+    scenes: SceneSet,
+    count: int,
+    methods: dict[str, PictureConfig],
+    grid: Path | None = None,
+) -> dict[str, float]:
+    """R-precision of each method on the first `count` held-out scenes that show an unstyled page.
+
+    "original" is the painter's own picture: what the judge can reach at most. Each prompt is what
+    the app asks for: the description of the scene, and its sentence where it has one.
+    """
+    plain = [i for i, r in enumerate(scenes.records) if r.style == "storybook"]
+    chosen, rest = plain[:count], plain[count:]
+    plainly = PictureConfig()
+    prompts = [prompt_of(sentence_of(scenes.records[i]), plainly) for i in chosen]
+    pool = prompts + [prompt_of(sentence_of(scenes.records[i]), plainly) for i in rest]
+    pictures: dict[str, list[Image.Image]] = {
+        "original": [Image.fromarray(np.array(scenes.pictures[i])) for i in chosen]
+    }
+    for name, config in methods.items():
+        pictures[name] = []
+        for n, i in enumerate(tqdm(chosen, desc=name, mininterval=10)):
+            page = pipeline(sentence_of(scenes.records[i]), replace(config, seed=n))
+            pictures[name].append(page.image())
+    found: dict[str, float] = {}
+    device = judge.model.logit_scale.device
+    for name, made in pictures.items():
+        seen = torch.cat([embed(judge, to_pixels(p, 256, 256, device)) for p in made])
+        found[f"R-precision {name}"] = r_precision(judge, seen, prompts, pool)
+        own = judge.embed_texts(prompts)
+        found[f"judge similarity {name}"] = (seen * own).sum(1).mean().item()
+    if grid is not None:
+        save_grid(list(pictures.values()), grid)
+    return found
+
+
+def save_grid(rows: list[list[Image.Image]], path: Path, columns: int = 10) -> None:
+    """One row a method, one column a scene."""
+    side = 192
+    columns = min(columns, len(rows[0]))
+    page = Image.new("RGB", (columns * side, len(rows) * side), "white")
+    for y, row in enumerate(rows):
+        for x in range(columns):
+            page.paste(row[x].resize((side - 4, side - 4)), (x * side, y * side))
+    page.save(path, quality=88)
+
+
+def reconstruction_grid(vqgan: VQGAN, scenes: SceneSet, path: Path, count: int = 10) -> None:
+    """Originals above their reconstructions."""
+    _, pixels = next(batches(scenes, count))
+    with torch.no_grad():
+        fake = vqgan.decode(vqgan.quantizer(vqgan.encode(pixels))[0])
+    save_grid([[to_picture(p) for p in pixels], [to_picture(p) for p in fake]], path)
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    p.add_argument("what", choices=("vqgan", "clip", "pictures", "story"))
+    p.add_argument("--count", type=int, help="held-out scenes, or stories")
+    p.add_argument("--weights", type=Path, default=EMBEDDED)
+    p.add_argument("--runs", type=Path, default=Path("runs"), help="where painted scenes are kept")
+    p.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
+    p.add_argument("--grid", type=Path, help="write a grid of pictures here")
+    p.add_argument("--device", default="auto")
+    p.add_argument("--threads", type=int, default=0)
+    args = p.parse_args()
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = pick_device(args.device)
+
+    def judge_and_scenes() -> tuple[CLIP, SceneSet]:
+        scenes = SceneSet(args.runs / "scenes-test", 1000, split="test")
+        return CLIP.from_pretrained(args.weights / "judge", device), scenes
+
+    def vqgan() -> dict[str, float]:
+        judge, scenes = judge_and_scenes()
+        model = VQGAN.from_pretrained(args.weights / "vqgan", device)
+        if args.grid:
+            reconstruction_grid(model, scenes, args.grid)
+        return evaluate_vqgan(model, judge, scenes, args.count or 500)
+
+    def clip() -> dict[str, float]:
+        judge, scenes = judge_and_scenes()
+        guide = CLIP.from_pretrained(args.weights / "clip", device)
+        found = recall(guide, scenes)
+        return found | {f"judge {k}": v for k, v in recall(judge, scenes).items()}
+
+    def pictures() -> dict[str, float]:
+        judge, scenes = judge_and_scenes()
+        pipeline = VQGANCLIPPipeline.from_pretrained(str(args.weights), device=device)
+        methods = {name: METHODS[name] for name in args.methods}
+        return evaluate_pictures(pipeline, judge, scenes, args.count or 100, methods, args.grid)
+
+    def story() -> dict[str, float]:
+        from finetune.evaluate_story import run
+
+        return run(args.weights / "story", count=args.count or 100)
+
+    jobs: dict[str, Callable[[], dict[str, float]]] = {
+        "vqgan": vqgan, "clip": clip, "pictures": pictures, "story": story,
+    }  # fmt: skip
+    found = jobs[args.what]()
+    for name, value in found.items():
+        print(f"{name:45s} {value:8.3f}")
+    print(json.dumps({k: round(v, 4) for k, v in found.items()}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,112 @@
+"""Figures of the embedded story writer: `python -m finetune.evaluate_story`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import random
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from finetune.data.requests import LENGTHS, sample_example
+from finetune.gpt2 import validation_loss
+from pipelines.events import Draft
+from pipelines.presets import StoryConfig
+from pipelines.scene import CHARACTERS, parse_brief, vocabulary
+from pipelines.story import StoryPipeline
+from pipelines.story_ranking import ends_properly
+from pipelines.story_requests import mentions, read_request
+from pipelines.tokenizer import NEW_WORDS
+
+UNKNOWN = ("zorblax", "quokka", "blimfrot", "tardigrade", "wombat", "Rex", "月の猫", "Drache")
+"""Words for the placeholders of test requests; no model has seen them."""
+
+
+def requests(count: int, seed: int) -> Iterator[tuple[str, int]]:
+    """Held-out requests, each with a number of sentences; a fifth have unknown words."""
+    rng = random.Random(f"{seed} evaluate story")
+    for _ in range(count):
+        words = sample_example(rng, "test").request
+        for new in NEW_WORDS:
+            words = words.replace(new, rng.choice(UNKNOWN))
+        yield words, rng.choice(LENGTHS)
+
+
+def distinct(texts: Sequence[str], n: int = 2) -> float:
+    """Different n-grams among all n-grams of the texts, in [0, 1]. Source: Li et al. 2016."""
+    grams = list[tuple[str, ...]]()
+    for text in texts:
+        words = text.lower().split()
+        grams += pairwise(words) if n == 2 else zip(*(words[k:] for k in range(n)), strict=False)
+    return len(set(grams)) / max(len(grams), 1)
+
+
+def hero_stays(draft: Draft) -> bool:
+    """Whether one character is in at least half of the pictures."""
+    shown = Counter[str]()
+    for s in draft.sentences:
+        items = parse_brief(s.brief).items
+        shown.update({i.word for i in items if vocabulary()[i.word]["class"] in CHARACTERS})
+    return bool(shown) and 2 * shown.most_common(1)[0][1] >= len(draft.sentences)
+
+
+def run(
+    pipeline: StoryPipeline | None = None, *, stories: int = 100, seed: int = 0
+) -> dict[str, float]:
+    """Perplexity on held-out stories, and of stories written for held-out requests at default
+    settings: distinct-2, and in [0, 1] the shares of sentences that end properly, of stories that
+    name the request's first content word, any of them, and on average, that have the number of
+    sentences asked for, and whose hero stays."""
+    pipeline = pipeline or StoryPipeline.from_pretrained()
+    assert pipeline.lexicon is not None
+    device = next(pipeline.model.parameters()).device
+    perplexity = math.exp(validation_loss(pipeline.model, device, 200))
+    drafts, asked = list[Draft](), list[tuple[str, int]]()
+    for words, sentences in requests(stories, seed):
+        config = StoryConfig(words, sentences=sentences, drafts=1, seed=seed + len(drafts))
+        drafts.append(pipeline(config)[0])
+        asked.append((words, sentences))
+    contents = [read_request(words, pipeline.lexicon).content for words, _ in asked]
+    texts = [" ".join([d.title, *(s.text for s in d.sentences)]) for d in drafts]
+    named = [[mentions(t, w) for w in c] for t, c in zip(texts, contents, strict=True) if c]
+    ends = [ends_properly(s.text) for d in drafts for s in d.sentences]
+    counts = [len(d.sentences) == n for d, (_, n) in zip(drafts, asked, strict=True)]
+    return {
+        "perplexity": perplexity,
+        "distinct-2": distinct([" ".join(s.text for s in d.sentences) for d in drafts]),
+        "ends properly": sum(ends) / len(ends),
+        "names the first word": sum(n[0] for n in named) / len(named),
+        "names any word": sum(any(n) for n in named) / len(named),
+        "words named": sum(sum(n) / len(n) for n in named) / len(named),
+        "length as asked": sum(counts) / len(counts),
+        "hero stays": sum(map(hero_stays, drafts)) / len(drafts),
+    }
+
+
+def main() -> None:
+    p = argparse.ArgumentParser(description=__doc__)
+    p.add_argument("--model", default="embedded", help="folder that finetune.gpt2 wrote")
+    p.add_argument("--stories", type=int, default=100)
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--threads", type=int, default=0, help="CPU threads, 0 = all cores")
+    p.add_argument("--out", type=Path, help="write the figures there as JSON, too")
+    args = p.parse_args()
+    if args.threads:
+        import torch
+
+        torch.set_num_threads(args.threads)
+    figures: dict[str, Any] = run(
+        StoryPipeline.from_pretrained(args.model), stories=args.stories, seed=args.seed
+    )
+    text = json.dumps({k: round(v, 4) for k, v in figures.items()}, indent=2)
+    if args.out:
+        args.out.write_text(text + "\n", encoding="utf-8")
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

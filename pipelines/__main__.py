@@ -1,0 +1,176 @@
+"""Command line: `python -m pipelines "a fox who wanted to fly" --pages 6 --out fox/`.
+
+Writes numbered PNGs with their recipe inside, book.json, and index.html to open in a browser.
+Ctrl-C keeps the finished pages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+from pathlib import Path
+
+from pipelines.book import Book, picture_name
+from pipelines.errors import AppError, InvalidInput, StorageError
+from pipelines.events import Draft, PageFinished, PagePainting, Sentence, StoryProgress
+from pipelines.presets import PRESETS, STARTS, STYLES, PictureConfig, StoryConfig
+from pipelines.scene import brief_of, check_words, split_sentences
+
+
+def parser() -> argparse.ArgumentParser:
+    story, picture = StoryConfig("words"), PictureConfig()
+    p = argparse.ArgumentParser(
+        prog="python -m pipelines",
+        description="Write a short story, paint a picture of every sentence, bind the book.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    p.add_argument("words", help="what the story is about")
+    p.add_argument("--out", type=Path, default=Path("book"), help="folder of the finished book")
+    p.add_argument("--force", action="store_true", help="write into a folder that is not empty")
+    p.add_argument("--preset", choices=PRESETS, default="embedded")
+    p.add_argument("--author", default="")
+    p.add_argument("--text", type=Path, help="paint this text instead of writing a story")
+    g = p.add_argument_group("story")
+    g.add_argument("--pages", type=int, default=story.sentences, help="sentences, 4 to 12")
+    g.add_argument("--liveliness", type=float, default=story.temperature, help="temperature")
+    g.add_argument("--min-words", type=int, default=story.min_words)
+    g.add_argument("--max-words", type=int, default=story.max_words)
+    g.add_argument("--drafts", type=int, default=1, help="drafts to choose the best of")
+    g.add_argument("--top-k", type=int, default=story.top_k)
+    g.add_argument("--top-p", type=float, default=story.top_p)
+    g.add_argument("--repetition-penalty", type=float, default=story.repetition_penalty)
+    g.add_argument("--length-penalty", type=float, default=story.length_penalty)
+    g.add_argument("--ban", default="", help="words that must not appear, with commas between")
+    g = p.add_argument_group("pictures")
+    g.add_argument("--style", choices=STYLES, default=picture.style)
+    g.add_argument("--prefix", default="", help="words before what each picture shows")
+    g.add_argument("--suffix", default="", help="words after it")
+    g.add_argument("--steps", type=int, default=picture.steps, help="VQGAN+CLIP steps a picture")
+    g.add_argument("--step-size", type=float, default=picture.step_size)
+    g.add_argument("--cutouts", type=int, default=picture.cutouts)
+    g.add_argument("--start", choices=[s for s in STARTS if s != "picture"], default=picture.start)
+    g.add_argument("--candidates", type=int, default=picture.candidates)
+    g.add_argument("--guidance", type=float, default=picture.guidance)
+    g.add_argument("--size", type=int, default=picture.width, help="pixels, a multiple of 16")
+    p.add_argument("--seed", type=int, help="same seed, same book; drawn when left out")
+    return p
+
+
+def save(book: Book, folder: Path) -> None:
+    """Write the book's pages, book.json and index.html; each file is replaced as a whole.
+
+    Raises StorageError.
+    """
+    from storage.export import book_html
+
+    files: dict[str, bytes] = {
+        picture_name(n): p.picture for n, p in enumerate(book.pages) if p.picture is not None
+    }
+    text = json.dumps(book.to_json(), ensure_ascii=False, indent=2)
+    files["book.json"] = text.encode()
+    files["index.html"] = book_html(book, embed=False).encode()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            fresh = folder / (name + ".tmp")
+            fresh.write_bytes(data)
+            fresh.replace(folder / name)
+    except OSError as e:
+        raise StorageError(f"The book cannot be written to {folder}: {e.strerror or e}.") from e
+
+
+def _check_folder(folder: Path, force: bool) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InvalidInput(f"{folder} is a file: name a folder with --out.")
+    if folder.is_dir() and any(folder.iterdir()) and not force:
+        raise InvalidInput(f"The folder {folder} is not empty: name another, or add --force.")
+    try:  # found out now, not when the first page is painted
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise InvalidInput(
+            f"The folder {folder} cannot be made ({e.strerror or e}): name another with --out."
+        ) from e
+
+
+def _draft_of_text(path: Path, words: str) -> Draft:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as e:
+        raise InvalidInput(f"{path} cannot be read as UTF-8 text: {e}.") from e
+    sentences: list[Sentence] = []
+    for s in split_sentences(" ".join(text.split())):
+        sentences.append(Sentence(s, brief_of(s, sentences)))
+    if not sentences:
+        raise InvalidInput(f"{path} holds no sentences.")
+    return Draft(words[:1].upper() + words[1:], tuple(sentences), 0)
+
+
+def make(args: argparse.Namespace) -> None:
+    """Write and paint the book that the arguments ask for."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    words = check_words(args.words)
+    story_config = StoryConfig(
+        words, sentences=args.pages, min_words=args.min_words, max_words=args.max_words,
+        drafts=args.drafts, temperature=args.liveliness, top_k=args.top_k, top_p=args.top_p,
+        repetition_penalty=args.repetition_penalty, length_penalty=args.length_penalty,
+        ban=tuple(w.strip() for w in args.ban.split(",") if w.strip()), seed=args.seed,
+    )  # fmt: skip
+    picture_config = PictureConfig(
+        style=args.style, prefix=args.prefix, suffix=args.suffix, steps=args.steps,
+        step_size=args.step_size, cutouts=args.cutouts, start=args.start,
+        candidates=args.candidates, guidance=args.guidance, width=args.size, height=args.size,
+        seed=args.seed,
+    )  # fmt: skip
+    _check_folder(args.out, args.force)
+    # Torch loads here, after everything that can be wrong with the request has been said.
+    from pipelines.storybook import book_from_draft, load_pictures, load_story, paint
+
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"),
+               TimeRemainingColumn())  # fmt: skip
+    with Progress(*columns) as bars:
+        bar = bars.add_task("Writing", total=1.0, note="")
+        draft: Draft | None = _draft_of_text(args.text, words) if args.text else None
+        if draft is None:
+            for event in load_story(args.preset).stream(story_config):
+                if isinstance(event, StoryProgress):
+                    bars.update(bar, completed=event.done, note=event.title[:40])
+                elif draft is None:
+                    draft = event  # the best comes first
+        assert draft is not None
+        bars.update(bar, completed=1.0, note=draft.title)
+        book = book_from_draft(draft, story_config, style=args.style, author=args.author)
+        bar = bars.add_task("Painting", total=float(len(book.pages)), note="")
+        for event in paint(load_pictures(args.preset), book, picture_config):
+            if isinstance(event, PagePainting):
+                p = event.progress
+                note = f"page {event.page + 1}/{event.pages}"
+                note += "" if p.score is None else f"  CLIP {p.score:.2f}"
+                bars.update(bar, completed=event.page + p.step / p.of, note=note)
+            elif isinstance(event, PageFinished):
+                book = book.with_page(event.index, event.page)
+                save(book, args.out)
+    print(f"“{book.title}”, {len(book.pages)} pages: open {args.out / 'index.html'}")
+
+
+def main() -> int:
+    """Exit status: 0 done, 1 a request that cannot be carried out, 130 stopped."""
+    args = parser().parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        make(args)
+    except AppError as e:
+        print(f"storybrush: {e}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        kept = (args.out / "book.json").exists()
+        where = f"The finished pages are in {args.out}." if kept else "No page was finished."
+        print(f"\nStopped. {where}", file=sys.stderr)
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,244 @@
+"""StoryPipeline: a few words -> drafts of a story, sentence by sentence, each with its brief."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pipelines.book import MAX_SENTENCE, MAX_TITLE
+from pipelines.errors import InvalidInput, ModelUnavailable
+from pipelines.events import Draft, StoryProgress
+from pipelines.presets import MAX_SEED, PRESETS, StoryConfig, draw_seed
+from pipelines.scene import split_sentences
+from pipelines.story_ranking import (
+    Candidate,
+    Written,
+    finished,
+    is_clean,
+    with_mention,
+    without_banned,
+)
+from pipelines.story_requests import (
+    Request,
+    allowed_words,
+    ban_list,
+    find_banned,
+    read_request,
+    restore,
+)
+from pipelines.weights import EMBEDDED, check_file, load_weights, read_config
+
+if TYPE_CHECKING:
+    import torch
+
+LEXICON = "lexicon.txt"
+ATTEMPTS = 3
+"""Batches of candidates before the best of what there is must do."""
+LIVE_SECONDS = 0.1
+"""Least time between two events about the same draft."""
+
+
+def _candidates(drafts: int) -> int:
+    """How many stories are written for so many drafts: the more, the better the best."""
+    return min(4 * drafts + 4, 12)
+
+
+class StoryPipeline:
+    """Writes stories. Safe to share between threads."""
+
+    def __init__(
+        self, model: Any, *, lexicon: frozenset[str] | None, tokenizer: Any = None
+    ) -> None:
+        """`lexicon`: the embedded writer's words; None for a plain language model, which brings
+        its own `tokenizer`."""
+        self.model = model
+        self.lexicon = lexicon
+        self.tokenizer = tokenizer
+
+    @classmethod
+    def from_pretrained(
+        cls, preset_or_path: str = "embedded", *, device: torch.device | str | None = None
+    ) -> StoryPipeline:
+        """Load a writer: "embedded", a folder that `finetune.gpt2` wrote, a preset, or any causal
+        language model by folder or hub name.
+
+        Raises ModelUnavailable that says what to get and where to put it.
+        """
+        from pipelines.device import pick_device
+
+        name = PRESETS[preset_or_path].story if preset_or_path in PRESETS else preset_or_path
+        where = pick_device(str(device or "auto"))
+        folder = EMBEDDED / "story" if name == "embedded" else Path(name)
+        if name == "embedded" or (folder / LEXICON).is_file():
+            return cls(_load_embedded(folder).to(where), lexicon=_read_lexicon(folder))
+        from pipelines.story_plain import load_plain
+
+        model, tokenizer = load_plain(name, where)
+        return cls(model, lexicon=None, tokenizer=tokenizer)
+
+    def __call__(
+        self, config: StoryConfig, *, generator: torch.Generator | None = None
+    ) -> list[Draft]:
+        """Drafts, best first."""
+        return [e for e in self.stream(config, generator=generator) if isinstance(e, Draft)]
+
+    def stream(
+        self, config: StoryConfig, *, generator: torch.Generator | None = None
+    ) -> Iterator[StoryProgress | Draft]:
+        """Stories as they are being written, then the drafts, best first; close() stops.
+
+        Without `config.seed` the seed is drawn, from `generator` (CPU) if given. The same seed and
+        settings give the same drafts. More stories are written than shown: the drafts at the end
+        are the best of them.
+        Raises InvalidInput when the request is nothing but banned words.
+        """
+        import torch
+
+        seed = config.seed
+        if seed is None and generator is not None:
+            seed = int(torch.randint(0, MAX_SEED + 1, (), generator=generator))
+        seed = draw_seed() if seed is None else seed
+        source = torch.Generator().manual_seed(seed)
+        banned = ban_list(config.ban)
+        request = read_request(config.words, self.lexicon or frozenset(), banned)
+        write = self._write_plain if self.lexicon is None else self._write_embedded
+        found: list[Candidate] = []
+        for attempt in range(ATTEMPTS):
+            batch: list[Candidate] = []
+            yield from write(config, request, banned, source, batch, first=attempt == 0)
+            found += batch
+            good = [c for c in found if is_clean(c, banned) and len(c.sentences) >= 4]
+            if len(good) >= config.drafts and (self.lexicon is None or _heard(good, request)):
+                break
+        for c in _best(found, banned, config.drafts):
+            if self.lexicon is not None:
+                c = with_mention(c, request)
+            yield Draft(c.title[:MAX_TITLE], c.sentences, seed)
+
+    def _write_embedded(
+        self,
+        config: StoryConfig,
+        request: Request,
+        banned: tuple[str, ...],
+        source: torch.Generator,
+        out: list[Candidate],
+        *,
+        first: bool,
+    ) -> Iterator[StoryProgress]:
+        """One batch of candidates into `out`; only the `first` batch is shown."""
+        from pipelines.story_decoding import Manuscript, length_asked, sample
+
+        asked = length_asked(config)
+        live = _Live(config.drafts if first else 0)
+        last: list[Manuscript] = []
+        for last in sample(self.model, request, config, banned, _candidates(config.drafts), source):
+            yield from live(lambda n, m=last: _progress(n, *m[n].text(), request, asked))
+        for m in last:
+            title, sentences = m.text()
+            briefs = tuple(m.brief(n) for n in range(len(sentences)))
+            mean = m.log_likelihood / max(m.tokens, 1)
+            out.append(finished(Written(title, tuple(sentences), briefs, mean),
+                                request, config, asked))  # fmt: skip
+
+    def _write_plain(
+        self,
+        config: StoryConfig,
+        request: Request,
+        banned: tuple[str, ...],
+        source: torch.Generator,
+        out: list[Candidate],
+        *,
+        first: bool,
+    ) -> Iterator[StoryProgress]:
+        """One batch of candidates into `out`; only the `first` batch is shown."""
+        from pipelines.story_plain import continue_text
+
+        live = _Live(config.drafts if first else 0)
+        words = config.words
+        if find_banned(words, banned):
+            words = " ".join(allowed_words(words, banned))
+        title = words[:1].upper() + words[1:80]
+        plain = Request(words, {}, request.content)
+        last: list[tuple[str, float]] = []
+        for last in continue_text(self.model, self.tokenizer, words, config, banned,
+                                  _candidates(config.drafts), source):  # fmt: skip
+            yield from live(
+                lambda n, m=last: _progress(n, title, split_sentences(m[n][0]), plain,
+                                            config.sentences)
+            )  # fmt: skip
+        for text, mean in last:
+            sentences = [s[:MAX_SENTENCE] for s in split_sentences(text)]
+            written = Written(title, tuple(sentences[: config.sentences]), (), mean)
+            done = finished(written, plain, config, config.sentences)
+            if not done.sentences:  # not one full stop: the text as it is, closed
+                written = Written(title, (" ".join(text.split())[: MAX_SENTENCE - 1] + ".",))
+                done = finished(written, plain, config, config.sentences)
+            out.append(done)
+
+
+def _heard(candidates: list[Candidate], request: Request) -> bool:
+    return not request.content or any(c.mentions for c in candidates)
+
+
+def _best(found: list[Candidate], banned: tuple[str, ...], drafts: int) -> list[Candidate]:
+    """The best candidates, no two the same; those with banned words only without the sentences
+    that have them.
+
+    Raises InvalidInput when nothing is left.
+    """
+    ranked = sorted(found, key=lambda c: -c.score)
+    clean = [c for c in ranked if is_clean(c, banned)]
+    clean += [without_banned(c, banned) for c in ranked if not is_clean(c, banned)]
+    distinct = {c.text: c for c in reversed(clean) if c.sentences}
+    chosen = [c for c in clean if distinct.get(c.text) is c][:drafts]
+    if not chosen:
+        raise InvalidInput(
+            "No sentence could be written without the banned words: take some off the ban list."
+        )
+    return chosen
+
+
+class _Live:
+    """Says what changed in the drafts that are shown, at most every LIVE_SECONDS."""
+
+    def __init__(self, drafts: int) -> None:
+        self._drafts = drafts
+        self._shown = [""] * drafts
+        self._due = 0.0
+
+    def __call__(self, read: Callable[[int], StoryProgress]) -> Iterator[StoryProgress]:
+        if not self._drafts or time.monotonic() < self._due:
+            return
+        for n in range(self._drafts):
+            now = read(n)
+            if now.title + now.text != self._shown[n]:
+                self._shown[n] = now.title + now.text
+                yield now
+        self._due = time.monotonic() + LIVE_SECONDS
+
+
+def _progress(
+    draft: int, title: str, sentences: list[str], request: Request, asked: int
+) -> StoryProgress:
+    text = " ".join(restore(s, request) for s in sentences)
+    return StoryProgress(draft, restore(title, request), text, min(len(sentences) / asked, 1.0))
+
+
+def _load_embedded(folder: Path) -> Any:
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    try:
+        model = GPT2LMHeadModel(GPT2Config(**read_config(folder)))
+    except (TypeError, ValueError) as e:
+        raise ModelUnavailable(
+            f"The file {folder / 'config.json'} is not the config of a story writer: {e}."
+        ) from e
+    load_weights(model.transformer, folder)  # the output layer is the input embedding
+    return model.eval()
+
+
+def _read_lexicon(folder: Path) -> frozenset[str]:
+    path = check_file(folder / LEXICON)
+    return frozenset(path.read_text(encoding="utf-8").split())

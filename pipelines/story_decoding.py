@@ -1,0 +1,358 @@
+"""How the embedded story writer's sequences are sampled: several candidates side by side, a token
+at a time, each held to the grammar of a story::
+
+    {request} (7)<title> The title<s> A sentence.<brief> fox near owl @lake night<s> ... <end>
+
+Titles and sentences are sampled as the person set it; briefs, which the painter must understand,
+at a low temperature and from its words alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from pipelines.presets import StoryConfig
+from pipelines.scene import PLACES, RELATIONS, SKIES, TIMES, vocabulary
+from pipelines.story_requests import Request, prompt_of
+from pipelines.tokenizer import BRIEF, END, NEW_WORDS, SENTENCE, SPECIALS, load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import GPT2LMHeadModel, LogitsProcessor
+
+BRIEF_TEMPERATURE = 0.3
+OPENING = 8
+"""Tokens of the first sentence (after those of the title) that are as lively as was asked."""
+SETTLED = 0.4
+"""Later text has this share of the temperature: which story it is may vary, but it must hold
+together."""
+LONGEST_TITLE, LONGEST_SENTENCE, LONGEST_BRIEF = 16, 64, 28
+"""In tokens; what has grown so long must end with its next token."""
+SHORTEST_SENTENCE = 3
+PENALISED = 96
+"""The repetition penalty looks back so many tokens."""
+
+_END, _S, _BRIEF = (SPECIALS.index(t) for t in (END, SENTENCE, BRIEF))
+_NEW = tuple(SPECIALS.index(t) for t in NEW_WORDS)
+_FORBIDDEN = float("-inf")
+
+
+@dataclass(frozen=True)
+class Alphabet:
+    """Which tokens may stand where; each a bool tensor (V,)."""
+
+    brief: Tensor
+    """Pieces of the painter's words."""
+    at: Tensor
+    """Pieces that begin a brief's place."""
+    ends: Tensor
+    """Pieces after which a sentence may end."""
+    stops: tuple[int, ...]
+    """The signs that end a sentence."""
+    telling: Tensor
+    """Whole words of four letters or more: what the repetition penalty is about."""
+
+
+@cache
+def alphabet() -> Alphabet:
+    """Of the embedded tokenizer."""
+    tokenizer = load_tokenizer()
+    size = tokenizer.get_vocab_size()
+    pieces = [tokenizer.decode([i], skip_special_tokens=False) for i in range(size)]
+    painters = [*vocabulary(), *RELATIONS, *TIMES, *SKIES, "+", *(f"@{p}" for p in PLACES)]
+    painters += [f"{n}*{w}" for n in range(2, 7) for w in vocabulary()]
+    allowed = {i for e in tokenizer.encode_batch(painters) for i in e.ids}
+    named = {i for e in tokenizer.encode_batch([w for w in vocabulary() if "_" not in w])
+             if len(e.ids) == 1 for i in e.ids}  # fmt: skip
+
+    def mask(test: list[bool]) -> Tensor:
+        return torch.tensor(test)
+
+    words = [p.strip() for p in pieces]
+    return Alphabet(
+        brief=mask([i in allowed for i in range(size)]),
+        at=mask(["@" in p for p in pieces]),
+        ends=mask([w[-1:] in ".!?" or w[-2:] in ('."', '!"', '?"') for w in words])
+        & mask([w != "" for w in words]),
+        stops=tuple(i for i, p in enumerate(pieces) if p in (".", "!", "?")),
+        telling=mask([p.startswith(" ") and w.isalpha() and len(w) >= 4 and i not in named
+                      for i, (p, w) in enumerate(zip(pieces, words, strict=True))]),
+    )  # fmt: skip
+
+
+@dataclass
+class Manuscript:
+    """One candidate as far as it is written."""
+
+    title: list[int] = field(default_factory=list[int])
+    sentences: list[list[int]] = field(default_factory=list[list[int]])
+    """Tokens of each sentence; the last may be unfinished."""
+    briefs: list[list[int]] = field(default_factory=list[list[int]])
+    log_likelihood: float = 0.0
+    """Of title and sentences, in nats."""
+    ended: bool = False
+
+    @property
+    def phase(self) -> str:
+        if not self.sentences:
+            return "title"
+        return "sentence" if len(self.briefs) < len(self.sentences) else "brief"
+
+    @property
+    def tokens(self) -> int:
+        """How many of them are text."""
+        return len(self.title) + sum(map(len, self.sentences))
+
+    def text(self) -> tuple[str, list[str]]:
+        """Title and sentences, still with placeholders."""
+        return _decode(self.title), [t for s in self.sentences if (t := _decode(s))]
+
+    def brief(self, index: int) -> str:
+        """What the model wants to be painted for a sentence, "" if it has not said so."""
+        return _decode(self.briefs[index]) if index < len(self.briefs) else ""
+
+    def read(self, token: int) -> None:
+        """Take the next token."""
+        phase = self.phase
+        if token == _END:
+            self.ended = True
+        elif token == _S:
+            self.sentences.append([])
+        elif token == _BRIEF:
+            self.briefs.append([])
+        elif phase == "title":
+            self.title.append(token)
+        elif phase == "sentence":
+            self.sentences[-1].append(token)
+        else:
+            self.briefs[-1].append(token)
+
+
+def _decode(ids: list[int]) -> str:
+    return load_tokenizer().decode(ids, skip_special_tokens=False).strip()
+
+
+def length_asked(config: StoryConfig) -> int:
+    """Sentences to aim at: as asked, unless the words asked for mean more or fewer (about 13 words
+    stand in one)."""
+    most = max(4, config.max_words // 13)
+    least = min(12, -(-config.min_words // 13))
+    return max(min(config.sentences, most), least)
+
+
+class Grammar:
+    """What may come next in a manuscript."""
+
+    def __init__(self, request: Request, config: StoryConfig) -> None:
+        self.config = config
+        self.asked = length_asked(config)
+        size = load_tokenizer().get_vocab_size()
+        text = torch.zeros(size)
+        text[: len(SPECIALS)] = _FORBIDDEN
+        self._new = [t for t, w in zip(_NEW, NEW_WORDS, strict=True) if w in request.put_back]
+        # A space of its own stands before placeholders only.
+        self._space = load_tokenizer().token_to_id("Ġ")
+        if self._new:
+            text[self._new] = 0.0
+        else:
+            text[self._space] = _FORBIDDEN
+        self._text = text
+        self._brief = torch.full((size,), _FORBIDDEN)
+        self._brief[alphabet().brief] = 0.0
+
+    def mask(self, m: Manuscript) -> Tensor:
+        """Added to the logits (V,): 0 or minus infinity."""
+        if m.ended:
+            return self._only(_END)
+        if m.phase == "title":
+            if len(m.title) >= LONGEST_TITLE:
+                return self._only(_S)
+            if m.title[-1:] == [self._space]:
+                return self._only(*self._new)
+            return self._with(self._text, _S) if m.title else self._text
+        if m.phase == "sentence":
+            last = m.sentences[-1][-1:]
+            if last == [self._space]:
+                return self._only(*self._new)
+            long = len(m.sentences[-1])
+            ended = long >= SHORTEST_SENTENCE and bool(alphabet().ends[last[0]])
+            if long >= LONGEST_SENTENCE:
+                return self._only(_BRIEF) if ended else self._only(*alphabet().stops)
+            return self._with(self._text, _BRIEF) if ended else self._text
+        pieces = m.briefs[-1]
+        placed = any(alphabet().at[i] for i in pieces)
+        if not placed and len(pieces) < LONGEST_BRIEF:
+            return self._brief
+        after = self._after(m)
+        if len(pieces) >= LONGEST_BRIEF:
+            return self._only(*after)
+        return self._with(self._brief, *after)
+
+    def _after(self, m: Manuscript) -> list[int]:
+        """What may follow a finished sentence: another one, the end, or either."""
+        count = len(m.sentences)
+        words = sum(len(t.split()) for t in m.text()[1])
+        full = words + 8 > self.config.max_words and count >= 4
+        if full or count >= min(self.asked + 1, 12):
+            return [_END]
+        short = words < self.config.min_words and count < 12
+        return [_S] if short or count < max(4, self.asked - 1) else [_S, _END]
+
+    @staticmethod
+    def _with(mask: Tensor, *tokens: int) -> Tensor:
+        mask = mask.clone()
+        mask[list(tokens)] = 0.0
+        return mask
+
+    def _only(self, *tokens: int) -> Tensor:
+        return self._with(torch.full_like(self._text, _FORBIDDEN), *tokens)
+
+
+def filters(config: StoryConfig, banned: Sequence[str], *, spaced: bool) -> list[LogitsProcessor]:
+    """transformers' processors for the banned words, top-k and top-p, in that order.
+
+    `spaced`: whether words are banned with the embedded tokenizer, by all their spellings.
+    """
+    from transformers.generation.logits_process import (
+        NoBadWordsLogitsProcessor,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+    )
+
+    found: list[LogitsProcessor] = []
+    if banned and spaced:
+        found.append(NoBadWordsLogitsProcessor(spellings(banned)))
+    if config.top_k:
+        found.append(TopKLogitsWarper(config.top_k))
+    if config.top_p < 1.0:
+        found.append(TopPLogitsWarper(config.top_p))
+    return found
+
+
+def spellings(banned: Sequence[str]) -> list[list[int]]:
+    """Token sequences that write a banned word: small, capital, shouted, inside a quotation."""
+    tokenizer = load_tokenizer()
+    found: list[list[int]] = []
+    for word in banned:
+        for form in (word, word.capitalize(), word.upper()):
+            quoted = tokenizer.encode(f'"{form}').ids
+            found += [tokenizer.encode(form).ids, quoted[1:] if len(quoted) > 1 else quoted]
+    return [list(ids) for ids in dict.fromkeys(map(tuple, found)) if ids]
+
+
+def penalise(logits: Tensor, said: Sequence[int], spared: set[int], penalty: float) -> None:
+    """Make telling words that stand in the text already less likely, in place. logits (V,).
+
+    Source: Keskar et al. 2019 (CTRL), section 4.1; ours leaves function words, signs, the
+    painter's words and those of the request alone, which a story must be free to repeat.
+    """
+    again = {t for t in said[-PENALISED:] if alphabet().telling[t]} - spared
+    if again and penalty != 1.0:
+        at = torch.tensor(sorted(again))
+        seen = logits[at]
+        logits[at] = torch.where(seen > 0, seen / penalty, seen * penalty)
+
+
+def sample(
+    model: GPT2LMHeadModel,
+    request: Request,
+    config: StoryConfig,
+    banned: Sequence[str],
+    candidates: int,
+    generator: torch.Generator,
+) -> Iterator[list[Manuscript]]:
+    """Write `candidates` manuscripts at once, yielded after every token until all have ended.
+
+    Randomness comes from `generator` (CPU) alone. The same list is yielded again and again.
+    """
+    grammar = Grammar(request, config)
+    prompt = load_tokenizer().encode(prompt_of(request.text, grammar.asked)).ids
+    manuscripts = [Manuscript() for _ in range(candidates)]
+    writing = _Writing(model, prompt, candidates)
+    warpers = filters(config, banned, spaced=True)
+    spared = set(prompt)
+    room = model.config.n_positions - len(prompt) - 1
+    for _ in range(room):
+        logits = writing.next_logits()  # (B, V)
+        tokens = _choose(logits, writing.ids, manuscripts, grammar, warpers, spared, generator)
+        writing.add(tokens)
+        for m, token in zip(manuscripts, tokens, strict=True):
+            if not m.ended:
+                m.read(token)
+        yield manuscripts
+        if all(m.ended for m in manuscripts):
+            return
+
+
+def _choose(
+    logits: Tensor,
+    ids: Tensor,
+    manuscripts: Sequence[Manuscript],
+    grammar: Grammar,
+    warpers: Sequence[LogitsProcessor],
+    spared: set[int],
+    generator: torch.Generator,
+) -> list[int]:
+    """The next token of every manuscript. logits (B, V), ids (B, T)."""
+    config = grammar.config
+    masked = logits.clone()
+    for row, m in enumerate(manuscripts):
+        if m.ended:
+            continue
+        if m.phase != "brief":
+            penalise(masked[row], [t for s in m.sentences for t in s], spared,
+                     config.repetition_penalty)  # fmt: skip
+        masked[row] += grammar.mask(m)
+    heat = torch.tensor([_temperature(m, config.temperature) for m in manuscripts])
+    scores = masked / heat[:, None]
+    for warp in warpers:
+        filtered: Tensor = warp(ids, scores)  # type: ignore[arg-type]
+        # Banning must never leave a manuscript without any way on.
+        dead = ~torch.isfinite(filtered).any(dim=1)
+        scores = torch.where(dead[:, None], scores, filtered)
+    ended = torch.tensor([m.ended for m in manuscripts])
+    scores[ended] = 0.0  # whatever is drawn is not read
+    tokens = torch.multinomial(scores.softmax(dim=1), 1, generator=generator)[:, 0]  # (B,)
+    likely = logits.log_softmax(dim=1).gather(1, tokens[:, None])[:, 0]
+    for row, m in enumerate(manuscripts):
+        if not m.ended and m.phase != "brief":
+            m.log_likelihood += float(likely[row])
+    return [int(t) for t in tokens]
+
+
+def _temperature(m: Manuscript, asked: float) -> float:
+    if m.phase == "brief":
+        return min(asked, BRIEF_TEMPERATURE)
+    opening = m.phase == "title" or (len(m.sentences) == 1 and len(m.sentences[0]) < OPENING)
+    return asked if opening else asked * SETTLED
+
+
+class _Writing:
+    """Model, tokens so far and key-value cache of a batch that grows by one token at a time."""
+
+    def __init__(self, model: GPT2LMHeadModel, prompt: list[int], rows: int) -> None:
+        self._model, self._cache = model, None
+        self._device = next(model.parameters()).device
+        self.ids = torch.tensor([prompt] * rows)  # (B, T)
+        self._fresh = self.ids
+
+    def next_logits(self) -> Tensor:
+        """(B, V) float32 on the CPU."""
+        with torch.no_grad():
+            out = self._model(
+                self._fresh.to(self._device),
+                past_key_values=self._cache,
+                use_cache=True,
+                logits_to_keep=1,
+            )
+        self._cache = out.past_key_values
+        return out.logits[:, -1].float().cpu()
+
+    def add(self, tokens: list[int]) -> None:
+        self._fresh = torch.tensor(tokens)[:, None]
+        self.ids = torch.cat([self.ids, self._fresh], dim=1)

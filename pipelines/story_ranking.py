@@ -1,0 +1,203 @@
+"""From what a writer wrote to drafts: sentences that end, briefs that fit, the best first.
+
+Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+
+from pipelines.errors import InvalidInput
+from pipelines.events import Sentence
+from pipelines.presets import StoryConfig
+from pipelines.scene import CHARACTERS, Item, Scene, brief_of, known_word, parse_brief, vocabulary
+from pipelines.story_requests import Request, find_banned, mentions, restore
+from pipelines.tokenizer import NEW_WORDS
+
+_ENDS = re.compile(r"[.!?…。！？][\"'”’»)\]]*$")
+
+LIKELIHOOD = 2.0
+"""Weight of the mean log-likelihood: about -0.3 when a story holds, -2 when it loses its thread."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a writer wrote, still in its own words (with placeholders).
+
+    `briefs` may be shorter than `sentences`, and any of them empty or wrong.
+    """
+
+    title: str
+    sentences: tuple[str, ...]
+    briefs: tuple[str, ...] = ()
+    log_likelihood: float = 0.0
+    """Mean of its tokens, in nats."""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A finished story and how good it is; scores compare within one request only."""
+
+    title: str
+    sentences: tuple[Sentence, ...]
+    score: float
+    mentions: int
+    """Content words of the request that it names."""
+
+    @property
+    def text(self) -> str:
+        return " ".join(s.text for s in self.sentences)
+
+
+def ends_properly(sentence: str) -> bool:
+    """Whether a sentence ends in a full stop, ! or ?, perhaps inside closing quotes."""
+    return _ENDS.search(sentence) is not None
+
+
+def named_in(text: str) -> list[str]:
+    """The painter's words that a text names, in order, each once."""
+    tokens = re.findall(r"[A-Za-z]+(?:['’]s)?", text)
+    found = list[str]()
+    for n, token in enumerate(tokens):
+        pair = f"{token}_{tokens[n + 1]}".lower() if n + 1 < len(tokens) else ""
+        found += [w for w in (pair if pair in vocabulary() else None, known_word(token)) if w]
+    return list(dict.fromkeys(found))
+
+
+def _acts(word: str) -> bool:
+    return vocabulary()[word]["class"] in CHARACTERS
+
+
+def _parsed(brief: str) -> Scene | None:
+    try:
+        return parse_brief(brief)
+    except InvalidInput:
+        return None
+
+
+def stand_ins(written: Written, request: Request) -> dict[str, str]:
+    """What the briefs show for each placeholder: words that the story itself never names."""
+    told = set(named_in(" ".join([request.text, written.title, *written.sentences])))
+    found: dict[str, str] = {}
+    for new in NEW_WORDS:
+        if new not in request.put_back:
+            continue
+        shown = Counter[str]()
+        for text, brief in zip(written.sentences, written.briefs, strict=False):
+            scene = _parsed(brief) if new in text else None
+            items = scene.items if scene else ()
+            shown.update(i.word for i in items if i.word not in told)
+        best = next((w for w, _ in shown.most_common() if w not in found.values()), None)
+        if best:
+            found[new] = best
+    return found
+
+
+def fitting_briefs(written: Written, request: Request) -> list[str]:
+    """A brief for every sentence: the writer's own where it fits its sentence, otherwise one read
+    from the words.
+
+    It fits when it parses, shows someone or something that the story has named so far (or the
+    stand-in of an unknown word), and someone whom this very sentence names, if it names anybody.
+    """
+    instead = stand_ins(written, request)
+    before: list[Sentence] = []
+    told = set(instead.values()) | set(named_in(f"{request.text} {written.title}"))
+    for n, raw in enumerate(written.sentences):
+        text = raw
+        for new, word in instead.items():
+            text = text.replace(new, word.replace("_", " "))
+        here = named_in(text)
+        told |= set(here)
+        scene = _parsed(written.briefs[n]) if n < len(written.briefs) else None
+        if scene is not None:
+            shown = {i.word for i in scene.items}
+            actors = {w for w in here if _acts(w)}
+            if not shown & told or (actors and not shown & actors):
+                scene = None
+        brief = str(_short(scene)) if scene else brief_of(text, before)
+        before.append(Sentence(text, brief))
+    return [s.brief for s in before]
+
+
+def _short(scene: Scene) -> Scene:
+    """No piece twice, and no more than the painter can place."""
+    once: dict[str, Item] = {}
+    for item in scene.items:
+        once.setdefault(item.word, item)
+    return Scene(tuple(once.values())[:4], scene.place, scene.time, scene.skies)
+
+
+def finished(written: Written, request: Request, config: StoryConfig, asked: int) -> Candidate:
+    """Give a story its briefs, the person's words, and a score; `asked` is the number of sentences
+    aimed at. Sentences that do not end are left out."""
+    kept = [n for n, s in enumerate(written.sentences) if ends_properly(s)]
+    briefs = fitting_briefs(written, request)
+    sentences = tuple(
+        Sentence(restore(written.sentences[n], request), briefs[n]) for n in kept
+    )  # fmt: skip
+    while len(sentences) > 4 and sum(len(s.text.split()) for s in sentences) > config.max_words:
+        sentences = sentences[:-1]
+    title = restore(written.title, request).rstrip(" .,:;")
+    title = title[:1].upper() + title[1:]
+    text = " ".join(s.text for s in sentences)
+    named = [w for w in request.content if mentions(text, w) or mentions(title, w)]
+    score = _score(sentences, text, request, named, config, asked)
+    score += LIKELIHOOD * written.log_likelihood
+    return Candidate(title, sentences, score, len(named))
+
+
+def _score(
+    sentences: Sequence[Sentence],
+    text: str,
+    request: Request,
+    named: Sequence[str],
+    config: StoryConfig,
+    asked: int,
+) -> float:
+    """The larger the better; a perfect story has about 4.4."""
+    if not sentences:
+        return -100.0
+    words = text.casefold().split()
+    pairs = list(pairwise(words))
+    scenes = [_parsed(s.brief) for s in sentences]
+    shown = Counter(i.word for s in scenes if s for i in s.items if _acts(i.word))
+    kept = shown.most_common(1)[0][1] / len(sentences) if shown else 0.0
+    told = [w for s in sentences for w in named_in(s.text)[:1]]
+    score = 0.6 * kept + 0.3 * len(told) / len(sentences)
+    score += 0.5 * len(set(pairs)) / max(len(pairs), 1)
+    if request.content:
+        score += 1.5 * (request.content[0] in named)
+        score += 1.5 * len(named) / len(request.content)
+    score -= 0.25 * abs(len(sentences) - asked) + (2.0 if len(sentences) < 4 else 0.0)
+    score -= 1.5 * (len(sentences) - len({s.text for s in sentences}))
+    score -= 0.4 * sum(s.text.count('"') % 2 for s in sentences)
+    score -= 1.0 if not config.min_words <= len(words) <= config.max_words else 0.0
+    return score + config.length_penalty * len(words) / 100
+
+
+def is_clean(candidate: Candidate, banned: tuple[str, ...]) -> bool:
+    """Whether no banned word stands in title or sentences."""
+    return find_banned(f"{candidate.title} {candidate.text}", banned) is None
+
+
+def without_banned(candidate: Candidate, banned: tuple[str, ...]) -> Candidate:
+    """The story without the sentences (and the title) in which a banned word stands."""
+    kept = tuple(s for s in candidate.sentences if find_banned(s.text, banned) is None)
+    title = "A story" if find_banned(candidate.title, banned) else candidate.title
+    return Candidate(title, kept, candidate.score, candidate.mentions)
+
+
+def with_mention(candidate: Candidate, request: Request) -> Candidate:
+    """The story, its title naming the request where nothing else in it does."""
+    if candidate.mentions or not request.content:
+        return candidate
+    about = " ".join(request.content)[:60].rsplit(" ", 1)[0] or request.content[0]
+    return Candidate(
+        f"{about[:1].upper()}{about[1:]}: {candidate.title}",
+        candidate.sentences, candidate.score, 1,
+    )  # fmt: skip

@@ -1,0 +1,335 @@
+"""What people type, made ready for the embedded story writer, and put back into what it writes.
+
+The writer knows the words of its training stories (the lexicon). A word it does not know stands as
+`<new1>`, `<new2>`, `<new3>` in the prompt, and so does a run of another script; the typed word
+goes back into the finished text. A word that only names a known character ("puppy") is written as
+that ("dog") and put back the same way. Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Set
+from dataclasses import dataclass
+from functools import cache, partial
+
+from pipelines.errors import InvalidInput
+from pipelines.scene import ASSETS, CHARACTERS, article, known_word, plural, singulars, vocabulary
+from pipelines.tokenizer import NEW_WORDS, TITLE
+
+LONGEST_REQUEST = 24
+"""Words of a request that the writer reads; the rest is left out."""
+FOREIGN_WORDS, FOREIGN_LETTERS = 3, 24
+"""At most so much of a run in another script makes one unknown word."""
+
+# Words without content of their own, and those that nearly every request or story has.
+FUNCTION_WORDS = frozenset(
+    """a an the this that these those some any my your his her its our their and or but so of in on
+    at to for from with without by about into onto over under near beside behind above who whom
+    which what when where why how is are was were be been being am do does did has have had can
+    could will would shall should may might must not no i you he she it we they me him them us as
+    if then than there here very too also just once upon please one story tale tell write make book
+    named called""".split()
+)
+_WEAK_WORDS = frozenset(
+    """want wants wanted go goes went going get gets got like likes liked live lives lived little
+    small big happy good nice day new old never always find finds found see sees saw come comes
+    came take takes took has learn learns learned try tries tried begin began time every all up
+    down out off back away again become becomes became who's""".split()
+)
+_NUMBERS = frozenset("two three four five six seven eight nine ten".split())
+_BEFORE_VERB = frozenset(
+    """who that which to can could will would must cannot not he she it they i we you never always
+    really""".split()
+)
+# Articles of other languages that share our script; the first kind is written as "a".
+_FOREIGN_A = frozenset("ein eine einen un une una uno uma um en ett een egy el la le il lo".split())
+_FOREIGN_REST = frozenset(
+    """der die das den dem des les las los gli det de het und et y e og och mit avec con que qui der
+    van von du""".split()
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as the writer reads it."""
+
+    text: str
+    """In the writer's words: lower case, unknown words as `<new1>` ..."""
+    put_back: dict[str, str]
+    """`<newN>`, or the name of a known character -> what the person typed."""
+    content: tuple[str, ...]
+    """What a story should mention, in lower case, the most telling first."""
+
+
+def normal_form(text: str, names: Set[str] = frozenset()) -> str:
+    """A request in lower case without signs; given names and placeholders stay as they are.
+
+    >>> normal_form("A Fox, called Mia!", {"Mia"})
+    'a fox, called Mia'
+    """
+    parts = re.findall(r"<new\d>(?:'?s\b)?|[^\W_]+(?:[-'][^\W_]+)*|,", text.replace("’", "'"))
+    words = [p if p in names or p.startswith("<") else p.lower() for p in parts]
+    return re.sub(r"(?: ?,)+", ",", " ".join(words)).strip(", ")
+
+
+def prompt_of(request: str, sentences: int) -> str:
+    """The start of a sequence: the request, the number of sentences, and then the title begins."""
+    return f"{request} ({sentences}){TITLE}"
+
+
+# --- banned words ------------------------------------------------------------------------
+
+
+@cache
+def unsuitable() -> tuple[str, ...]:
+    """Words that no story has, whatever is asked for."""
+    lines = (ASSETS / "banned.txt").read_text(encoding="utf-8").splitlines()
+    return tuple(line for line in lines if line and not line.startswith("#"))
+
+
+def ban_list(own: Iterable[str] = ()) -> tuple[str, ...]:
+    """The unsuitable words and a person's own, in lower case."""
+    mine = (re.sub(r"\s+", " ", w).strip().casefold() for w in own)
+    return tuple(dict.fromkeys([*(w for w in mine if w), *unsuitable()]))
+
+
+@cache
+def _ban_pattern(banned: tuple[str, ...]) -> re.Pattern[str]:
+    forms = {f for w in banned for f in (w, plural(w), w + "s")}
+    choices = "|".join(re.escape(f) for f in sorted(forms, key=lambda f: (-len(f), f)))
+    return re.compile(rf"(?<!\w)(?:{choices})(?:['’]s)?(?!\w)")
+
+
+def find_banned(text: str, banned: tuple[str, ...]) -> str | None:
+    """The first banned word (or its plural) in a text, None when there is none."""
+    match = _ban_pattern(banned).search(text.casefold()) if banned else None
+    return match[0] if match else None
+
+
+# --- reading -----------------------------------------------------------------------------
+
+
+def _is_word_letter(char: str) -> bool:
+    return unicodedata.category(char)[0] in "LMN"
+
+
+def split_words(text: str) -> list[str]:
+    """Words of a text in any script, with their inner apostrophes and hyphens."""
+    words: list[str] = []
+    for piece in text.replace("’", "'").split():
+        word = ""
+        for n, char in enumerate(piece):
+            inner = char in "-'" and word and n + 1 < len(piece) and _is_word_letter(piece[n + 1])
+            # Joiners (category Cf) hold the letters of some scripts together.
+            joins = unicodedata.category(char) == "Cf" and word
+            if _is_word_letter(char) or inner or joins:
+                word += char
+            elif word:
+                words.append(word)
+                word = ""
+        if word:
+            words.append(word)
+    return words
+
+
+def is_latin(word: str) -> bool:
+    """Whether every letter of a word is Latin; digits and marks go with any script."""
+    return all("LATIN" in unicodedata.name(c, "") for c in word if c.isalpha())
+
+
+def _foreign_runs(words: list[str]) -> list[str]:
+    """Neighbours in another script made into one piece that is not too long."""
+    runs: list[str] = []
+    run: list[str] = []
+    for word in [*words, "a"]:
+        if not is_latin(word):
+            run.append(word)
+            continue
+        if run:
+            text = " ".join(run[:FOREIGN_WORDS])
+            end = FOREIGN_LETTERS
+            while end < len(text) and unicodedata.category(text[end])[0] == "M":
+                end += 1  # a letter keeps its marks
+            runs.append(text[:end].strip())
+            run = []
+        runs.append(word)
+    return runs[:-1]
+
+
+def _stand_for(word: str) -> str | None:
+    """The known character that a word is another name of ("puppy": "dog"), else None."""
+    known = known_word(word)
+    if known is None or known in singulars(word) or "_" in known:
+        return None
+    return known if vocabulary()[known]["class"] in CHARACTERS else None
+
+
+def read_request(words: str, lexicon: Set[str], banned: tuple[str, ...] = ()) -> Request:
+    """Make a request ready: banned words out, unknown words as placeholders.
+
+    `lexicon` holds known words in lower case and known given names with a capital.
+    Raises InvalidInput when nothing but banned words (and such as "a", "the") is left of it.
+    """
+    return _read_allowed(allowed_words(words, banned)[:LONGEST_REQUEST], lexicon)
+
+
+def allowed_words(words: str, banned: tuple[str, ...]) -> list[str]:
+    """The words of a request that are not banned. Raises InvalidInput as `read_request`."""
+    typed = _foreign_runs(split_words(words))
+    allowed = [w for w in typed if find_banned(w, banned) is None]
+    if find_banned(" ".join(allowed), banned):  # a phrase
+        allowed = _without_phrases(allowed, banned)
+    if len(allowed) < len(typed) and all(w.lower() in FUNCTION_WORDS for w in allowed):
+        raise InvalidInput(
+            "Every word of this request is on the list of words that stories leave out: "
+            "use other words, or take yours off the ban list."
+        )
+    return allowed
+
+
+def _without_phrases(words: list[str], banned: tuple[str, ...]) -> list[str]:
+    text = " ".join(words)
+    while phrase := find_banned(text, banned):
+        text = re.sub(re.escape(phrase), " ", text, flags=re.IGNORECASE)
+    return text.split()
+
+
+def _read_allowed(typed: list[str], lexicon: Set[str]) -> Request:
+    def known(word: str) -> bool:
+        low = word.lower()
+        return low.isdigit() or low in _NUMBERS or any(f in lexicon for f in (low, *singulars(low)))
+
+    mapped: list[str] = []
+    put_back: dict[str, str] = {}
+    fresh_words, strong, weak = list[str](), list[str](), list[str]()
+    lone = not any(known(w) and w.lower() not in FUNCTION_WORDS for w in typed)
+    abroad = lone and any(w.lower() in _FOREIGN_A | _FOREIGN_REST for w in typed)
+    said = {f for w in typed for f in singulars(w.lower())}
+    for n, word in enumerate(typed):
+        low = word.lower()
+        before = typed[n - 1].lower() if n else ""
+        if abroad and low in _FOREIGN_A | _FOREIGN_REST:
+            mapped += ["a"] if low in _FOREIGN_A else []
+            continue
+        if word in lexicon and word != low:  # a given name
+            mapped.append(word)
+            strong.append(low)
+            continue
+        if low in FUNCTION_WORDS:
+            mapped.append(low)
+            continue
+        stand = _stand_for(low)
+        if stand is not None and stand not in said and stand not in put_back:
+            many = low == plural(min(singulars(low), key=len)) and low.endswith("s")
+            single = min(singulars(low), key=len) if many else low.removesuffix("'s")
+            put_back[stand] = single
+            mapped.append(plural(stand) if many else stand + ("'s" if low.endswith("'s") else ""))
+            strong.append(single)
+            continue
+        if known(word):
+            mapped.append(low)
+            acts = known_word(low)
+            of = vocabulary()[acts]["class"] if acts in singulars(low) else ""
+            (strong if of else weak).append(low.removesuffix("'s"))
+            continue
+        base, ending = _base_of_unknown(word, before, first=n == 0)
+        fresh = next((k for k, v in put_back.items() if v.lower() == base.lower()), None)
+        if fresh is None:
+            free = [k for k in NEW_WORDS if k not in put_back]
+            if not free:
+                while mapped and mapped[-1] in FUNCTION_WORDS:
+                    mapped.pop()
+                continue
+            fresh = free[0]
+            put_back[fresh] = base
+        mapped.append(fresh + ending)
+        fresh_words.append(base.lower())
+    if abroad and len(fresh_words) > 1:  # who and what else, however that language puts it
+        mapped = ["a", NEW_WORDS[0], "and", "a", NEW_WORDS[len(fresh_words) - 1]]
+    telling = [w for w in weak if w not in _WEAK_WORDS] or weak
+    names = {w for w in typed if w in lexicon and w != w.lower()}
+    return Request(
+        normal_form(" ".join(mapped), names),
+        put_back,
+        tuple(dict.fromkeys([*fresh_words, *strong, *telling])),
+    )
+
+
+def _base_of_unknown(word: str, before: str, *, first: bool) -> tuple[str, str]:
+    """An unknown word -> what its placeholder stands for, and what is written behind that."""
+    if word.lower().endswith("'s"):
+        return word[:-2], "'s"
+    name = word[0].isupper() and not first
+    many = (
+        not name
+        and before not in _BEFORE_VERB
+        and before not in ("a", "an")
+        and is_latin(word)
+        and len(word) > 4
+        and re.search(r"[^suix]s$", word)
+    )
+    if not many:
+        return word, ""
+    return min((f for f in singulars(word) if plural(f) == word), key=len, default=word), "s"
+
+
+# --- putting back ------------------------------------------------------------------------
+
+_SPACED = re.compile(r"(<new\d>) (?=[-,.!?;:)’']|s\b)")
+
+
+def join_placeholders(text: str) -> str:
+    """Undo the spaces that decoding leaves behind placeholders."""
+    text = _SPACED.sub(r"\1", text)
+
+    def closing(match: re.Match[str]) -> str:
+        return match[1] + '"' if text[: match.start()].count('"') % 2 else match[0]
+
+    return re.sub(r'(<new\d>) "', closing, text)
+
+
+def restore(text: str, request: Request) -> str:
+    """The writer's text with the person's own words in it, articles and capitals set right.
+
+    A placeholder that nothing was typed for becomes "friend".
+    """
+    text = join_placeholders(text)
+    for known, typed in request.put_back.items():
+        if known not in NEW_WORDS:
+            text = _replace(text, rf"\b{known}\b", typed, rf"\b{plural(known)}\b")
+    for new in NEW_WORDS:
+        text = _replace(text, new, request.put_back.get(new, "friend"), new + r"s\b")
+    return text
+
+
+def _replace(text: str, one: str, typed: str, many: str) -> str:
+    """`typed` for every match of the patterns `many` (as a plural) and `one`."""
+    for pattern, word in ((many, plural(typed)), (one, typed)):
+        found = re.compile(rf"(\b[Aa]n? |\b[Tt]he |)({pattern})", re.IGNORECASE)
+        text = found.sub(partial(_fitted, typed=word), text)
+    return text
+
+
+def _fitted(match: re.Match[str], typed: str) -> str:
+    determiner, text, begin = match[1], match.string, match.start()
+    name = typed[:1].isupper() and not typed.isupper()
+    word = typed.lower() if name and determiner else typed
+    if determiner.strip().lower() in ("a", "an"):
+        determiner = determiner[0] + article(word.lower())[1:] + " "
+    starts = re.search(r"(?:^|[.!?…][\"”’')]* |(?:^|\s)[\"“])$", text[:begin]) is not None
+    shouted = match[2][:1].isupper()
+    if not determiner and (starts or shouted):
+        word = word[:1].upper() + word[1:]
+    return determiner + word
+
+
+def mentions(text: str, word: str) -> bool:
+    """Whether a text names a content word, also as a plural or in another form of it."""
+    low, word = text.casefold(), word.casefold()
+    if not is_latin(word) or len(word) < 3:
+        return word in low
+    stem = re.sub(r"(ies|ing|ed|es|s|e|y)$", "", word) if len(word) > 4 else word
+    stem = stem if len(stem) >= 3 else word
+    return re.search(rf"(?<!\w){re.escape(stem)}\w{{0,4}}(?!\w)", low) is not None

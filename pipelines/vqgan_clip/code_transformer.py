@@ -1,0 +1,339 @@
+"""The code transformer: a sentence becomes a plan, and the plan a grid of codebook indices.
+
+Source: Esser et al. 2021, section 3.2, with the sentence's tokens as prefix. The body is
+transformers' GPT-2. We differ in three ways:
+
+- Between sentence and codes the network writes a *plan*: for each piece of the picture which word
+  it is, where it stands and how large it is (coarse to fine; the plan costs 24 tokens). Every
+  position then knows which part of which word it belongs to.
+- A position also sees the codes above it, not only those to its left.
+- As a position holds several codes (product quantisation), a small head predicts them one after
+  the other from the same hidden state (the idea of the RQ-Transformer, Lee et al. 2022).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from transformers import GPT2Config, GPT2Model, StaticCache
+
+from pipelines.tokenizer import TEXT_LENGTH
+from pipelines.vqgan_clip.clip import tokenize
+from pipelines.weights import load_weights, read_config
+
+PIECES = 6
+"""Most pieces a plan holds; what a scene has beyond that stays unplanned."""
+
+FIELDS = 4
+"""A piece is told by its word (0 = no piece), column, row, and 2 * size + mirrored, in cells."""
+
+NO_TARGET = -100
+"""Plan entries that mean nothing (place and size of no piece) are not learned."""
+
+
+@dataclass(frozen=True)
+class CodeTransformerConfig:
+    """Shape of the network. Pictures have `grid` x `grid` positions of `groups` codes each."""
+
+    vocabulary: int
+    words: int
+    """Words a plan can name; the codes of a plan's words are 1 + their index."""
+    width: int = 256
+    layers: int = 6
+    heads: int = 4
+    grid: int = 16
+    groups: int = 4
+    codebook_size: int = 512
+
+    @property
+    def field_sizes(self) -> tuple[int, int, int, int]:
+        """How many values each field of a piece can take."""
+        return (self.words + 1, self.grid, self.grid, 2 * self.grid + 2)
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """What has been sampled so far: plan (B, PIECES * FIELDS), codes (B, n, G), int64, on CPU."""
+
+    plan: Tensor
+    codes: Tensor
+
+
+class PlanFeatures(nn.Module):
+    """What the plan says of every position: the two pieces on top, and which part of them."""
+
+    def __init__(self, c: CodeTransformerConfig) -> None:
+        super().__init__()
+        self.grid = c.grid
+        # Fields of a position: word, column and row inside the piece, size and mirroring.
+        self.tables = nn.ModuleList(
+            nn.Embedding(n, c.width) for _ in range(2) for n in c.field_sizes
+        )
+        self.mix = nn.Sequential(
+            nn.Linear(c.width, 2 * c.width), nn.GELU(), nn.Linear(2 * c.width, c.width)
+        )
+
+    def forward(self, plan: Tensor) -> Tensor:
+        """(B, PIECES * FIELDS) int64 -> (B, N, W)."""
+        pieces = plan.view(len(plan), PIECES, FIELDS, 1)
+        word, x, y, shape = pieces.unbind(2)  # (B, PIECES, 1) each
+        cells = torch.arange(self.grid**2, device=plan.device)
+        dx, dy = cells % self.grid - x, cells // self.grid - y  # (B, PIECES, N)
+        size = shape // 2
+        covers = (word > 0) & (dx >= 0) & (dx < size) & (dy >= 0) & (dy < size)
+        # Later pieces are painted over earlier ones.
+        order = covers * torch.arange(1, PIECES + 1, device=plan.device)[:, None]
+        total = torch.zeros(())
+        for layer in range(2):
+            height, top = order.max(1, keepdim=True)  # (B, 1, N)
+            fields = (
+                word.expand_as(dx).gather(1, top),
+                dx.gather(1, top).clamp(0, self.grid - 1),
+                dy.gather(1, top).clamp(0, self.grid - 1),
+                shape.expand_as(dx).gather(1, top),
+            )
+            found = torch.stack(
+                [self.tables[FIELDS * layer + k](f[:, 0]) for k, f in enumerate(fields)]
+            ).sum(0)  # (B, N, W)
+            total = total + found * (height[:, 0] > 0)[..., None]
+            order = order.scatter(1, top, 0)
+        return self.mix(total)
+
+
+class CodeHead(nn.Module):
+    """The `groups` codes of one position, each given the ones before it."""
+
+    def __init__(self, c: CodeTransformerConfig) -> None:
+        super().__init__()
+        self.before = nn.ModuleList(
+            nn.Embedding(c.codebook_size, c.width) for _ in range(c.groups - 1)
+        )
+        self.norm = nn.ModuleList(nn.LayerNorm(c.width) for _ in range(c.groups))
+        self.hidden = nn.ModuleList(nn.Linear(c.width, c.width) for _ in range(c.groups))
+        self.out = nn.ModuleList(nn.Linear(c.width, c.codebook_size) for _ in range(c.groups))
+
+    def logits(self, state: Tensor, group: int) -> Tensor:
+        """(..., W) -> (..., K) for one group; `state` holds the codes before it."""
+        hidden = F.gelu(self.hidden[group](self.norm[group](state)))
+        return self.out[group](hidden)
+
+    def forward(self, hidden: Tensor, codes: Tensor) -> list[Tensor]:
+        """hidden (B, N, W), the position's true codes (B, N, G) -> G logits (B, N, K)."""
+        found: list[Tensor] = []
+        state = hidden
+        for g in range(len(self.out)):
+            found.append(self.logits(state, g))
+            if g < len(self.before):
+                state = state + self.before[g](codes[..., g])
+        return found
+
+
+class CodeTransformer(nn.Module):
+    def __init__(self, config: CodeTransformerConfig) -> None:
+        super().__init__()
+        self.config = config
+        width, positions = config.width, config.grid**2
+        self.body = GPT2Model(
+            GPT2Config(
+                vocab_size=config.vocabulary,
+                n_positions=TEXT_LENGTH + PIECES * FIELDS + positions,
+                n_embd=width,
+                n_layer=config.layers,
+                n_head=config.heads,
+                # the same function as GPT-2's "gelu_new", in one kernel
+                activation_function="gelu_pytorch_tanh",
+                resid_pdrop=0.0,
+                embd_pdrop=0.0,
+                attn_pdrop=0.0,
+                bos_token_id=None,
+                eos_token_id=None,
+            )
+        )
+        self.start = nn.Parameter(torch.zeros(width))
+        self.plan = nn.ModuleList(nn.Embedding(n, width) for n in config.field_sizes)
+        self.plan_out = nn.ModuleList(nn.Linear(width, n) for n in config.field_sizes)
+        self.features = PlanFeatures(config)
+        self.codes = nn.ModuleList(
+            nn.Embedding(config.codebook_size, width) for _ in range(config.groups)
+        )
+        self.above = nn.ModuleList(
+            nn.Embedding(config.codebook_size, width) for _ in range(config.groups)
+        )
+        # Where the code to predict stands: rows and columns generalise, raster order does not.
+        self.row = nn.Embedding(config.grid, width)
+        self.column = nn.Embedding(config.grid, width)
+        self.head = CodeHead(config)
+        for module in self.modules():
+            if isinstance(module, nn.Embedding):
+                nn.init.normal_(module.weight, std=0.02)
+
+    @classmethod
+    def from_pretrained(cls, folder: Path, device: torch.device) -> CodeTransformer:
+        """Raises ModelUnavailable."""
+        model = cls(CodeTransformerConfig(**read_config(folder)))
+        load_weights(model, folder)
+        return model.to(device).eval().requires_grad_(False)
+
+    def _embed_plan(self, plan: Tensor, first: int = 0) -> Tensor:
+        """Plan entries `first`.. (B, n) -> (B, n, W)."""
+        parts = [self.plan[(first + k) % FIELDS](plan[:, k]) for k in range(plan.shape[1])]
+        return torch.stack(parts, dim=1)
+
+    def _place(self, positions: Tensor) -> Tensor:
+        grid = self.config.grid
+        return self.row(positions // grid) + self.column(positions % grid)
+
+    def _code_inputs(self, plan: Tensor, codes: Tensor, features: Tensor, first: int) -> Tensor:
+        """Inputs that predict positions `first`..: (B, n, W), n = codes known + 1 - first.
+
+        Each holds the code to its left (or the plan's last entry), the code above it, its place
+        and its features. `codes` (B, known, G).
+        """
+        grid, known = self.config.grid, codes.shape[1]
+        where = torch.arange(first, known + 1, device=codes.device)
+
+        def look(tables: nn.ModuleList, ids: Tensor) -> Tensor:
+            return torch.stack([t(ids[..., g]) for g, t in enumerate(tables)]).sum(0)
+
+        left = look(self.codes, codes[:, max(first - 1, 0) :])
+        if first == 0:
+            left = torch.cat([self._embed_plan(plan[:, -1:], PIECES * FIELDS - 1), left], dim=1)
+        bare = max(min(grid, known + 1) - first, 0)  # positions of the first row
+        above = look(self.above, codes[:, max(first - grid, 0) : max(known + 1 - grid, 0)])
+        above = F.pad(above, (0, 0, bare, 0))
+        return left + above + self._place(where) + features[:, first : known + 1]
+
+    def forward(
+        self, ids: Tensor, mask: Tensor, plan: Tensor, codes: Tensor
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Teacher-forced logits.
+
+        Prompt ids and mask (B, T), plan (B, PIECES * FIELDS), codes (B, N, G) -> for each plan
+        entry (B, values), for each group (B, N, K).
+        """
+        b, n, _ = codes.shape
+        p = PIECES * FIELDS
+        parts = [
+            self.body.wte(ids),
+            self.start.expand(b, 1, -1),
+            self._embed_plan(plan[:, :-1]),
+            self._code_inputs(plan, codes[:, :-1], self.features(plan), 0),
+        ]
+        t = ids.shape[1]
+        where = torch.cat([torch.arange(t), TEXT_LENGTH + torch.arange(p + n)]).to(ids.device)
+        hidden = self.body(
+            inputs_embeds=torch.cat(parts, dim=1),
+            position_ids=where[None],
+            attention_mask=torch.cat([mask, mask.new_ones(b, p + n)], dim=1),
+            use_cache=False,
+        ).last_hidden_state
+        planned = [self.plan_out[k % FIELDS](hidden[:, t + k]) for k in range(p)]
+        return planned, self.head(hidden[:, t + p :], codes)
+
+    def sample(
+        self,
+        prompt: str,
+        count: int,
+        *,
+        guidance: float = 2.0,
+        temperature: float = 0.9,
+        top_k: int = 100,
+        generator: torch.Generator,
+    ) -> Iterator[Drawn]:
+        """Sample `count` pictures together; yields what is drawn so far after every row.
+
+        Classifier-free guidance (Ho and Salimans 2022) on the logits. `generator` is on the CPU,
+        so that a seed gives the same codes on every device.
+        """
+        prompts = [prompt] * count + ([""] * count if guidance != 1.0 else [])
+        copies, device = len(prompts) // count, self.start.device
+        p, n = PIECES * FIELDS, self.config.grid**2
+        plan = torch.zeros(count, 0, dtype=torch.long, device=device)
+        codes = torch.zeros(count, 0, self.config.groups, dtype=torch.long, device=device)
+        with torch.no_grad():
+            ids, mask = tokenize(prompts, device)
+            cache = StaticCache(config=self.body.config, max_cache_len=ids.shape[1] + p + n)
+            begin = self.start.expand(len(prompts), 1, -1)
+            x = torch.cat([self.body.wte(ids), begin], dim=1)
+            where = torch.cat([torch.arange(ids.shape[1]), torch.tensor([TEXT_LENGTH])]).to(device)
+            features = torch.empty(0)
+
+        def choose(logits: Tensor) -> Tensor:
+            """(copies * count, K) -> (count,)."""
+            logits = logits.float()
+            if copies == 2:
+                wanted, free = logits.chunk(2)
+                logits = free + guidance * (wanted - free)
+            kth = logits.topk(min(top_k, logits.shape[-1]), dim=-1).values[:, -1:]
+            logits = logits.masked_fill(logits < kth, float("-inf"))
+            chances = (logits / temperature).softmax(-1).cpu()
+            return torch.multinomial(chances, 1, generator=generator)[:, 0].to(device)
+
+        for k in range(p + n):
+            # no_grad is not held across the yield: another thread may resume the generator
+            with torch.no_grad():
+                hidden = self.body(
+                    inputs_embeds=x,
+                    position_ids=where[None],
+                    attention_mask=torch.cat([mask, mask.new_ones(len(mask), k + 1)], dim=1),
+                    past_key_values=cache,
+                    use_cache=True,
+                ).last_hidden_state[:, -1]
+                if k < p:
+                    fresh = choose(self.plan_out[k % FIELDS](hidden))
+                    plan = torch.cat([plan, fresh[:, None]], dim=1)
+                else:
+                    codes = torch.cat([codes, self._draw(hidden, choose, copies)[:, None]], dim=1)
+                if k + 1 < p:
+                    x = self._embed_plan(plan[:, -1:].repeat(copies, 1), k)
+                elif k + 1 < p + n:
+                    if k + 1 == p:
+                        features = self.features(plan.repeat(copies, 1))
+                    x = self._code_inputs(
+                        plan.repeat(copies, 1), codes.repeat(copies, 1, 1), features, k + 1 - p
+                    )
+                where = torch.tensor([TEXT_LENGTH + k + 1], device=device)
+            if k >= p and (k + 1 - p) % self.config.grid == 0:
+                yield Drawn(plan.cpu(), codes.cpu())
+
+    def _draw(self, hidden: Tensor, choose: Callable[[Tensor], Tensor], copies: int) -> Tensor:
+        """hidden (copies * count, W) -> codes (count, G)."""
+        picked: list[Tensor] = []
+        state = hidden
+        for g in range(self.config.groups):
+            code = choose(self.head.logits(state, g))
+            picked.append(code)
+            if g < len(self.head.before):
+                state = state + self.head.before[g](code).repeat(copies, 1)
+        return torch.stack(picked, dim=-1)
+
+
+def nll(logits: Sequence[Tensor], codes: Tensor) -> Tensor:
+    """Negative log-likelihood of each position in nats, summed over its codes: (B, N)."""
+    losses = [
+        F.cross_entropy(x.float().transpose(1, 2), codes[..., g], reduction="none")
+        for g, x in enumerate(logits)
+    ]
+    return torch.stack(losses).sum(0)
+
+
+def plan_nll(logits: Sequence[Tensor], plan: Tensor) -> Tensor:
+    """Negative log-likelihood of a plan in nats, summed over its entries, mean over the batch.
+
+    Of the entries of "no piece" only the first word counts: that is where the plan ends.
+    """
+    pieces = plan.view(len(plan), PIECES, FIELDS)
+    none = pieces[..., 0] == 0
+    over = none & torch.cat([none.new_zeros(len(plan), 1), none[:, :-1]], dim=1)
+    ignored = torch.stack([over, none, none, none], dim=-1).flatten(1)
+    target = plan.masked_fill(ignored, NO_TARGET)
+    losses = [
+        F.cross_entropy(x.float(), target[:, k], ignore_index=NO_TARGET, reduction="sum")
+        for k, x in enumerate(logits)
+    ]
+    return torch.stack(losses).sum() / len(plan)

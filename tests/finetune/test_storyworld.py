@@ -1,0 +1,135 @@
+"""The story world: stories with slots, their fillings, scenes, and what is held out."""
+
+import random
+import re
+from itertools import islice
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from finetune.data.storyworld import (
+    Captioned,
+    fill,
+    held_out,
+    names_its_subject,
+    parse_skeletons,
+    prompt_of,
+    random_scene,
+    sample_scene,
+    sample_story,
+    skeletons,
+    split_of,
+    stream_scenes,
+)
+from pipelines.errors import InvalidInput
+from pipelines.scene import parse_brief, vocabulary
+
+seeds = st.integers(0, 2**32).map(random.Random)
+
+SMALL = """\
+# The {hero} and {a thing}
+@ hero: fox owl; friend: bear hen; thing: kite drum
+? a {hero} with {a thing}
+A {hero} named {Name} met {a friend}. | hero near friend @lake day
+{He} showed {his} {thing} to the {friend}, and {fhe} liked {thing}s. | hero with thing @lake night
+"""
+
+
+def test_a_story_is_parsed_and_filled() -> None:
+    (skeleton,) = parse_skeletons(SMALL)
+    assert skeleton.slots["hero"] == ("fox", "owl")
+    story = fill(skeleton, random.Random(1))
+    hero, friend, thing = (story.fillings[k] for k in ("hero", "friend", "thing"))
+    assert story.title.startswith(f"The {hero} and a {thing}")
+    assert re.match(rf"An? {hero} named [A-Z]\w+ met a {friend}\.", story.sentences[0].text)
+    assert f"{thing}s." in story.sentences[1].text
+    assert story.sentences[1].brief == f"{hero} with {thing} @lake night"
+
+
+@pytest.mark.parametrize("text", ["no title | fox @lake day", "# A title and nothing else"])
+def test_a_story_without_title_or_sentences_is_refused(text: str) -> None:
+    with pytest.raises(InvalidInput, match="no title or no sentences"):
+        parse_skeletons(text)
+
+
+def test_an_unknown_word_in_a_slot_is_named() -> None:
+    with pytest.raises(InvalidInput, match="zorblax"):
+        parse_skeletons("# T\n@ hero: zorblax\nHi. | hero @lake day")
+
+
+def test_an_unknown_slot_is_named() -> None:
+    (skeleton,) = parse_skeletons("# T\n@ hero: fox\nHi {nobody}. | hero @lake day")
+    with pytest.raises(InvalidInput, match="nobody"):
+        fill(skeleton, random.Random(0))
+
+
+def test_every_story_can_be_filled() -> None:
+    """No slot is left open, every brief is one the painter reads, every sentence ends."""
+    rng = random.Random(0)
+    for skeleton in skeletons():
+        story = fill(skeleton, rng)
+        assert 4 <= len(story.sentences) <= 12
+        assert len(set(story.fillings.values())) == len(story.fillings)
+        for s in story.sentences:
+            assert "{" not in s.text + s.brief, skeleton.title
+            assert re.search(r"[.!?]\"?$", s.text), s.text
+            parse_brief(s.brief)
+        assert story.requests
+
+
+@settings(deadline=None)
+@given(seeds)
+def test_articles_fit(rng: random.Random) -> None:
+    story = sample_story(rng)
+    text = " ".join([story.title, *(s.text for s in story.sentences)])
+    for noun in (w.replace("_", " ") for w in story.fillings.values() if w in vocabulary()):
+        wrong = "a" if noun[0] in "aeio" else "an"
+        assert not re.search(rf"\b{wrong} {noun}\b", text, re.IGNORECASE)
+
+
+def test_whole_stories_are_held_out() -> None:
+    test = [s for s in skeletons() if split_of(s) == "test"]
+    assert 0.03 < len(test) / len(skeletons()) < 0.08
+    train_lines = {s.lines[0][0] for s in skeletons() if split_of(s) == "train"}
+    assert not train_lines & {s.lines[0][0] for s in test}
+
+
+@settings(deadline=None)
+@given(seeds)
+def test_training_never_shows_a_held_out_combination(rng: random.Random) -> None:
+    assert not held_out(sample_scene(rng, "train").scene)
+
+
+def test_combinations_are_held_out_in_both_orders() -> None:
+    rng = random.Random(3)
+    pairs = 0
+    for _ in range(2000):
+        scene = random_scene(rng)
+        if len(scene.items) > 1:
+            pairs += held_out(scene)
+            turned = scene.__class__(scene.items[::-1], scene.place, scene.time, scene.skies)
+            assert held_out(turned) == held_out(scene)
+    assert pairs > 0
+
+
+def test_the_same_seed_gives_the_same_scenes() -> None:
+    one, two = (list(islice(stream_scenes(7), 20)) for _ in range(2))
+    assert one == two
+    assert one != list(islice(stream_scenes(8), 20))
+
+
+@settings(deadline=None)
+@given(seeds)
+def test_prompts_name_what_is_painted(rng: random.Random) -> None:
+    captioned = sample_scene(rng)
+    prompt = prompt_of(captioned, rng)
+    first = captioned.scene.items[0]
+    if first.count == 1:
+        assert first.word.replace("_", " ") in prompt.lower()
+
+
+def test_a_sentence_with_a_pronoun_does_not_name_its_subject() -> None:
+    scene = parse_brief("fox @lake night")
+    assert names_its_subject(Captioned(scene, "The fox slept."))
+    assert not names_its_subject(Captioned(scene, "She slept."))

@@ -1,0 +1,76 @@
+"""The shipped picture models, end to end with fixed seeds."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipelines.events import Sentence
+from pipelines.presets import PictureConfig
+from pipelines.vqgan_clip import VQGANCLIPPipeline
+from pipelines.vqgan_clip.pipeline import prompt_of, to_pixels
+from pipelines.weights import EMBEDDED, MAX_FILE, sha256
+
+MODELS = ("vqgan", "clip", "code_transformer")
+
+pytestmark = pytest.mark.skipif(
+    not all((EMBEDDED / name / "config.json").exists() for name in MODELS),
+    reason="the embedded weights are not in pipelines/weights",
+)
+
+SENTENCES = (
+    Sentence("Pip walked in the forest.", "fox @forest day"),
+    Sentence("The boat went out to sea.", "boat @beach sunset"),
+    Sentence("The robot looked at the moon.", "robot @space night"),
+)
+CONFIG = PictureConfig(steps=4, candidates=2, seed=3)
+
+
+@pytest.fixture(scope="module")
+def painter() -> VQGANCLIPPipeline:
+    return VQGANCLIPPipeline.from_pretrained(device="cpu")
+
+
+@pytest.mark.parametrize("start", ["transformer", "sketch", "noise"])
+def test_same_seed_same_picture(painter: VQGANCLIPPipeline, start: str) -> None:
+    config = replace(CONFIG, start=start, candidates=1, steps=2)
+    first, second = (painter(SENTENCES[0], config) for _ in range(2))
+    assert first == second
+    assert painter(SENTENCES[0], replace(config, seed=4)).picture != first.picture
+
+
+@pytest.mark.parametrize("start", ["transformer", "sketch"])
+def test_a_page_scores_highest_with_its_own_prompt(painter: VQGANCLIPPipeline, start: str) -> None:
+    config = replace(CONFIG, start=start)
+    prompts = [prompt_of(s, config) for s in SENTENCES]
+    for n, sentence in enumerate(SENTENCES):
+        page = painter(sentence, config)
+        pixels = to_pixels(page.image(), config.width, config.height, torch.device("cpu"))
+        scores = [painter.score(pixels, p).item() for p in prompts]
+        assert scores[n] == max(scores), (sentence, scores)
+        assert page.score == pytest.approx(scores[n], abs=0.01)
+
+
+def test_guidance_raises_the_score(painter: VQGANCLIPPipeline) -> None:
+    before, after = (
+        painter(SENTENCES[0], replace(CONFIG, start="sketch", steps=n)).score for n in (0, 8)
+    )
+    assert before is not None
+    assert after is not None
+    assert after > before + 0.02
+
+
+def test_every_file_is_listed_with_its_hash_and_small() -> None:
+    listed = dict(
+        reversed(line.split("  ", 1))
+        for line in (EMBEDDED / "SHA256SUMS").read_text("ascii").splitlines()
+    )
+    weights = [p for p in EMBEDDED.rglob("*") if p.suffix in (".safetensors", ".json")]
+    for path in weights:
+        assert listed[path.relative_to(EMBEDDED).as_posix()] == sha256(path)
+        assert path.stat().st_size < MAX_FILE + 500_000
+    assert {EMBEDDED / name for name in listed} >= set(weights)
+    assert all(Path(EMBEDDED / name).is_file() for name in listed)

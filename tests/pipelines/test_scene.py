@@ -1,0 +1,214 @@
+"""Words and scenes: reading what people type, and what a sentence's picture shows."""
+
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.errors import InvalidInput
+from pipelines.events import Sentence
+from pipelines.scene import (
+    MAX_REQUEST,
+    PLACES,
+    RELATIONS,
+    SKIES,
+    TIMES,
+    Item,
+    Scene,
+    article,
+    brief_of,
+    cast_of,
+    check_words,
+    describe,
+    known_word,
+    parse_brief,
+    plural,
+    split_sentences,
+    vocabulary,
+)
+
+words = st.sampled_from(sorted(vocabulary()))
+relations = st.sampled_from(("+", *RELATIONS))
+
+
+@st.composite
+def scenes(draw: st.DrawFn) -> Scene:
+    first = Item(draw(words), draw(st.integers(1, 5)), "")
+    rest = draw(st.lists(st.builds(Item, words, st.integers(1, 5), relations), max_size=4))
+    return Scene(
+        (first, *rest),
+        draw(st.sampled_from(sorted(PLACES))),
+        draw(st.sampled_from(TIMES)),
+        tuple(draw(st.lists(st.sampled_from(SKIES), unique=True, max_size=3))),
+    )
+
+
+# check_words
+
+
+@pytest.mark.parametrize(
+    "given_, cleaned",
+    [
+        ("a fox", "a fox"),
+        ("  a \t fox\nflies ", "a fox flies"),
+        ("a\x00 fox\x1b[31m", "a fox [31m"),
+        ("月の猫", "月の猫"),
+        ("שועל קטן", "שועל קטן"),
+        ("हिन्दी", "हिन्दी"),
+        ("fox 🦊", "fox 🦊"),
+        ("Cafe\u0301", "Café"),
+    ],
+)
+def test_a_request_is_cleaned(given_: str, cleaned: str) -> None:
+    assert check_words(given_) == cleaned
+
+
+@pytest.mark.parametrize("given_", ["", "   ", "\n\t", "🦊🦊", "123 !?", "\x00\x01"])
+def test_a_request_without_letters_is_refused(given_: str) -> None:
+    with pytest.raises(InvalidInput, match="words"):
+        check_words(given_)
+
+
+def test_a_request_may_be_long_but_not_endless() -> None:
+    assert len(check_words("a" * MAX_REQUEST)) == MAX_REQUEST
+    with pytest.raises(InvalidInput, match="10000"):
+        check_words("a" * 10_000)
+
+
+@settings(deadline=None)
+@given(st.text(max_size=MAX_REQUEST))
+def test_what_passes_is_one_clean_line_and_passes_again(text: str) -> None:
+    try:
+        cleaned = check_words(text)
+    except InvalidInput:
+        return
+    assert cleaned == cleaned.strip() != ""
+    assert not any(unicodedata.category(c) in ("Cc", "Cs") for c in cleaned)
+    assert check_words(cleaned) == cleaned
+
+
+# split_sentences
+
+
+@pytest.mark.parametrize(
+    "text, sentences",
+    [
+        ("One. Two! Three?", ["One.", "Two!", "Three?"]),
+        ("Mr. Fox met Dr. Owl. They sang.", ["Mr. Fox met Dr. Owl.", "They sang."]),
+        ('"Stop!" cried the hen. She ran.', ['"Stop!" cried the hen.', "She ran."]),
+        ('"Stop. Wait," he said. Then he ran.', ['"Stop. Wait," he said.', "Then he ran."]),
+        ("“Who are you?” asked the owl.", ["“Who are you?” asked the owl."]),
+        ("Well... maybe not. Yes.", ["Well... maybe not.", "Yes."]),
+        ("He met J. Smith. And I. And you.", ["He met J. Smith.", "And I.", "And you."]),
+        ("No end", ["No end"]),
+        ("猫は月へ。 犬も。", ["猫は月へ。", "犬も。"]),
+        ("", []),
+        ("   ", []),
+    ],
+)
+def test_sentences(text: str, sentences: list[str]) -> None:
+    assert split_sentences(text) == sentences
+
+
+@settings(deadline=None)
+@given(st.text(alphabet='abc ABC.!?"“”… \n', max_size=120))
+def test_splitting_loses_nothing(text: str) -> None:
+    pieces = split_sentences(text)
+    assert "".join("".join(pieces).split()) == "".join(text.split())
+    assert all(p == p.strip() != "" for p in pieces)
+
+
+# briefs
+
+
+@settings(deadline=None)
+@given(scenes())
+def test_a_scene_survives_being_written_and_read(scene: Scene) -> None:
+    assert parse_brief(str(scene)) == scene
+
+
+@settings(deadline=None)
+@given(scenes())
+def test_every_scene_can_be_described(scene: Scene) -> None:
+    said = describe(str(scene))
+    assert PLACES[scene.place] in said
+    assert "_" not in said.split(",")[0]
+
+
+def test_what_is_left_out_of_a_brief_has_a_default() -> None:
+    assert parse_brief("fox") == Scene((Item("fox", 1, ""),), "garden", "day", ())
+    assert parse_brief("fox owl").items[1] == Item("owl", 1, "+")
+    assert parse_brief("99*fox").items[0].count == 5
+
+
+@pytest.mark.parametrize(
+    "brief", ["", "@lake night", "zorblax", "fox @nowhere", "x*fox", "fox @lake owl"]
+)
+def test_a_brief_that_makes_no_sense_is_refused(brief: str) -> None:
+    with pytest.raises(InvalidInput):
+        parse_brief(brief)
+
+
+def test_description_reads_like_english() -> None:
+    assert describe("fox near owl @lake night moon") == (
+        "a fox near an owl, by the lake, at night, under the moon"
+    )
+    assert describe("3*mouse with grapes @room day").startswith("three mice with some grapes")
+
+
+@pytest.mark.parametrize(
+    "word, many", [("fox", "foxes"), ("mouse", "mice"), ("fairy", "fairies"), ("toy", "toys")]
+)
+def test_plurals(word: str, many: str) -> None:
+    assert plural(word) == many
+
+
+@pytest.mark.parametrize(
+    "word, a", [("owl", "an"), ("fox", "a"), ("unicorn", "a"), ("umbrella", "an"), ("one", "a")]
+)
+def test_articles(word: str, a: str) -> None:
+    assert article(word) == a
+
+
+@settings(deadline=None)
+@given(words)
+def test_every_word_and_its_plural_are_known(word: str) -> None:
+    assert known_word(word) == word
+    if "_" not in word:
+        assert known_word(plural(word)) is not None
+
+
+# brief_of
+
+
+@pytest.mark.parametrize(
+    "text, brief",
+    [
+        ("The fox sat by the lake at night.", "fox @lake night"),
+        ("Two owls flew over the castle.", "2*owl above castle @castle_hall day"),
+        ("It rained on the rabbit in the garden.", "rabbit @garden day rain"),
+        ("A puppy found a red balloon.", "dog + balloon @forest day"),
+        ("Nothing at all is said.", "girl @village day"),
+    ],
+)
+def test_a_brief_is_read_from_a_sentence(text: str, brief: str) -> None:
+    assert brief_of(text) == brief
+
+
+def test_names_and_pronouns_are_looked_up_before() -> None:
+    before = [Sentence("A fox named Pip sat by the lake.", "fox @lake night")]
+    assert brief_of("Pip saw a kite.", before) == "fox + kite @lake night"
+    assert brief_of("She laughed.", before) == "fox @lake night"
+    assert cast_of(["A fox named Pip met Tom the bear."]) == {"Pip": "fox", "Tom": "bear"}
+
+
+def test_a_brief_before_that_cannot_be_read_is_passed_over() -> None:
+    before = [Sentence("A fox.", "fox @cave day"), Sentence("Hm.", "not a brief")]
+    assert brief_of("He slept.", before) == "fox @cave day"
+
+
+@settings(deadline=None)
+@given(st.text(max_size=300), st.lists(st.text(max_size=60), max_size=3))
+def test_any_text_gets_a_brief_that_can_be_read(text: str, before: list[str]) -> None:
+    parse_brief(brief_of(text, [Sentence(b) for b in before]))

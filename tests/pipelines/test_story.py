@@ -1,0 +1,514 @@
+"""StoryPipeline: requests, the grammar of what is written, ranking, and other language models.
+
+A writer of random weights shows that whatever the model says, a proper story comes out; what the
+embedded writer writes is tested with its shipped weights.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines import story_plain
+from pipelines.errors import InvalidInput, ModelUnavailable
+from pipelines.events import Draft, StoryProgress
+from pipelines.presets import StoryConfig
+from pipelines.scene import parse_brief
+from pipelines.story import LEXICON, StoryPipeline
+from pipelines.story_decoding import (
+    Grammar,
+    Manuscript,
+    alphabet,
+    length_asked,
+    penalise,
+    spellings,
+)
+from pipelines.story_ranking import (
+    Written,
+    ends_properly,
+    finished,
+    fitting_briefs,
+    is_clean,
+    named_in,
+    with_mention,
+    without_banned,
+)
+from pipelines.story_requests import (
+    LONGEST_REQUEST,
+    Request,
+    ban_list,
+    find_banned,
+    mentions,
+    normal_form,
+    read_request,
+    restore,
+    split_words,
+)
+from pipelines.tokenizer import NEW_WORDS, SPECIALS, load_tokenizer
+from pipelines.weights import EMBEDDED, save_model
+
+LEXICON_WORDS = frozenset(
+    "fox cat robot beach wanted to fly afraid of the dark dog lost ball birthday cake Mia".split()
+)
+
+shipped = pytest.mark.skipif(
+    not (EMBEDDED / "story" / "config.json").exists(), reason="no embedded writer is trained yet"
+)
+
+
+def random_writer() -> StoryPipeline:
+    """Random weights of a tiny size."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    torch.manual_seed(0)
+    size = load_tokenizer().get_vocab_size()
+    config = GPT2Config(vocab_size=size, n_positions=512, n_embd=16, n_layer=1, n_head=2,
+                        bos_token_id=None, eos_token_id=1)  # fmt: skip
+    return StoryPipeline(GPT2LMHeadModel(config).eval(), lexicon=LEXICON_WORDS)
+
+
+@pytest.fixture(scope="module")
+def writer() -> StoryPipeline:
+    return random_writer()
+
+
+@pytest.fixture(scope="module")
+def embedded() -> StoryPipeline:
+    return StoryPipeline.from_pretrained("embedded")
+
+
+def read(words: str, *ban: str) -> Request:
+    return read_request(words, LEXICON_WORDS, ban_list(ban))
+
+
+# Requests
+
+
+@pytest.mark.parametrize(
+    "words, text, put_back",
+    [
+        ("A Fox who wanted to FLY!", "a fox who wanted to fly", {}),
+        ("zorblax", "<new1>", {"<new1>": "zorblax"}),
+        ("a fox called Mia", "a fox called Mia", {}),
+        ("my dog Rex lost his ball", "my dog <new1> lost his ball", {"<new1>": "Rex"}),
+        ("ein Drache", "a <new1>", {"<new1>": "Drache"}),
+        ("月の猫", "<new1>", {"<new1>": "月の猫"}),
+        ("חתול קטן מאוד ועצוב", "<new1>", {"<new1>": "חתול קטן מאוד"}),
+        ("a puppy and a cat", "a dog and a cat", {"dog": "puppy"}),
+        ("two platypuses", "two <new1>s", {"<new1>": "platypus"}),
+        ("a zorblax's cake", "a <new1>'s cake", {"<new1>": "zorblax"}),
+    ],
+)
+def test_a_request_is_read(words: str, text: str, put_back: dict[str, str]) -> None:
+    request = read(words)
+    assert request.text == text
+    assert request.put_back == put_back
+
+
+def test_content_words_put_the_unknown_first() -> None:
+    assert read("a fox and a zorblax who wanted to fly").content == ("zorblax", "fox", "fly")
+
+
+def test_banned_words_are_left_out_of_a_request() -> None:
+    assert read("a naked fox").text == "a fox"
+    assert read("a fox and a cat", "cat").content == ("fox",)
+    assert read("my robot cake and a fox", "Robot  Cake").text == "my and a fox"
+
+
+def test_a_request_of_banned_words_alone_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="ban list"):
+        read("the fox", "fox")
+    with pytest.raises(InvalidInput, match="ban list"):
+        read("a gun")
+
+
+@settings(deadline=None)
+@given(st.text(min_size=1, max_size=200))
+def test_any_request_can_be_read(words: str) -> None:
+    request = read_request(words, LEXICON_WORDS)
+    assert len(request.text.split()) <= LONGEST_REQUEST
+    assert set(request.put_back) & set(NEW_WORDS) == {n for n in NEW_WORDS if n in request.put_back}
+    assert not re.search(r"[^\w\s,'<>-]", request.text)
+
+
+@settings(deadline=None)
+@given(st.text(max_size=80))
+def test_normal_form_is_stable(text: str) -> None:
+    once = normal_form(text)
+    assert normal_form(once) == once
+
+
+@settings(deadline=None)
+@given(st.text(alphabet="ab-' \u0915\u093f\u200d", max_size=40))
+def test_words_hold_no_signs_at_their_ends(text: str) -> None:
+    for word in split_words(text):
+        assert word.strip("-'") == word
+
+
+@pytest.mark.parametrize(
+    "raw, text",
+    [
+        ("A <new1> named Mia.", "An owlbear named Mia."),
+        ("An <new1> and the <new1>s.", "An owlbear and the owlbears."),
+        ("<new1>, come!", "Owlbear, come!"),
+        ('"<new1>," said he. <new1> \'s hat.', '"Owlbear," said he. Owlbear\'s hat.'),
+        ("It read: my <new1> .", "It read: my owlbear."),
+        ("The <new2> came.", "The friend came."),
+    ],
+)
+def test_the_typed_word_is_put_back(raw: str, text: str) -> None:
+    assert restore(raw, Request("", {"<new1>": "owlbear"}, ())) == text
+
+
+def test_names_keep_their_capital_and_puppies_come_back() -> None:
+    request = read("the puppy Rex")
+    assert restore("A dog named <new1> met dogs.", request) == "A puppy named Rex met puppies."
+
+
+@pytest.mark.parametrize(
+    "text, word, named",
+    [
+        ("He was flying.", "fly", True),
+        ("The cakes!", "cake", True),
+        ("A catalogue", "cat", False),
+        ("この月の猫は", "月の猫", True),
+        ("flea", "fly", False),
+    ],
+)
+def test_mentions(text: str, word: str, named: bool) -> None:
+    assert mentions(text, word) is named
+
+
+def test_banned_words_are_found_in_other_forms_but_not_inside_others() -> None:
+    banned = ban_list(["Fox", "ice  cream", "猫"])
+    assert find_banned("Two FOXES!", banned) == "foxes"
+    assert find_banned("the fox's hat", banned) is not None
+    assert find_banned("Ice cream", banned) is not None
+    assert find_banned("foxglove and skill", banned) is None
+
+
+# The grammar
+
+
+def test_every_painters_word_can_be_written_in_a_brief() -> None:
+    ids = load_tokenizer().encode("3*toy_train near polar").ids
+    assert alphabet().brief[ids[:4]].all()
+    assert not alphabet().brief[load_tokenizer().encode("whispered").ids].any()
+
+
+def test_what_may_follow() -> None:
+    grammar = Grammar(read("zorblax"), StoryConfig("zorblax", sentences=4))
+    end, begin, brief = 1, SPECIALS.index("<s>"), SPECIALS.index("<brief>")
+
+    def allowed(m: Manuscript) -> set[int]:
+        return set(torch.isfinite(grammar.mask(m)).nonzero()[:, 0].tolist())
+
+    m = Manuscript()
+    assert begin not in allowed(m)
+    for token in load_tokenizer().encode("The end").ids:
+        m.read(token)
+    assert begin in allowed(m)
+    assert end not in allowed(m)
+    for sentence in range(1, 6):
+        m.read(begin)
+        assert brief not in allowed(m)
+        for token in load_tokenizer().encode("The fox slept.").ids:
+            m.read(token)
+        assert brief in allowed(m)
+        m.read(brief)
+        assert begin not in allowed(m)
+        for token in load_tokenizer().encode("fox @lake night").ids:
+            m.read(token)
+        assert (begin in allowed(m)) == (sentence < 5)
+        assert (end in allowed(m)) == (sentence >= 4)
+    m.read(end)
+    assert m.text() == ("The end", ["The fox slept."] * 5)
+    assert m.brief(0) == "fox @lake night"
+
+
+def test_placeholders_come_with_their_request_only() -> None:
+    first, second = SPECIALS.index("<new1>"), SPECIALS.index("<new2>")
+    with_one = Grammar(read("zorblax"), StoryConfig("zorblax")).mask(Manuscript())
+    assert torch.isfinite(with_one[first])
+    assert not torch.isfinite(with_one[second])
+
+
+def test_the_length_in_words_bounds_the_sentences() -> None:
+    assert length_asked(StoryConfig("a fox", sentences=12, max_words=60)) == 4
+    assert length_asked(StoryConfig("a fox", sentences=4, min_words=120)) == 10
+    assert length_asked(StoryConfig("a fox", sentences=7)) == 7
+
+
+def test_the_penalty_touches_telling_words_alone() -> None:
+    said = load_tokenizer().encode("The fox whispered something.").ids
+    logits = torch.ones(load_tokenizer().get_vocab_size())
+    penalise(logits, said, set(), 2.0)
+    changed = set((logits != 1).nonzero()[:, 0].tolist())
+    words = {load_tokenizer().decode([i]).strip() for i in changed}
+    assert words == {"whispered", "something"}
+
+
+def test_banned_words_are_spelled_small_and_large() -> None:
+    texts = {load_tokenizer().decode(ids).strip() for ids in spellings(["fox"])}
+    assert {"fox", "Fox", "FOX"} <= texts
+
+
+# Ranking
+
+
+def written(*pairs: tuple[str, str], title: str = "A title") -> Written:
+    return Written(title, tuple(t for t, _ in pairs), tuple(b for _, b in pairs), -1.0)
+
+
+def test_a_brief_that_fits_stays_and_another_is_read_from_the_words() -> None:
+    story = written(
+        ("A fox sat by the lake.", "fox @lake night"),
+        ("The fox saw an owl.", "wolf @cave day"),
+        ("She laughed.", "fox beside owl @lake sunset"),
+        ("He slept.", "dragon @lake day"),
+        ("The end.", "not a brief"),
+    )
+    briefs = fitting_briefs(story, read("a fox"))
+    assert briefs[0] == "fox @lake night"
+    assert briefs[1].startswith("fox + owl @lake")
+    assert briefs[2] == "fox beside owl @lake sunset"
+    assert "dragon" not in briefs[3]
+    parse_brief(briefs[4])
+
+
+def test_an_unknown_hero_keeps_its_stand_in() -> None:
+    story = written(
+        ("A <new1> sat by the lake.", "lizard @lake day"),
+        ("The <new1> sang.", "lizard @lake day"),
+        ("The <new1> met a bear.", "nonsense"),
+    )
+    briefs = fitting_briefs(story, read("zorblax"))
+    assert briefs[1] == "lizard @lake day"
+    assert set(named_in("bear lizard")) == {i.word for i in parse_brief(briefs[2]).items}
+
+
+def test_good_stories_score_higher() -> None:
+    config, request = StoryConfig("a fox", sentences=4), read("a fox")
+    lines = ["A fox sat down.", "The fox saw a kite.", "It flew.", "The fox slept."]
+    good = written(*((t, "fox @lake day") for t in lines))
+    for worse in (
+        replace(good, sentences=(lines[0],) * 4),
+        replace(good, sentences=tuple(t.replace("fox", "cat") for t in lines)),
+        replace(good, sentences=(*lines[:3], "and then the")),
+        replace(good, log_likelihood=-3.0),
+    ):
+        score = finished(worse, request, config, 4).score
+        assert score < finished(good, request, config, 4).score
+
+
+def test_a_story_is_cut_to_the_words_allowed() -> None:
+    config = StoryConfig("a fox", max_words=20)
+    lines = [("The fox went on and on.", "fox @road day")] * 9
+    assert len(finished(written(*lines), read("a fox"), config, 7).sentences) == 4
+
+
+def test_sentences_with_banned_words_can_be_left_out() -> None:
+    request, banned = read("a fox"), ban_list(["cat"])
+    story = finished(
+        written(("The fox sat.", "fox"), ("A cat!", "cat"), title="The cat"),
+        request, StoryConfig("a fox"), 7,
+    )  # fmt: skip
+    assert not is_clean(story, banned)
+    clean = without_banned(story, banned)
+    assert is_clean(clean, banned)
+    assert len(clean.sentences) == 1
+
+
+def test_the_title_names_a_request_that_the_story_forgot() -> None:
+    request = read("zorblax")
+    story = finished(written(("A fox sat.", "fox")), request, StoryConfig("zorblax"), 7)
+    assert with_mention(story, request).title == "Zorblax: A title"
+
+
+# Writing, with random weights
+
+
+def drafts_of(events: Iterator[StoryProgress | Draft]) -> list[Draft]:
+    return [e for e in events if isinstance(e, Draft)]
+
+
+def test_progress_comes_first_and_then_the_drafts(writer: StoryPipeline) -> None:
+    events = list(writer.stream(StoryConfig("a fox", sentences=4, drafts=2, seed=1)))
+    kinds = [type(e) for e in events]
+    assert kinds[-2:] == [Draft, Draft]
+    assert set(kinds[:-2]) == {StoryProgress}
+    shown = [e for e in events if isinstance(e, StoryProgress)]
+    assert {e.draft for e in shown} <= {0, 1}
+    assert all(0 <= e.done <= 1 for e in shown)
+
+
+def test_the_same_seed_gives_the_same_story(writer: StoryPipeline) -> None:
+    config = StoryConfig("a fox", sentences=4, drafts=1, seed=3)
+    torch.manual_seed(1)
+    first = writer(config)
+    torch.manual_seed(2)  # the global generator plays no part
+    assert writer(config) == first
+    assert first[0].seed == 3
+    assert writer(replace(config, seed=4)) != first
+
+
+def test_a_drawn_seed_makes_the_story_again(writer: StoryPipeline) -> None:
+    config = StoryConfig("a fox", sentences=4, drafts=1)
+    first = writer(config, generator=torch.Generator().manual_seed(9))
+    assert writer(config, generator=torch.Generator().manual_seed(9)) == first
+    assert writer(replace(config, seed=first[0].seed)) == first
+
+
+def test_closing_stops_at_once(writer: StoryPipeline) -> None:
+    stream = writer.stream(StoryConfig("a fox", seed=1))
+    next(stream)
+    stream.close()  # type: ignore[attr-defined]
+    assert list(stream) == []
+
+
+@settings(max_examples=12, deadline=None)
+@given(
+    words=st.sampled_from(["a fox", "zorblax", "月の猫", "a puppy and two platypuses", "the the"]),
+    sentences=st.integers(4, 12),
+    seed=st.integers(0, 1000),
+    temperature=st.sampled_from([0.1, 0.8, 2.0]),
+    top_k=st.sampled_from([0, 1, 40]),
+)
+def test_whatever_the_model_says_a_story_comes_out(
+    words: str, sentences: int, seed: int, temperature: float, top_k: int
+) -> None:
+    config = StoryConfig(words, sentences=sentences, drafts=1, seed=seed, temperature=temperature,
+                         top_k=top_k, max_words=400)  # fmt: skip
+    (draft,) = random_writer()(config)
+    assert draft.title
+    assert draft.sentences
+    for s in draft.sentences:
+        assert ends_properly(s.text)
+        assert not re.search(r"<\w+>", s.text)
+        parse_brief(s.brief)
+    content = read_request(words, LEXICON_WORDS).content
+    text = " ".join([draft.title, *(s.text for s in draft.sentences)])
+    assert not content or any(mentions(text, w) for w in content)
+
+
+# Loading
+
+
+def test_a_folder_of_weights_is_loaded(tmp_path: Path, writer: StoryPipeline) -> None:
+    config = {k: getattr(writer.model.config, k)
+              for k in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")}  # fmt: skip
+    save_model(writer.model.transformer, config, tmp_path)
+    (tmp_path / LEXICON).write_text("\n".join(sorted(LEXICON_WORDS)), encoding="utf-8")
+    again = StoryPipeline.from_pretrained(str(tmp_path))
+    assert again.lexicon == LEXICON_WORDS
+    ids = torch.arange(10)[None]
+    assert torch.allclose(again.model(ids).logits, writer.model(ids).logits, atol=1e-2)
+    (tmp_path / "model-01.safetensors").write_bytes(b"broken")
+    with pytest.raises(ModelUnavailable, match="model-01"):
+        StoryPipeline.from_pretrained(str(tmp_path))
+    (tmp_path / "config.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ModelUnavailable, match=r"config\.json"):
+        StoryPipeline.from_pretrained(str(tmp_path))
+
+
+# Other language models
+
+
+@pytest.fixture(scope="module")
+def plain_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny random GPT-2 as transformers saves it, with a tokenizer of its own."""
+    from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("plain") / "tiny-gpt2"
+    size = load_tokenizer().get_vocab_size()
+    config = GPT2Config(vocab_size=size, n_positions=256, n_embd=16, n_layer=1, n_head=2,
+                        bos_token_id=None, eos_token_id=1)  # fmt: skip
+    GPT2LMHeadModel(config).save_pretrained(folder)
+    PreTrainedTokenizerFast(tokenizer_object=load_tokenizer(), eos_token="<end>").save_pretrained(
+        folder
+    )
+    return folder
+
+
+def test_any_causal_language_model_writes(plain_folder: Path) -> None:
+    pipeline = StoryPipeline.from_pretrained(str(plain_folder))
+    config = StoryConfig("a fox who wanted to fly", sentences=4, drafts=2, seed=1)
+    drafts = pipeline(config)
+    assert len(drafts) == 2
+    assert pipeline(config) == drafts
+    for draft in drafts:
+        assert draft.title == "A fox who wanted to fly"
+        assert draft.sentences[0].text.startswith("A fox who wanted to fly")
+        for s in draft.sentences:
+            assert ends_properly(s.text)
+            parse_brief(s.brief)
+
+
+def test_a_folder_without_a_model_says_what_it_needs(tmp_path: Path) -> None:
+    with pytest.raises(ModelUnavailable, match=r"model\.safetensors"):
+        StoryPipeline.from_pretrained(str(tmp_path))
+
+
+@pytest.mark.parametrize("offline", [True, False])
+def test_without_a_hub_it_is_said_what_to_download(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, offline: bool
+) -> None:
+    for name in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    if offline:
+        monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    else:
+        monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+        monkeypatch.delenv("TRANSFORMERS_OFFLINE", raising=False)
+        monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nothing listens there
+    with pytest.raises(ModelUnavailable, match="hf download nobody/no-such-model"):
+        StoryPipeline.from_pretrained("nobody/no-such-model")
+
+
+def test_the_hub_is_not_asked_when_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert not story_plain._hub_reached()
+
+
+# The embedded writer
+
+
+@shipped
+@pytest.mark.parametrize(
+    "words",
+    ["a fox who wanted to fly", "zorblax", "a robot and a cat at the beach", "birthday cake",
+     "ein Drache", "月の猫", "my dog Rex lost his ball"],
+)  # fmt: skip
+def test_the_embedded_writer_keeps_to_the_request(embedded: StoryPipeline, words: str) -> None:
+    (draft,) = embedded(StoryConfig(words, drafts=1, seed=11))
+    assert embedded.lexicon is not None
+    content = read_request(words, embedded.lexicon).content
+    text = " ".join([draft.title, *(s.text for s in draft.sentences)])
+    assert any(mentions(text, w) for w in content)
+    assert 6 <= len(draft.sentences) <= 8
+    for s in draft.sentences:
+        assert ends_properly(s.text)
+        parse_brief(s.brief)
+
+
+@shipped
+def test_the_embedded_writer_obeys_the_ban_list(embedded: StoryPipeline) -> None:
+    ban = ("fox", "flew", "the", "said")
+    config = StoryConfig("a fox and an owl", drafts=2, seed=2, ban=ban)
+    for draft in embedded(config):
+        text = " ".join([draft.title, *(s.text for s in draft.sentences)])
+        assert find_banned(text, ban_list(ban)) is None
+
+
+@shipped
+@pytest.mark.parametrize("sentences", [4, 12])
+def test_the_embedded_writer_writes_short_and_long(embedded: StoryPipeline, sentences: int) -> None:
+    config = StoryConfig("a fox", sentences=sentences, drafts=1, seed=5, max_words=400)
+    (draft,) = embedded(config)
+    assert abs(len(draft.sentences) - sentences) <= 1
