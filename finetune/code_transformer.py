@@ -30,8 +30,9 @@ from finetune.training import (
     parser,
     report,
     save_checkpoint,
+    set_learning_rate,
 )
-from pipelines.painter import GRID, Placed
+from pipelines.painter import GRID, SIMPLE_SIZES, Placed
 from pipelines.scene import vocabulary
 from pipelines.tokenizer import load_tokenizer
 from pipelines.vqgan_clip.clip import tokenize
@@ -65,7 +66,8 @@ def plan_of(layout: Sequence[Placed]) -> list[int]:
     """The plan that the painter's layout is: far to near, the nearest PIECES of it."""
     values: list[int] = []
     for p in layout[-PIECES:]:
-        values += [1 + tags()[p.word], p.x // GRID, p.y // GRID, 2 * (p.size // GRID) + p.flip]
+        size = SIMPLE_SIZES.index(p.size)
+        values += [1 + tags()[p.word], p.x // GRID, p.y // GRID, size]
     return values + [0] * (PIECES * FIELDS - len(values))
 
 
@@ -75,7 +77,7 @@ def batch_of(
 ) -> Batch:
     """Paint and encode fresh pages."""
     records = [sample_record(rng, split) for _ in range(count)]
-    pages = [r.paint(rng) for r in records]
+    pages = [r.paint(rng, simple=True) for r in records]
     pixels = torch.from_numpy(np.stack([np.asarray(p.picture) for p in pages]))
     pixels = pixels.permute(0, 3, 1, 2).to(device).float() / 127.5 - 1
     with torch.autocast(device.type, torch.bfloat16):
@@ -125,7 +127,7 @@ def train(
         codebook_size=c.codebook_size,
     )
     model, averaged = CodeTransformer(config).to(device), CodeTransformer(config).to(device)
-    optimizers = optimizers_of(model.body.h, model, peak)
+    optimizers = optimizers_of(model.body.h, model, peak, tables=[model.features.parts.weight])
     parts: dict[str, torch.nn.Module | torch.optim.Optimizer] = {
         "model": model,
         "averaged": averaged,
@@ -144,8 +146,7 @@ def train(
         weight = 1.0 + b.front.float()
         plan_loss = plan_nll(planned, b.plans)
         loss = (losses * weight).sum() / weight.sum() + 0.1 * plan_loss
-        for group in (g for o in optimizers.values() for g in o.param_groups):
-            group["lr"] = learning_rate(step, steps, peak, warmup=100)
+        set_learning_rate(optimizers.values(), learning_rate(step, steps, peak, warmup=100))
         model.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

@@ -7,7 +7,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -38,21 +38,33 @@ def learning_rate(step: int, of: int, peak: float, warmup: int = 200) -> float:
 
 
 def optimizers_of(
-    blocks: nn.Module, others: nn.Module, peak: float
+    blocks: nn.Module, model: nn.Module, peak: float, *, tables: Sequence[nn.Parameter] = ()
 ) -> dict[str, torch.optim.Optimizer]:
-    """Muon for the matrices of `blocks`, AdamW for all else of `others` (which holds `blocks`).
+    """Muon for the matrices of `blocks`, AdamW for all else of `model`, which holds `blocks`.
 
     Muon (Jordan et al. 2024) took half of AdamW's steps to the same loss here (finetune/LOG.md).
+    `tables` are seldom visited row by row, so they move TABLE_SPEED times faster.
     """
     matrices = [p for p in blocks.parameters() if p.ndim == 2]
-    chosen = {id(p) for p in matrices}
-    rest = [p for p in others.parameters() if id(p) not in chosen]
+    apart = {id(p) for p in (*matrices, *tables)}
+    rest = [p for p in model.parameters() if id(p) not in apart]
+    groups = [{"params": rest, "speed": 1.0}]
+    groups += [{"params": [*tables], "speed": TABLE_SPEED}] if tables else []
     return {
         "muon": torch.optim.Muon(
             matrices, lr=peak, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"
         ),
-        "adamw": torch.optim.AdamW(rest, lr=peak, betas=(0.9, 0.95), weight_decay=0.0),
+        "adamw": torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.95), weight_decay=0.0),
     }
+
+
+TABLE_SPEED = 6.0
+
+
+def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], rate: float) -> None:
+    """The rate of every group, faster where the group says so."""
+    for group in (g for o in optimizers for g in o.param_groups):
+        group["lr"] = rate * group.get("speed", 1.0)
 
 
 class Pace:

@@ -25,11 +25,15 @@ class Sentence:
 
 @dataclass(frozen=True)
 class Draft:
-    """A whole story. `seed` makes it again with the same words and settings."""
+    """A whole story. `seed` makes it again with the same words and settings.
+
+    `writer` names the model that wrote it, "" where a person did.
+    """
 
     title: str
     sentences: tuple[Sentence, ...]
     seed: int
+    writer: str = ""
 
 
 @dataclass(frozen=True)

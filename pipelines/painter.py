@@ -668,6 +668,20 @@ def _groups(scene: Scene) -> list[_Group]:
     return groups
 
 
+SIMPLE_SIZES = (64, 96, 128)
+"""The sizes of clip art in a simple layout, in pixels."""
+
+
+def simplify(placed: Placed) -> Placed:
+    """The piece in the nearest of SIMPLE_SIZES, not mirrored, standing where it stood.
+
+    A small code transformer learns far sooner what always looks the same.
+    """
+    size = min(SIMPLE_SIZES, key=lambda s: abs(s - placed.size))
+    x = _keep(_snap(placed.x + (placed.size - size) / 2), size)
+    return Placed(placed.word, x, _keep(placed.y + placed.size - size, size), size, False)
+
+
 def lay_out(scene: Scene, rng: random.Random) -> list[Placed]:
     """Where each piece of clip art goes, in painting order (far to near)."""
     groups = _groups(scene)
@@ -828,10 +842,13 @@ STYLE_FILTERS: dict[str, Callable[[Picture, random.Random], Picture]] = {
 # --- the whole page ----------------------------------------------------------------------
 
 
-def paint(scene: Scene, rng: random.Random, *, style: str = "storybook") -> Painting:
+def paint(
+    scene: Scene, rng: random.Random, *, style: str = "storybook", simple: bool = False
+) -> Painting:
     """Paint a scene, SIZE x SIZE.
 
-    `style` is a key of STYLE_FILTERS, anything else is the plain storybook look.
+    `style` is a key of STYLE_FILTERS, anything else is the plain storybook look. `simple` keeps to
+    few sizes of clip art, never mirrored.
     """
     canvas = _Canvas(scene.time, rng)
     _PAINTERS[scene.place](canvas)
@@ -839,6 +856,8 @@ def paint(scene: Scene, rng: random.Random, *, style: str = "storybook") -> Pain
     page = canvas.image.reduce(2)
     mask = Image.new("L", (SIZE, SIZE), 0)
     layout = tuple(lay_out(scene, rng))
+    if simple:
+        layout = tuple(simplify(p) for p in layout)
     for p in layout:
         art = sprite(p.word, p.size, p.flip)
         page.paste(art, (p.x, p.y), art)

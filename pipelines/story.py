@@ -49,13 +49,19 @@ class StoryPipeline:
     """Writes stories. Safe to share between threads."""
 
     def __init__(
-        self, model: Any, *, lexicon: frozenset[str] | None, tokenizer: Any = None
+        self,
+        model: Any,
+        *,
+        lexicon: frozenset[str] | None,
+        tokenizer: Any = None,
+        name: str = "embedded",
     ) -> None:
         """`lexicon`: the embedded writer's words; None for a plain language model, which brings
-        its own `tokenizer`."""
+        its own `tokenizer`. `name` goes into the recipes."""
         self.model = model
         self.lexicon = lexicon
         self.tokenizer = tokenizer
+        self.name = name
 
     @classmethod
     def from_pretrained(
@@ -72,11 +78,11 @@ class StoryPipeline:
         where = pick_device(str(device or "auto"))
         folder = EMBEDDED / "story" if name == "embedded" else Path(name)
         if name == "embedded" or (folder / LEXICON).is_file():
-            return cls(_load_embedded(folder).to(where), lexicon=_read_lexicon(folder))
+            return cls(_load_embedded(folder).to(where), lexicon=_read_lexicon(folder), name=name)
         from pipelines.story_plain import load_plain
 
         model, tokenizer = load_plain(name, where)
-        return cls(model, lexicon=None, tokenizer=tokenizer)
+        return cls(model, lexicon=None, tokenizer=tokenizer, name=name)
 
     def __call__(
         self, config: StoryConfig, *, generator: torch.Generator | None = None
@@ -115,7 +121,7 @@ class StoryPipeline:
         for c in _best(found, banned, config.drafts):
             if self.lexicon is not None:
                 c = with_mention(c, request)
-            yield Draft(c.title[:MAX_TITLE], c.sentences, seed)
+            yield Draft(c.title[:MAX_TITLE], c.sentences, seed, self.name)
 
     def _write_embedded(
         self,

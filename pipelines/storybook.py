@@ -80,7 +80,8 @@ def book_from_draft(
     settings = asdict(config)
     settings["seed"] = draft.seed
     settings["ban"] = list(config.ban)
-    recipe = Recipe(config.words, draft.seed, {"story": "embedded"}, settings)
+    models = {"story": draft.writer} if draft.writer else {}
+    recipe = Recipe(config.words, draft.seed, models, settings)
     pages = tuple(
         Page(s.text, s.brief or brief_of(s.text, draft.sentences[:n]))
         for n, s in enumerate(draft.sentences)

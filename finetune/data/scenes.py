@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from finetune.data.storyworld import Captioned, prompt_of, sample_scene
-from pipelines.painter import GRID, SIZE, STYLE_FILTERS, Painting, paint
+from pipelines.painter import GRID, SIZE, STYLE_FILTERS, Painting, paint, sprite
 from pipelines.presets import STYLES
 from pipelines.scene import PLACES, SKIES, TIMES, parse_brief, vocabulary
 
@@ -41,8 +41,8 @@ class SceneRecord:
         text = prompt_of(self.captioned, rng)
         return f"{style.prefix} {text}" if style.prefix else text
 
-    def paint(self, rng: random.Random) -> Painting:
-        return paint(self.captioned.scene, rng, style=self.style)
+    def paint(self, rng: random.Random, *, simple: bool = False) -> Painting:
+        return paint(self.captioned.scene, rng, style=self.style, simple=simple)
 
 
 def sample_record(rng: random.Random, split: str) -> SceneRecord:
@@ -74,9 +74,15 @@ def label_map(page: Painting) -> NDArray[np.int16]:
     """
     middle = np.asarray(page.foreground)[GRID // 2 :: GRID, GRID // 2 :: GRID] > 127
     labels = np.full((CELLS, CELLS), -1, np.int16)
-    for p in page.layout:
-        y, x, n = p.y // GRID, p.x // GRID, p.size // GRID
-        labels[y : y + n, x : x + n] = tags()[p.word]
+    boxes = [
+        (slice(p.y // GRID, (p.y + p.size) // GRID), slice(p.x // GRID, (p.x + p.size) // GRID))
+        for p in page.layout
+    ]
+    for p, box in zip(page.layout, boxes, strict=True):
+        labels[box] = tags()[p.word]
+    for p, box in zip(page.layout, boxes, strict=True):  # what is not hidden has the last word
+        art = np.asarray(sprite(p.word, p.size, p.flip).getchannel("A"))
+        labels[box][art[GRID // 2 :: GRID, GRID // 2 :: GRID] > 127] = tags()[p.word]
     labels[~middle] = -1
     return labels
 

@@ -24,13 +24,13 @@ from transformers import GPT2Config, GPT2Model, StaticCache
 
 from pipelines.tokenizer import TEXT_LENGTH
 from pipelines.vqgan_clip.clip import tokenize
-from pipelines.weights import load_weights, read_config
+from pipelines.weights import building, load_weights, read_config
 
 PIECES = 6
 """Most pieces a plan holds; what a scene has beyond that stays unplanned."""
 
 FIELDS = 4
-"""A piece is told by its word (0 = no piece), column, row, and 2 * size + mirrored, in cells."""
+"""A piece is told by its word (0 = no piece), column, row, and which of `sizes` it has."""
 
 NO_TARGET = -100
 """Plan entries that mean nothing (place and size of no piece) are not learned."""
@@ -49,11 +49,14 @@ class CodeTransformerConfig:
     grid: int = 16
     groups: int = 4
     codebook_size: int = 512
+    sizes: tuple[int, ...] = (4, 6, 8)
+    """Sides that a piece can have, in cells."""
+    part_channels: int = 64
 
     @property
     def field_sizes(self) -> tuple[int, int, int, int]:
         """How many values each field of a piece can take."""
-        return (self.words + 1, self.grid, self.grid, 2 * self.grid + 2)
+        return (self.words + 1, self.grid, self.grid, len(self.sizes))
 
 
 @dataclass(frozen=True)
@@ -65,44 +68,39 @@ class Drawn:
 
 
 class PlanFeatures(nn.Module):
-    """What the plan says of every position: the two pieces on top, and which part of them."""
+    """What the plan says of every position: the two pieces on top, and which part of them.
+
+    One vector for every part of every word in every size: learned by heart, as clip art is.
+    """
+
+    sides: Tensor
 
     def __init__(self, c: CodeTransformerConfig) -> None:
         super().__init__()
-        self.grid = c.grid
-        # Fields of a position: word, column and row inside the piece, size and mirroring.
-        self.tables = nn.ModuleList(
-            nn.Embedding(n, c.width) for _ in range(2) for n in c.field_sizes
-        )
-        self.mix = nn.Sequential(
-            nn.Linear(c.width, 2 * c.width), nn.GELU(), nn.Linear(2 * c.width, c.width)
-        )
+        self.grid, self.most = c.grid, max(c.sizes)
+        self.register_buffer("sides", torch.tensor(c.sizes), persistent=False)
+        parts = (c.words + 1) * len(c.sizes) * self.most**2
+        self.parts = nn.Embedding(parts, c.part_channels)
+        self.layers = nn.ModuleList(nn.Linear(c.part_channels, c.width) for _ in range(2))
 
     def forward(self, plan: Tensor) -> Tensor:
         """(B, PIECES * FIELDS) int64 -> (B, N, W)."""
-        pieces = plan.view(len(plan), PIECES, FIELDS, 1)
-        word, x, y, shape = pieces.unbind(2)  # (B, PIECES, 1) each
+        word, x, y, kind = plan.view(len(plan), PIECES, FIELDS, 1).unbind(2)  # (B, PIECES, 1) each
         cells = torch.arange(self.grid**2, device=plan.device)
         dx, dy = cells % self.grid - x, cells // self.grid - y  # (B, PIECES, N)
-        size = shape // 2
-        covers = (word > 0) & (dx >= 0) & (dx < size) & (dy >= 0) & (dy < size)
+        side = self.sides[kind]
+        covers = (word > 0) & (dx >= 0) & (dx < side) & (dy >= 0) & (dy < side)
+        part = ((word * len(self.sides) + kind) * self.most + dy) * self.most + dx
         # Later pieces are painted over earlier ones.
         order = covers * torch.arange(1, PIECES + 1, device=plan.device)[:, None]
-        total = torch.zeros(())
-        for layer in range(2):
+        total = torch.zeros((), device=plan.device)
+        for layer in self.layers:
             height, top = order.max(1, keepdim=True)  # (B, 1, N)
-            fields = (
-                word.expand_as(dx).gather(1, top),
-                dx.gather(1, top).clamp(0, self.grid - 1),
-                dy.gather(1, top).clamp(0, self.grid - 1),
-                shape.expand_as(dx).gather(1, top),
-            )
-            found = torch.stack(
-                [self.tables[FIELDS * layer + k](f[:, 0]) for k, f in enumerate(fields)]
-            ).sum(0)  # (B, N, W)
-            total = total + found * (height[:, 0] > 0)[..., None]
+            covered = height[:, 0] > 0
+            found = self.parts(part.gather(1, top)[:, 0] * covered)
+            total = total + layer(found) * covered[..., None]
             order = order.scatter(1, top, 0)
-        return self.mix(total)
+        return total
 
 
 class CodeHead(nn.Module):
@@ -171,11 +169,15 @@ class CodeTransformer(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Embedding):
                 nn.init.normal_(module.weight, std=0.02)
+        # Every part is unlike every other from the first step on.
+        nn.init.normal_(self.features.parts.weight, std=0.5)
 
     @classmethod
     def from_pretrained(cls, folder: Path, device: torch.device) -> CodeTransformer:
         """Raises ModelUnavailable."""
-        model = cls(CodeTransformerConfig(**read_config(folder)))
+        values = read_config(folder)
+        with building(folder):
+            model = cls(CodeTransformerConfig(**values))
         load_weights(model, folder)
         return model.to(device).eval().requires_grad_(False)
 

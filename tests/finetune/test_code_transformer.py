@@ -15,15 +15,19 @@ import pytest
 import torch
 
 from finetune import code_transformer as command
-from finetune.code_transformer import batch_of, encode, train, validate
-from finetune.data.scenes import label_map, sample_record
+from finetune.code_transformer import Batch, batch_of, plan_of, train, validate
+from finetune.data.scenes import label_map, sample_record, tags
 from finetune.training import TrainStep
-from pipelines.vqgan_clip.code_transformer import CodeTransformer
+from pipelines.painter import Placed
+from pipelines.scene import vocabulary
+from pipelines.vqgan_clip.code_transformer import FIELDS, PIECES, CodeTransformer
 from pipelines.vqgan_clip.vqgan import VQGAN
 from pipelines.weights import save_model
 from tests.tiny import CPU, TRANSFORMER_CONFIG, VQGAN_CONFIG, vqgan
 
-CONFIG = replace(TRANSFORMER_CONFIG, grid=16, layers=1)
+CONFIG = replace(TRANSFORMER_CONFIG, words=len(vocabulary()), grid=16, layers=1)
+CHANCE = 2 * math.log(16)
+"""Nats a position of two codes costs whoever knows nothing."""
 
 
 @pytest.fixture(scope="module")
@@ -45,27 +49,42 @@ def unvalidated(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_batch(coder: VQGAN) -> None:
-    prompts, codes, front = batch_of(coder, random.Random(1), 3, "train", CPU)
-    assert len(set(prompts)) == 3
-    assert codes.shape == (3, 256, 2)
-    assert front.shape == (3, 256)
-    assert 0 <= codes.min() <= codes.max() < 16
-    share = front.float().mean(1)
+    b = batch_of(coder, random.Random(1), 3, "train", CPU)
+    assert len(set(b.prompts)) == 3
+    assert b.plans.shape == (3, PIECES * FIELDS)
+    assert b.codes.shape == (3, 256, 2)
+    assert b.front.shape == (3, 256)
+    assert 0 <= b.codes.min() <= b.codes.max() < 16
+    share = b.front.float().mean(1)
     assert (share > 0.02).all()
     assert (share < 0.9).all()
     again = batch_of(coder, random.Random(1), 3, "train", CPU)
-    assert again[0] == prompts
-    assert torch.equal(again[1], codes)
+    assert again.prompts == b.prompts
+    assert torch.equal(again.codes, b.codes)
+    assert torch.equal(again.plans, b.plans)
 
 
-def test_positions_of_clip_art_are_the_painters(coder: VQGAN) -> None:
+def test_plans_and_foreground_are_the_painters(coder: VQGAN) -> None:
+    b = batch_of(coder, random.Random(5), 4, "train", CPU)
     rng = random.Random(5)
-    records = [sample_record(rng, "train") for _ in range(2)]
-    _, front = encode(coder, records, random.Random(6), CPU)
-    painting = random.Random(6)
-    for record, found in zip(records, front, strict=True):
-        labels = label_map(record.paint(painting))
-        assert torch.equal(found.view(16, 16), torch.from_numpy(labels >= 0))
+    records = [sample_record(rng, "train") for _ in range(4)]
+    for n, record in enumerate(records):
+        page = record.paint(rng)
+        assert torch.equal(b.front[n].view(16, 16), torch.from_numpy(label_map(page) >= 0))
+        assert b.plans[n].tolist() == plan_of(page.layout)
+        pieces = b.plans[n].view(PIECES, FIELDS)
+        names = {i + 1: name for name, i in tags().items()}
+        for (word, x, y, shape), piece in zip(pieces.tolist(), page.layout, strict=False):
+            told = Placed(names[word], 16 * x, 16 * y, 16 * (shape // 2), shape % 2 == 1)
+            assert told == piece
+
+
+def test_a_plan_keeps_the_nearest_pieces() -> None:
+    layout = [Placed("owl", 16 * n, 0, 64, n % 2 == 1) for n in range(PIECES + 2)]
+    plan = torch.tensor(plan_of(layout)).view(PIECES, FIELDS)
+    assert plan[:, 1].tolist() == list(range(2, PIECES + 2))
+    assert plan[:, 3].tolist() == [8, 9] * (PIECES // 2)
+    assert plan_of([]) == [0] * (PIECES * FIELDS)
 
 
 @pytest.mark.usefixtures("unvalidated")
@@ -75,15 +94,19 @@ def test_one_batch_can_be_overfitted(
     generator = torch.Generator().manual_seed(1)
     codes = torch.randint(16, (2, 256, 2), generator=generator)
     front = torch.arange(256).expand(2, -1) % 3 == 0
-    batch = ["a fox", "an owl, at night"], codes, front
+    layouts = [Placed("fox", 64, 96, 96, False)], [Placed("owl", 16, 32, 64, True)]
+    plans = torch.tensor([plan_of(x) for x in layouts])
+    batch = Batch(["a fox", "an owl, at night"], plans, codes, front)
     monkeypatch.setattr(command, "batch_of", lambda *_: batch)
     monkeypatch.setattr(command, "DROP_PROMPT", 0.0)
     wide = replace(CONFIG, width=64, layers=2)
-    events = begin(coder, tmp_path / "codes.pt", 70, config=wide, peak=0.06, save_every=1000)
+    events = begin(coder, tmp_path / "codes.pt", 60, config=wide, peak=0.03, save_every=1000)
     *steps, model = events
-    losses = [e.metrics["loss"] for e in steps]
-    assert losses[0] == pytest.approx(2 * math.log(16), abs=0.5)  # at first it knows nothing
-    assert losses[-1] < 0.5 * losses[0]
+    first, last = steps[0].metrics, steps[-1].metrics
+    for name in ("clip art", "background"):
+        assert first[name] == pytest.approx(CHANCE, abs=0.5)  # at first it knows nothing
+        assert last[name] < 0.5 * first[name]
+    assert last["plan"] < 0.2 * first["plan"]
     assert isinstance(model, CodeTransformer)
 
 
@@ -105,7 +128,7 @@ def test_validation_is_the_same_each_time_and_near_chance_without_training(coder
     torch.manual_seed(0)
     model = CodeTransformer(CONFIG)
     first = validate(model, coder, CPU)
-    assert first == pytest.approx(2 * math.log(16), abs=0.5)
+    assert first == pytest.approx(CHANCE, abs=0.5)
     assert validate(model, coder, CPU) == first
 
 
