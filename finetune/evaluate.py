@@ -224,8 +224,10 @@ def main() -> None:
 
     def story() -> dict[str, float]:
         from finetune.evaluate_story import run
+        from pipelines.story import StoryPipeline
 
-        return run(args.weights / "story", count=args.count or 100)
+        writer = StoryPipeline.from_pretrained(str(args.weights / "story"), device=device)
+        return run(writer, stories=args.count or 100)
 
     jobs: dict[str, Callable[[], dict[str, float]]] = {
         "vqgan": vqgan, "clip": clip, "pictures": pictures, "story": story,

@@ -38,7 +38,7 @@ def learning_rate(step: int, of: int, peak: float, warmup: int = 200) -> float:
 
 
 def optimizers_of(
-    blocks: nn.Module, model: nn.Module, peak: float, *, tables: Sequence[nn.Parameter] = ()
+    blocks: nn.Module, model: nn.Module, peak: float, *, tables: Sequence[torch.Tensor] = ()
 ) -> dict[str, torch.optim.Optimizer]:
     """Muon for the matrices of `blocks`, AdamW for all else of `model`, which holds `blocks`.
 

@@ -379,6 +379,7 @@ def cast_of(texts: Sequence[str]) -> dict[str, str]:
     return cast
 
 
+_SUBJECTS = frozenset({"he", "she", "they"})
 _PRONOUNS = frozenset({"he", "she", "it", "they", "him", "her", "them", "i", "we", "his", "their"})
 
 
@@ -430,9 +431,11 @@ def brief_of(text: str, before: Sequence[Sentence] = ()) -> str:
         pronoun |= token in _PRONOUNS
 
     actors = [w for w in found if words[w]["class"] in CHARACTERS]
+    heroes = [i for i in last.items if words[i.word]["class"] in CHARACTERS] if last else []
     if last is not None and not actors and (pronoun or not found):
-        heroes = [i for i in last.items if words[i.word]["class"] in CHARACTERS][: 2 - pronoun]
-        found = {i.word: i for i in heroes or last.items[:1]} | found
+        found = {i.word: i for i in heroes[: 2 - pronoun] or last.items[:1]} | found
+    elif heroes and len(actors) == 1 and lower and lower[0] in _SUBJECTS:  # "He met an owl."
+        found = {heroes[0].word: heroes[0]} | found
     if not found:
         found = {"girl": Item("girl")}
     order = sorted(found.values(), key=lambda i: words[i.word]["class"] not in CHARACTERS)[:4]

@@ -13,6 +13,7 @@ from pipelines.events import Draft, StoryProgress
 from pipelines.presets import MAX_SEED, PRESETS, StoryConfig, draw_seed
 from pipelines.scene import split_sentences
 from pipelines.story_ranking import (
+    COHERENT,
     Candidate,
     Written,
     finished,
@@ -26,7 +27,9 @@ from pipelines.story_requests import (
     ban_list,
     find_banned,
     read_request,
+    rename,
     restore,
+    simpler,
 )
 from pipelines.weights import EMBEDDED, check_file, load_weights, read_config
 
@@ -42,7 +45,7 @@ LIVE_SECONDS = 0.1
 
 def _candidates(drafts: int) -> int:
     """How many stories are written for so many drafts: the more, the better the best."""
-    return min(4 * drafts + 4, 12)
+    return min(4 * drafts + 8, 16)
 
 
 class StoryPipeline:
@@ -113,9 +116,13 @@ class StoryPipeline:
         found: list[Candidate] = []
         for attempt in range(ATTEMPTS):
             batch: list[Candidate] = []
-            yield from write(config, request, banned, source, batch, first=attempt == 0)
+            # A request that leads the writer astray is tried again with its hero alone.
+            asked = request if attempt == 0 else simpler(request)
+            yield from write(config, asked, banned, source, batch, first=attempt == 0)
             found += batch
             good = [c for c in found if is_clean(c, banned) and len(c.sentences) >= 4]
+            if self.lexicon is not None:
+                good = [c for c in good if c.likelihood > COHERENT]
             if len(good) >= config.drafts and (self.lexicon is None or _heard(good, request)):
                 break
         for c in _best(found, banned, config.drafts):
@@ -139,10 +146,15 @@ class StoryPipeline:
         asked = length_asked(config)
         live = _Live(config.drafts if first else 0)
         last: list[Manuscript] = []
-        for last in sample(self.model, request, config, banned, _candidates(config.drafts), source):
+        names = {w for w in self.lexicon or () if w[:1].isupper()}
+        for last in sample(
+            self.model, request, config, banned, _candidates(config.drafts), source, names
+        ):
             yield from live(lambda n, m=last: _progress(n, *m[n].text(), request, asked))
         for m in last:
             title, sentences = m.text()
+            if request.name:
+                title, *sentences = rename([title, *sentences], names, request.name)
             briefs = tuple(m.brief(n) for n in range(len(sentences)))
             mean = m.log_likelihood / max(m.tokens, 1)
             out.append(finished(Written(title, tuple(sentences), briefs, mean),

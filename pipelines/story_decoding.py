@@ -10,6 +10,7 @@ at a low temperature and from its words alone.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ import torch
 from torch import Tensor
 
 from pipelines.presets import StoryConfig
-from pipelines.scene import PLACES, RELATIONS, SKIES, TIMES, vocabulary
+from pipelines.scene import CHARACTERS, PLACES, RELATIONS, SKIES, TIMES, vocabulary
 from pipelines.story_requests import Request, prompt_of
 from pipelines.tokenizer import BRIEF, END, NEW_WORDS, SENTENCE, SPECIALS, load_tokenizer
 
@@ -162,6 +163,8 @@ class Grammar:
         else:
             text[self._space] = _FORBIDDEN
         self._text = text
+        self._text_after_new = text.clone()
+        self._text_after_new[[self._space, *self._new]] = _FORBIDDEN
         self._brief = torch.full((size,), _FORBIDDEN)
         self._brief[alphabet().brief] = 0.0
 
@@ -180,6 +183,8 @@ class Grammar:
             if last == [self._space]:
                 return self._only(*self._new)
             long = len(m.sentences[-1])
+            if last and last[0] in self._new:  # a placeholder is not said twice in a row
+                return self._text_after_new
             ended = long >= SHORTEST_SENTENCE and bool(alphabet().ends[last[0]])
             if long >= LONGEST_SENTENCE:
                 return self._only(_BRIEF) if ended else self._only(*alphabet().stops)
@@ -211,6 +216,58 @@ class Grammar:
 
     def _only(self, *tokens: int) -> Tensor:
         return self._with(torch.full_like(self._text, _FORBIDDEN), *tokens)
+
+
+class Coherence:
+    """Keeps a story with its own people: a small writer confuses those of two stories.
+
+    Added to the logits of a sentence: the characters of the request come first; nobody is "the fox"
+    before there was a fox, or "a fox" once there is one; a name that nobody was given stays out.
+    """
+
+    def __init__(self, request: Request, names: AbstractSet[str]) -> None:
+        encode = load_tokenizer().encode
+        actors = [w for w, v in vocabulary().items() if v["class"] in CHARACTERS and "_" not in w]
+        self._actors = {t for w in actors if (t := _single(w)) is not None}
+        self._names = {t for w in names if (t := _single(w)) is not None}
+        asked = set(encode(request.text.lower()).ids)
+        self._heroes = (self._actors & asked) or {
+            t for t, w in zip(_NEW, NEW_WORDS, strict=True) if w in request.put_back
+        }
+        self._asked_names = self._names & set(encode(request.text).ids)
+        self._indefinite = {_single("a"), _single("an"), _single("A"), _single("An")}
+        self._definite = {_single("the"), _single("The")}
+        self._naming = {_single("named"), _single("called")}
+
+    def bias(self, m: Manuscript, size: int, *, heroes_first: bool) -> Tensor:
+        """(V,) to add to the logits of a manuscript that is at a sentence.
+
+        Without `heroes_first` the characters of the request may come late, or never.
+        """
+        said = {t for s in m.sentences for t in s}
+        last = m.sentences[-1][-1] if m.sentences[-1] else None
+        bias = torch.zeros(size)
+        if heroes_first and self._heroes and not self._heroes & said:
+            self._lower(bias, self._actors - self._heroes, 6.0)
+        if last in self._indefinite:
+            self._lower(bias, self._actors & said, 6.0)
+        elif last in self._definite and len(m.sentences) > 1:
+            self._lower(bias, self._actors - said - self._heroes, 4.0)
+        if len(m.sentences) > 1 and last not in self._naming:
+            self._lower(bias, self._names - said - self._asked_names, 8.0)
+        return bias
+
+    @staticmethod
+    def _lower(bias: Tensor, tokens: AbstractSet[int], by: float) -> None:
+        if tokens:
+            bias[sorted(tokens)] -= by
+
+
+@cache
+def _single(word: str) -> int | None:
+    """The token that is this whole word after a space, if there is one."""
+    ids = load_tokenizer().encode(word).ids
+    return ids[0] if len(ids) == 1 else None
 
 
 def filters(config: StoryConfig, banned: Sequence[str], *, spaced: bool) -> list[LogitsProcessor]:
@@ -265,12 +322,15 @@ def sample(
     banned: Sequence[str],
     candidates: int,
     generator: torch.Generator,
+    names: AbstractSet[str] = frozenset(),
 ) -> Iterator[list[Manuscript]]:
     """Write `candidates` manuscripts at once, yielded after every token until all have ended.
 
+    `names` are the given names that the writer knows.
+
     Randomness comes from `generator` (CPU) alone. The same list is yielded again and again.
     """
-    grammar = Grammar(request, config)
+    grammar, coherence = Grammar(request, config), Coherence(request, names)
     prompt = load_tokenizer().encode(prompt_of(request.text, grammar.asked)).ids
     manuscripts = [Manuscript() for _ in range(candidates)]
     writing = _Writing(model, prompt, candidates)
@@ -279,11 +339,23 @@ def sample(
     room = model.config.n_positions - len(prompt) - 1
     for _ in range(room):
         logits = writing.next_logits()  # (B, V)
-        tokens = _choose(logits, writing.ids, manuscripts, grammar, warpers, spared, generator)
+        guided = logits.clone()
+        for row, m in enumerate(manuscripts):
+            if not m.ended and m.phase == "sentence":
+                # Half of the candidates may tell the story that the writer knows best; it can be
+                # given to the right hero afterwards.
+                strict = row % 2 == 0
+                guided[row] += coherence.bias(m, logits.shape[1], heroes_first=strict)
+        tokens = _choose(guided, writing.ids, manuscripts, grammar, warpers, spared, generator)
+        # What the writer itself thinks of it: a story led astray by the rules ranks low.
+        likely = logits.log_softmax(dim=1)
         writing.add(tokens)
-        for m, token in zip(manuscripts, tokens, strict=True):
-            if not m.ended:
-                m.read(token)
+        for row, (m, token) in enumerate(zip(manuscripts, tokens, strict=True)):
+            if m.ended:
+                continue
+            if m.phase != "brief":
+                m.log_likelihood += float(likely[row, token])
+            m.read(token)
         yield manuscripts
         if all(m.ended for m in manuscripts):
             return
@@ -318,10 +390,6 @@ def _choose(
     ended = torch.tensor([m.ended for m in manuscripts])
     scores[ended] = 0.0  # whatever is drawn is not read
     tokens = torch.multinomial(scores.softmax(dim=1), 1, generator=generator)[:, 0]  # (B,)
-    likely = logits.log_softmax(dim=1).gather(1, tokens[:, None])[:, 0]
-    for row, m in enumerate(manuscripts):
-        if not m.ended and m.phase != "brief":
-            m.log_likelihood += float(likely[row])
     return [int(t) for t in tokens]
 
 

@@ -8,20 +8,23 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from pipelines.errors import InvalidInput
 from pipelines.events import Sentence
 from pipelines.presets import StoryConfig
 from pipelines.scene import CHARACTERS, Item, Scene, brief_of, known_word, parse_brief, vocabulary
-from pipelines.story_requests import Request, find_banned, mentions, restore
+from pipelines.story_requests import Request, find_banned, mentions, replace_word, restore
 from pipelines.tokenizer import NEW_WORDS
 
 _ENDS = re.compile(r"[.!?…。！？][\"'”’»)\]]*$")
 
-LIKELIHOOD = 2.0
-"""Weight of the mean log-likelihood: about -0.3 when a story holds, -2 when it loses its thread."""
+COHERENT = -0.35
+"""Mean log-likelihood in nats: a story that holds together has about -0.2, one that has lost its
+thread -0.6 and less."""
+LIKELIHOOD = 10.0
+"""What each nat below COHERENT costs."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +50,8 @@ class Candidate:
     score: float
     mentions: int
     """Content words of the request that it names."""
+    likelihood: float = 0.0
+    """Mean log-likelihood of its tokens, in nats."""
 
     @property
     def text(self) -> str:
@@ -132,9 +137,43 @@ def _short(scene: Scene) -> Scene:
     return Scene(tuple(once.values())[:4], scene.place, scene.time, scene.skies)
 
 
+def given_to_hero(written: Written, request: Request) -> Written:
+    """The story with its main character changed to the one that was asked for, where that one
+    does not come up in it. The picture of an unknown hero shows the story's own."""
+    asked = [w for w in named_in(request.text) if _acts(w)]
+    hero = asked[0] if asked else next((n for n in NEW_WORDS if n in request.put_back), None)
+    told = " ".join(written.sentences)
+    if hero is None or hero in told or hero in named_in(told):
+        return written
+    scenes = (_parsed(b) for b in written.briefs)
+    shown = Counter(i.word for s in scenes if s for i in s.items if _acts(i.word))
+    named = set(named_in(told))
+    main = next((w for w, _ in shown.most_common() if w in named and w not in asked), None)
+    if main is None or "_" in main:
+        return written
+
+    def change(text: str) -> str:
+        return replace_word(text, main, hero)
+
+    briefs = written.briefs
+    if hero not in NEW_WORDS:
+        briefs = tuple(re.sub(rf"(?<![\w@]){main}\b", hero, b) for b in briefs)
+    return Written(
+        change(written.title),
+        tuple(map(change, written.sentences)),
+        briefs,
+        written.log_likelihood - CHANGED,
+    )
+
+
+CHANGED = 0.15
+"""What a change of hero costs, in nats a token: a story that was written for the hero is better."""
+
+
 def finished(written: Written, request: Request, config: StoryConfig, asked: int) -> Candidate:
     """Give a story its briefs, the person's words, and a score; `asked` is the number of sentences
     aimed at. Sentences that do not end are left out."""
+    written = given_to_hero(written, request)
     kept = [n for n, s in enumerate(written.sentences) if ends_properly(s)]
     briefs = fitting_briefs(written, request)
     sentences = tuple(
@@ -147,8 +186,8 @@ def finished(written: Written, request: Request, config: StoryConfig, asked: int
     text = " ".join(s.text for s in sentences)
     named = [w for w in request.content if mentions(text, w) or mentions(title, w)]
     score = _score(sentences, text, request, named, config, asked)
-    score += LIKELIHOOD * written.log_likelihood
-    return Candidate(title, sentences, score, len(named))
+    score += LIKELIHOOD * min(written.log_likelihood - COHERENT, 0.0)
+    return Candidate(title, sentences, score, len(named), written.log_likelihood)
 
 
 def _score(
@@ -189,7 +228,7 @@ def without_banned(candidate: Candidate, banned: tuple[str, ...]) -> Candidate:
     """The story without the sentences (and the title) in which a banned word stands."""
     kept = tuple(s for s in candidate.sentences if find_banned(s.text, banned) is None)
     title = "A story" if find_banned(candidate.title, banned) else candidate.title
-    return Candidate(title, kept, candidate.score, candidate.mentions)
+    return replace(candidate, title=title, sentences=kept)
 
 
 def with_mention(candidate: Candidate, request: Request) -> Candidate:
@@ -197,7 +236,5 @@ def with_mention(candidate: Candidate, request: Request) -> Candidate:
     if candidate.mentions or not request.content:
         return candidate
     about = " ".join(request.content)[:60].rsplit(" ", 1)[0] or request.content[0]
-    return Candidate(
-        f"{about[:1].upper()}{about[1:]}: {candidate.title}",
-        candidate.sentences, candidate.score, 1,
-    )  # fmt: skip
+    title = f"{about[:1].upper()}{about[1:]}: {candidate.title}"
+    return replace(candidate, title=title, mentions=1)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterable, Set
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, replace
 from functools import cache, partial
 
 from pipelines.errors import InvalidInput
@@ -61,6 +61,8 @@ class Request:
     """`<newN>`, or the name of a known character -> what the person typed."""
     content: tuple[str, ...]
     """What a story should mention, in lower case, the most telling first."""
+    name: str = ""
+    """A given name that no writer knows: it replaces the first one that the story uses."""
 
 
 def normal_form(text: str, names: Set[str] = frozenset()) -> str:
@@ -207,6 +209,8 @@ def _read_allowed(typed: list[str], lexicon: Set[str]) -> Request:
     lone = not any(known(w) and w.lower() not in FUNCTION_WORDS for w in typed)
     abroad = lone and any(w.lower() in _FOREIGN_A | _FOREIGN_REST for w in typed)
     said = {f for w in typed for f in singulars(w.lower())}
+    name = ""
+    mixed_case = any(w == w.lower() and w not in FUNCTION_WORDS for w in typed)
     for n, word in enumerate(typed):
         low = word.lower()
         before = typed[n - 1].lower() if n else ""
@@ -218,7 +222,7 @@ def _read_allowed(typed: list[str], lexicon: Set[str]) -> Request:
             strong.append(low)
             continue
         if low in FUNCTION_WORDS:
-            mapped.append(low)
+            mapped.append("a" if low in ("my", "our") else low)
             continue
         stand = _stand_for(low)
         if stand is not None and stand not in said and stand not in put_back:
@@ -233,6 +237,10 @@ def _read_allowed(typed: list[str], lexicon: Set[str]) -> Request:
             acts = known_word(low)
             of = vocabulary()[acts]["class"] if acts in singulars(low) else ""
             (strong if of else weak).append(low.removesuffix("'s"))
+            continue
+        if mixed_case and word[0].isupper() and is_latin(word) and (n > 0 or _named(typed)):
+            name = name or word.removesuffix("'s")
+            fresh_words.append(word.removesuffix("'s").lower())
             continue
         base, ending = _base_of_unknown(word, before, first=n == 0)
         fresh = next((k for k, v in put_back.items() if v.lower() == base.lower()), None)
@@ -254,7 +262,13 @@ def _read_allowed(typed: list[str], lexicon: Set[str]) -> Request:
         normal_form(" ".join(mapped), names),
         put_back,
         tuple(dict.fromkeys([*fresh_words, *strong, *telling])),
+        name,
     )
+
+
+def _named(typed: Sequence[str]) -> bool:
+    """Whether a request begins with a name: "Zuri the elephant"."""
+    return len(typed) > 2 and typed[1].lower() == "the" and known_word(typed[2]) is not None
 
 
 def _base_of_unknown(word: str, before: str, *, first: bool) -> tuple[str, str]:
@@ -273,6 +287,14 @@ def _base_of_unknown(word: str, before: str, *, first: bool) -> tuple[str, str]:
     if not many:
         return word, ""
     return min((f for f in singulars(word) if plural(f) == word), key=len, default=word), "s"
+
+
+def simpler(request: Request) -> Request:
+    """The same hero and nothing else asked for: what every writer can tell a story about."""
+    actors = [w for w in request.text.split() if (k := known_word(w)) and k in singulars(w)
+              and vocabulary()[k]["class"] in CHARACTERS]  # fmt: skip
+    hero = next(iter(actors), None) or next((n for n in NEW_WORDS if n in request.put_back), None)
+    return replace(request, text=f"a story about {article(hero)} {hero}") if hero else request
 
 
 # --- putting back ------------------------------------------------------------------------
@@ -298,10 +320,32 @@ def restore(text: str, request: Request) -> str:
     text = join_placeholders(text)
     for known, typed in request.put_back.items():
         if known not in NEW_WORDS:
-            text = _replace(text, rf"\b{known}\b", typed, rf"\b{plural(known)}\b")
+            text = replace_word(text, known, typed)
     for new in NEW_WORDS:
         text = _replace(text, new, request.put_back.get(new, "friend"), new + r"s\b")
-    return text
+    return _ARTICLE.sub(_right_article, text)
+
+
+_ARTICLE = re.compile(r"\b([Aa])n? (?=([a-z]+)\b)")
+
+
+def _right_article(match: re.Match[str]) -> str:
+    """ "a owl" -> "an owl", for the painter's words; a writer that swaps one for another slips."""
+    if match[2] not in vocabulary():
+        return match[0]
+    return match[1] + article(match[2])[1:] + " "
+
+
+def rename(texts: Sequence[str], names: Set[str], name: str) -> list[str]:
+    """The texts with the given name that comes first in them (one of `names`) changed to `name`."""
+    words = (w for t in texts for w in re.findall(r"\b[A-Z][a-z]+\b", t))
+    old = next((w for w in words if w in names), None)
+    return [re.sub(rf"\b{old}\b", name, t) for t in texts] if old else list(texts)
+
+
+def replace_word(text: str, old: str, new: str) -> str:
+    """The text with a known word (and its plural) changed, articles and capitals set right."""
+    return _replace(text, rf"\b{old}\b", new, rf"\b{plural(old)}\b")
 
 
 def _replace(text: str, one: str, typed: str, many: str) -> str:

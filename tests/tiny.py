@@ -27,7 +27,7 @@ CLIP_CONFIG = embedded_config(
 )
 TRANSFORMER_CONFIG = CodeTransformerConfig(
     vocabulary=load_tokenizer().get_vocab_size(), words=8, width=32, layers=2, heads=2, grid=4,
-    groups=2, codebook_size=16,
+    groups=2, codebook_size=16, sizes=(2, 3), part_channels=16,
 )  # fmt: skip
 
 FOX = Sentence("Pip saw an owl.", "fox near owl @forest night")

@@ -177,6 +177,7 @@ class CodeTransformer(nn.Module):
         """Raises ModelUnavailable."""
         values = read_config(folder)
         with building(folder):
+            values["sizes"] = tuple(values["sizes"])
             model = cls(CodeTransformerConfig(**values))
         load_weights(model, folder)
         return model.to(device).eval().requires_grad_(False)

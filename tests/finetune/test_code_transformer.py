@@ -17,7 +17,6 @@ import torch
 from finetune import code_transformer as command
 from finetune.code_transformer import Batch, batch_of, plan_of, train, validate
 from finetune.data.scenes import label_map, sample_record, tags
-from finetune.training import TrainStep
 from pipelines.painter import Placed
 from pipelines.scene import vocabulary
 from pipelines.vqgan_clip.code_transformer import FIELDS, PIECES, CodeTransformer
@@ -25,7 +24,7 @@ from pipelines.vqgan_clip.vqgan import VQGAN
 from pipelines.weights import save_model
 from tests.tiny import CPU, TRANSFORMER_CONFIG, VQGAN_CONFIG, vqgan
 
-CONFIG = replace(TRANSFORMER_CONFIG, words=len(vocabulary()), grid=16, layers=1)
+CONFIG = replace(TRANSFORMER_CONFIG, words=len(vocabulary()), grid=16, sizes=(4, 6, 8), layers=1)
 CHANCE = 2 * math.log(16)
 """Nats a position of two codes costs whoever knows nothing."""
 
@@ -69,21 +68,21 @@ def test_plans_and_foreground_are_the_painters(coder: VQGAN) -> None:
     rng = random.Random(5)
     records = [sample_record(rng, "train") for _ in range(4)]
     for n, record in enumerate(records):
-        page = record.paint(rng)
+        page = record.paint(rng, simple=True)
         assert torch.equal(b.front[n].view(16, 16), torch.from_numpy(label_map(page) >= 0))
         assert b.plans[n].tolist() == plan_of(page.layout)
         pieces = b.plans[n].view(PIECES, FIELDS)
         names = {i + 1: name for name, i in tags().items()}
-        for (word, x, y, shape), piece in zip(pieces.tolist(), page.layout, strict=False):
-            told = Placed(names[word], 16 * x, 16 * y, 16 * (shape // 2), shape % 2 == 1)
+        for (word, x, y, size), piece in zip(pieces.tolist(), page.layout, strict=False):
+            told = Placed(names[word], 16 * x, 16 * y, 16 * CONFIG.sizes[size], piece.flip)
             assert told == piece
 
 
 def test_a_plan_keeps_the_nearest_pieces() -> None:
-    layout = [Placed("owl", 16 * n, 0, 64, n % 2 == 1) for n in range(PIECES + 2)]
+    layout = [Placed("owl", 16 * n, 0, (64, 96)[n % 2], False) for n in range(PIECES + 2)]
     plan = torch.tensor(plan_of(layout)).view(PIECES, FIELDS)
     assert plan[:, 1].tolist() == list(range(2, PIECES + 2))
-    assert plan[:, 3].tolist() == [8, 9] * (PIECES // 2)
+    assert plan[:, 3].tolist() == [0, 1] * (PIECES // 2)
     assert plan_of([]) == [0] * (PIECES * FIELDS)
 
 

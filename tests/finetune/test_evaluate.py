@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +40,7 @@ def judge() -> CLIP:
 
 @pytest.fixture(scope="module")
 def prompts() -> list[str]:
-    found = dict.fromkeys(describe_scene(c.scene) for c, _ in zip(stream_scenes(1), range(400)))
+    found = dict.fromkeys(describe_scene(c.scene) for c in islice(stream_scenes(1), 400))
     return [*found][:150]
 
 
@@ -49,10 +50,7 @@ class PaintedScenes(SceneSet):
     def __init__(self, folder: Path, count: int) -> None:
         super().__init__(folder, 4, split="test")
         first = [SceneRecord(r.captioned, "storybook") for r in self.records]
-        more = [
-            SceneRecord(c, "storybook")
-            for c, _ in zip(stream_scenes(2), range(count - 4), strict=False)
-        ]
+        more = [SceneRecord(c, "storybook") for c in islice(stream_scenes(2), count - 4)]
         ids = np.arange(count) % 4
         self.records = first + more
         self.pictures, self.labels = self.pictures[ids], self.labels[ids]

@@ -18,9 +18,11 @@ from finetune.training import (
     begin,
     learning_rate,
     load_checkpoint,
+    optimizers_of,
     parser,
     report,
     save_checkpoint,
+    set_learning_rate,
 )
 
 
@@ -123,6 +125,25 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "model.pt", 1, parts())
     with pytest.raises(RuntimeError, match="weight"):
         load_checkpoint(tmp_path / "model.pt", {"model": nn.Linear(2, 2)})
+
+
+def test_muon_takes_the_matrices_and_adamw_all_else() -> None:
+    blocks = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    table = nn.Embedding(5, 4)
+    model = nn.ModuleList([blocks, table, nn.Embedding(3, 4), nn.Linear(4, 2)])
+    found = optimizers_of(blocks, model, 0.1, tables=[table.weight])
+
+    def names(name: str) -> set[int]:
+        return {id(p) for g in found[name].param_groups for p in g["params"]}
+
+    assert names("muon") == {id(p) for p in blocks.parameters() if p.ndim == 2}
+    assert names("muon") | names("adamw") == {id(p) for p in model.parameters()}
+    assert names("muon") & names("adamw") == set()
+    set_learning_rate(found.values(), 0.01)
+    for group in (g for o in found.values() for g in o.param_groups):
+        fast = any(p is table.weight for p in group["params"])
+        assert group["lr"] == pytest.approx(0.01 * (training.TABLE_SPEED if fast else 1.0))
+        assert fast == (len(group["params"]) == 1 and group["params"][0] is table.weight)
 
 
 def test_pace_counts_from_where_it_was_resumed(monkeypatch: pytest.MonkeyPatch) -> None:

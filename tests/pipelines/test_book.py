@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
@@ -47,6 +48,7 @@ def pictures_of(book: Book) -> dict[str, bytes]:
 
 
 @given(weird_books)
+@settings(deadline=None)
 def test_a_book_comes_back_from_json(book: Book) -> None:
     text = json.dumps(book.to_json())
     assert Book.from_json(json.loads(text), pictures_of(book)) == book
@@ -145,6 +147,7 @@ def test_ids_differ_and_text_order_of_times_is_time_order() -> None:
 
 
 @given(recipes, st.text(max_size=80), st.binary(min_size=12, max_size=12))
+@settings(deadline=None)
 def test_a_picture_keeps_pixels_caption_and_recipe(
     recipe: Recipe, caption: str, pixels: bytes
 ) -> None:
@@ -180,15 +183,14 @@ def test_a_picture_cut_short_is_refused() -> None:
 
 
 @given(st.data())
+@settings(deadline=None)
 def test_a_damaged_picture_never_fails_in_another_way(data: st.DataObject) -> None:
     """It gives a recipe, none, or InvalidInput."""
     png = bytearray(encode_png(Image.new("RGB", (8, 8)), RECIPE, "A fox."))
     for _ in range(data.draw(st.integers(1, 4))):
         png[data.draw(st.integers(0, len(png) - 1))] ^= data.draw(st.integers(1, 255))
-    try:
+    with contextlib.suppress(InvalidInput):  # any other exception fails the test
         read_recipe(bytes(png))
-    except InvalidInput as e:
-        assert str(e)
 
 
 @pytest.mark.parametrize(
@@ -219,5 +221,5 @@ def test_a_damaged_recipe_is_refused(text: str) -> None:
 def test_a_picture_too_large_to_open_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     png = encode_png(Image.new("RGB", (64, 64)), RECIPE)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)  # above twice this Pillow refuses
-    with pytest.raises(InvalidInput, match="not a PNG|too large"):
+    with pytest.raises(InvalidInput, match="too large"):
         read_recipe(png)

@@ -56,18 +56,16 @@ def test_a_page_scores_highest_with_its_own_prompt(painter: VQGANCLIPPipeline, s
 
 def test_guidance_raises_the_score(painter: VQGANCLIPPipeline) -> None:
     before, after = (
-        painter(SENTENCES[0], replace(CONFIG, start="sketch", steps=n)).score for n in (0, 8)
+        painter(SENTENCES[0], replace(CONFIG, start="noise", steps=n)).score for n in (0, 12)
     )
     assert before is not None
     assert after is not None
-    assert after > before + 0.02
+    assert after > before + 0.1
 
 
 def test_every_file_is_listed_with_its_hash_and_small() -> None:
-    listed = dict(
-        reversed(line.split("  ", 1))
-        for line in (EMBEDDED / "SHA256SUMS").read_text("ascii").splitlines()
-    )
+    lines = (EMBEDDED / "SHA256SUMS").read_text("ascii").splitlines()
+    listed = {name: digest for digest, name in (line.split("  ", 1) for line in lines)}
     weights = [p for p in EMBEDDED.rglob("*") if p.suffix in (".safetensors", ".json")]
     for path in weights:
         assert listed[path.relative_to(EMBEDDED).as_posix()] == sha256(path)

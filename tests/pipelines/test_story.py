@@ -33,6 +33,7 @@ from pipelines.story_ranking import (
     ends_properly,
     finished,
     fitting_briefs,
+    given_to_hero,
     is_clean,
     named_in,
     with_mention,
@@ -46,7 +47,9 @@ from pipelines.story_requests import (
     mentions,
     normal_form,
     read_request,
+    rename,
     restore,
+    simpler,
     split_words,
 )
 from pipelines.tokenizer import NEW_WORDS, SPECIALS, load_tokenizer
@@ -95,7 +98,7 @@ def read(words: str, *ban: str) -> Request:
         ("A Fox who wanted to FLY!", "a fox who wanted to fly", {}),
         ("zorblax", "<new1>", {"<new1>": "zorblax"}),
         ("a fox called Mia", "a fox called Mia", {}),
-        ("my dog Rex lost his ball", "my dog <new1> lost his ball", {"<new1>": "Rex"}),
+        ("my dog lost his ball", "a dog lost his ball", {}),
         ("ein Drache", "a <new1>", {"<new1>": "Drache"}),
         ("月の猫", "<new1>", {"<new1>": "月の猫"}),
         ("חתול קטן מאוד ועצוב", "<new1>", {"<new1>": "חתול קטן מאוד"}),
@@ -108,6 +111,50 @@ def test_a_request_is_read(words: str, text: str, put_back: dict[str, str]) -> N
     request = read(words)
     assert request.text == text
     assert request.put_back == put_back
+
+
+@pytest.mark.parametrize(
+    "words, text, name",
+    [
+        ("my dog Rex lost his ball", "a dog lost his ball", "Rex"),
+        ("Zuri the fox wanted to fly", "the fox wanted to fly", "Zuri"),
+        ("The Brave Zorblax", "the brave <new1>", ""),  # a title, not a name
+    ],
+)
+def test_an_unknown_name_is_left_for_the_hero_of_the_story(
+    words: str, text: str, name: str
+) -> None:
+    request = read(words)
+    assert (request.text, request.name) == (text, name)
+    assert not name or request.content[0] == name.lower()
+
+
+def test_the_first_given_name_of_a_story_is_changed() -> None:
+    texts = ["Flying", "A fox named Mia met Max.", "Mia laughed."]
+    assert rename(texts, {"Mia", "Max"}, "Zuri") == [
+        "Flying", "A fox named Zuri met Max.", "Zuri laughed."
+    ]  # fmt: skip
+    assert rename(["A fox."], {"Mia"}, "Zuri") == ["A fox."]
+
+
+def test_a_story_is_given_to_the_hero_that_was_asked_for() -> None:
+    told = Written("The owl", ("An owl met a cat.", "The owls sang."),
+                   ("owl + cat @forest day", "owl @forest day"), -0.2)  # fmt: skip
+    given = given_to_hero(told, read("a fox who wanted to fly"))
+    assert given.title == "The fox"
+    assert given.sentences == ("A fox met a cat.", "The foxes sang.")
+    assert given.briefs == ("fox + cat @forest day", "fox @forest day")
+    assert given.log_likelihood < told.log_likelihood
+    unknown = given_to_hero(told, read("zorblax"))
+    assert unknown.sentences[0] == "A <new1> met a cat."
+    assert unknown.briefs == told.briefs  # something must be painted
+    assert given_to_hero(told, read("a cat")) == told  # it is in the story already
+
+
+def test_a_request_is_made_simpler() -> None:
+    assert simpler(read("an owl goes to school")).text == "a story about an owl"
+    assert simpler(read("zorblax")).text == "a story about a <new1>"
+    assert simpler(read("a rainy day")).text == "a rainy day"
 
 
 def test_content_words_put_the_unknown_first() -> None:

@@ -68,8 +68,9 @@ def test_a_book_of_a_draft(book: Book) -> None:
     assert all(p.picture is None for p in book.pages)
     assert book.recipe is not None
     assert book.recipe.seed == book.recipe.settings["seed"] == 11  # the draft's, not the request's
-    again = book.recipe.settings | {"ban": tuple(book.recipe.settings["ban"])}
-    assert StoryConfig(**again) == replace(STORY, seed=11)
+    settings = dict(book.recipe.settings)
+    settings["ban"] = tuple(settings["ban"])
+    assert StoryConfig(**settings) == replace(STORY, seed=11)
     assert Book.from_json(book.to_json(), {}) == book
 
 
@@ -195,7 +196,7 @@ def test_pages_that_are_not_there(
 
 def test_unknown_presets() -> None:
     for loader in (load, load_story, load_pictures):
-        with pytest.raises(InvalidInput, match="“gigantic”.*embedded"):
+        with pytest.raises(InvalidInput, match=r"“gigantic”.*embedded"):
             loader("gigantic")
 
 

@@ -290,7 +290,7 @@ def draw(drawer: CodeTransformer, prompt: str, count: int, **options: Any) -> li
 
 def some_plan(count: int) -> Tensor:
     """Two pieces, one half over the other, on a grid of 4."""
-    pieces = [1, 0, 0, 2 * 2, 2, 1, 1, 2 * 3 + 1]
+    pieces = [1, 0, 0, 0, 2, 1, 1, 1]  # word, column, row, which size
     return torch.tensor([pieces + [0] * (PIECES * FIELDS - len(pieces))] * count)
 
 
@@ -446,8 +446,8 @@ def test_every_start_ends_in_a_page(painter: VQGANCLIPPipeline, start: str) -> N
     assert -1 <= page.score <= 1
     assert page.picture is not None
     assert page.recipe is not None
-    recipe = read_recipe(page.picture)
-    assert recipe == page.recipe
+    recipe = page.recipe
+    assert read_recipe(page.picture) == recipe
     assert recipe.prompt == prompt_of(FOX, config)
     assert recipe.seed == 5
     assert recipe.models == {"pictures": "tiny"}
