@@ -118,7 +118,7 @@ class PictureConfig:
     """A key of STARTS."""
     candidates: int = 4
     """First pictures that the code transformer samples; CLIP keeps the best."""
-    guidance: float = 2.0
+    guidance: float = 1.5
     """Classifier-free guidance of the code transformer; 1 = none."""
     width: int = 256
     height: int = 256

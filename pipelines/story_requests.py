@@ -222,7 +222,8 @@ def _read_allowed(typed: list[str], lexicon: Set[str]) -> Request:
             strong.append(low)
             continue
         if low in FUNCTION_WORDS:
-            mapped.append("a" if low in ("my", "our") else low)
+            mine = low in ("my", "our") and n + 1 < len(typed) and _is_actor(typed[n + 1].lower())
+            mapped.append("a" if mine else low)
             continue
         stand = _stand_for(low)
         if stand is not None and stand not in said and stand not in put_back:
@@ -238,7 +239,8 @@ def _read_allowed(typed: list[str], lexicon: Set[str]) -> Request:
             of = vocabulary()[acts]["class"] if acts in singulars(low) else ""
             (strong if of else weak).append(low.removesuffix("'s"))
             continue
-        if mixed_case and word[0].isupper() and is_latin(word) and (n > 0 or _named(typed)):
+        named = _is_actor(before) or (n == 0 and _named(typed))
+        if mixed_case and named and word[0].isupper() and is_latin(word):
             name = name or word.removesuffix("'s")
             fresh_words.append(word.removesuffix("'s").lower())
             continue
@@ -264,6 +266,11 @@ def _read_allowed(typed: list[str], lexicon: Set[str]) -> Request:
         tuple(dict.fromkeys([*fresh_words, *strong, *telling])),
         name,
     )
+
+
+def _is_actor(word: str) -> bool:
+    known = known_word(word)
+    return known is not None and vocabulary()[known]["class"] in CHARACTERS
 
 
 def _named(typed: Sequence[str]) -> bool:

@@ -243,8 +243,8 @@ class CodeTransformer(nn.Module):
         prompt: str,
         count: int,
         *,
-        guidance: float = 2.0,
-        temperature: float = 0.9,
+        guidance: float = 1.5,
+        temperature: float = 0.7,
         top_k: int = 100,
         generator: torch.Generator,
     ) -> Iterator[Drawn]:

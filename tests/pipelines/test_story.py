@@ -118,7 +118,8 @@ def test_a_request_is_read(words: str, text: str, put_back: dict[str, str]) -> N
     [
         ("my dog Rex lost his ball", "a dog lost his ball", "Rex"),
         ("Zuri the fox wanted to fly", "the fox wanted to fly", "Zuri"),
-        ("The Brave Zorblax", "the brave <new1>", ""),  # a title, not a name
+        ("Zorblax the fox", "the fox", "Zorblax"),
+        ("The Fox Zorblax", "the fox <new1>", ""),  # a title, not a name
     ],
 )
 def test_an_unknown_name_is_left_for_the_hero_of_the_story(
@@ -152,9 +153,9 @@ def test_a_story_is_given_to_the_hero_that_was_asked_for() -> None:
 
 
 def test_a_request_is_made_simpler() -> None:
-    assert simpler(read("an owl goes to school")).text == "a story about an owl"
+    assert simpler(read("a fox goes to school")).text == "a story about a fox"
     assert simpler(read("zorblax")).text == "a story about a <new1>"
-    assert simpler(read("a rainy day")).text == "a rainy day"
+    assert simpler(read("wanted to fly")).text == "wanted to fly"
 
 
 def test_content_words_put_the_unknown_first() -> None:
@@ -213,7 +214,7 @@ def test_the_typed_word_is_put_back(raw: str, text: str) -> None:
 
 
 def test_names_keep_their_capital_and_puppies_come_back() -> None:
-    request = read("the puppy Rex")
+    request = read("the puppy called Rex")
     assert restore("A dog named <new1> met dogs.", request) == "A puppy named Rex met puppies."
 
 
@@ -373,7 +374,7 @@ def test_sentences_with_banned_words_can_be_left_out() -> None:
 
 def test_the_title_names_a_request_that_the_story_forgot() -> None:
     request = read("zorblax")
-    story = finished(written(("A fox sat.", "fox")), request, StoryConfig("zorblax"), 7)
+    story = finished(written(("A rock sat.", "rock")), request, StoryConfig("zorblax"), 7)
     assert with_mention(story, request).title == "Zorblax: A title"
 
 

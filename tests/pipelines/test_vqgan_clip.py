@@ -636,7 +636,9 @@ def test_the_candidate_that_clip_likes_best_is_taken() -> None:
     _, page = run(painter, config)
     generator = torch.Generator().manual_seed(5)
     prompt = prompt_of(FOX, config)
-    codes = [*painter.transformer.sample(prompt, 6, guidance=2.0, generator=generator)][-1].codes
+    codes = [*painter.transformer.sample(prompt, 6, guidance=config.guidance, generator=generator)][
+        -1
+    ].codes
     scores = painter.score(painter.vqgan.decode_indices(codes), prompt)
     assert page.score == pytest.approx(scores.max().item(), abs=1e-4)
     assert scores.max() > scores.min()
