@@ -9,17 +9,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import ROOT, Server, start_server
+from tests.e2e.conftest import Server, start_server
 
-WEIGHTS = ROOT / "pipelines" / "weights"
-
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(
-        len(list(WEIGHTS.rglob("*.safetensors"))) < 4,
-        reason="the embedded weights are not in pipelines/weights",
-    ),
-]
+pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")

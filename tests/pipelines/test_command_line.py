@@ -20,7 +20,6 @@ import pipelines.__main__ as command
 from pipelines.book import Book, read_recipe
 from pipelines.presets import PRESETS, Preset
 from pipelines.vqgan_clip import VQGANCLIPPipeline
-from pipelines.weights import EMBEDDED
 from tests import tiny
 
 ROOT = Path(__file__).parents[2]
@@ -215,10 +214,6 @@ def test_help_and_bad_words_need_no_torch() -> None:
 
 
 @pytest.mark.usefixtures("ctrl_c")
-@pytest.mark.skipif(
-    not all((EMBEDDED / n / "config.json").exists() for n in ("vqgan", "clip", "code_transformer")),
-    reason="the embedded weights are not in pipelines/weights",
-)
 def test_the_command_itself_interrupted(tmp_path: Path) -> None:
     """A process of its own, with the embedded models, stopped while it paints."""
     (tmp_path / "tale.txt").write_text(TEXT, encoding="utf-8")

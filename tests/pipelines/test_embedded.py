@@ -16,10 +16,6 @@ from pipelines.weights import EMBEDDED, MAX_FILE, sha256
 
 MODELS = ("vqgan", "clip", "code_transformer")
 
-pytestmark = pytest.mark.skipif(
-    not all((EMBEDDED / name / "config.json").exists() for name in MODELS),
-    reason="the embedded weights are not in pipelines/weights",
-)
 
 SENTENCES = (
     Sentence("Pip walked in the forest.", "fox @forest day"),

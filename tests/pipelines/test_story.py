@@ -53,14 +53,10 @@ from pipelines.story_requests import (
     split_words,
 )
 from pipelines.tokenizer import NEW_WORDS, SPECIALS, load_tokenizer
-from pipelines.weights import EMBEDDED, save_model
+from pipelines.weights import save_model
 
 LEXICON_WORDS = frozenset(
     "fox cat robot beach wanted to fly afraid of the dark dog lost ball birthday cake Mia".split()
-)
-
-shipped = pytest.mark.skipif(
-    not (EMBEDDED / "story" / "config.json").exists(), reason="no embedded writer is trained yet"
 )
 
 
@@ -527,7 +523,6 @@ def test_the_hub_is_not_asked_when_switched_off(monkeypatch: pytest.MonkeyPatch)
 # The embedded writer
 
 
-@shipped
 @pytest.mark.parametrize(
     "words",
     ["a fox who wanted to fly", "zorblax", "a robot and a cat at the beach", "birthday cake",
@@ -545,7 +540,6 @@ def test_the_embedded_writer_keeps_to_the_request(embedded: StoryPipeline, words
         parse_brief(s.brief)
 
 
-@shipped
 def test_the_embedded_writer_obeys_the_ban_list(embedded: StoryPipeline) -> None:
     ban = ("fox", "flew", "the", "said")
     config = StoryConfig("a fox and an owl", drafts=2, seed=2, ban=ban)
@@ -554,7 +548,6 @@ def test_the_embedded_writer_obeys_the_ban_list(embedded: StoryPipeline) -> None
         assert find_banned(text, ban_list(ban)) is None
 
 
-@shipped
 @pytest.mark.parametrize("sentences", [4, 12])
 def test_the_embedded_writer_writes_short_and_long(embedded: StoryPipeline, sentences: int) -> None:
     config = StoryConfig("a fox", sentences=sentences, drafts=1, seed=5, max_words=400)
