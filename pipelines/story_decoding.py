@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 BRIEF_TEMPERATURE = 0.3
 OPENING = 8
 """Tokens of the first sentence (after those of the title) that are as lively as was asked."""
-SETTLED = 0.4
+SETTLED = 0.25
 """Later text has this share of the temperature: which story it is may vary, but it must hold
 together."""
 LONGEST_TITLE, LONGEST_SENTENCE, LONGEST_BRIEF = 16, 64, 28

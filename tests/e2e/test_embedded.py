@@ -52,6 +52,7 @@ def test_words_story_edit_two_pages_gallery_restart(
     page = visit(storybrush.url)
     page.get_by_role("tab", name="Gallery").click()
     page.get_by_role("button", name="Open Tested fox").click()
+    expect(page.locator(".reader")).to_contain_text("Tested fox")
     page.keyboard.press("ArrowRight")
     picture = page.get_by_role("img", name=edited)
     expect(picture).to_be_visible()
