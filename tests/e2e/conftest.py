@@ -23,7 +23,7 @@ FLAGS = (
     "--disable-component-update --disable-sync"
 ).split()
 
-expect.set_options(timeout=30_000)  # the machine may be busy with training
+expect.set_options(timeout=60_000)  # the machine may be busy with training
 
 
 @dataclass
