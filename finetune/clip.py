@@ -185,19 +185,11 @@ def main() -> None:
     device = begin(args)
     scenes = SceneSet(args.runs / "scenes-train", args.scenes)
     held_out = SceneSet(args.runs / "scenes-test", 1000, split="test")
-    model: CLIP | None = None
-
-    def steps() -> Iterator[TrainStep]:
-        nonlocal model
-        for e in train(args.steps, scenes, args.runs / f"{args.out.name}.pt", device,
-                       seed=args.seed, batch=args.batch, save_every=args.save_every):  # fmt: skip
-            if isinstance(e, CLIP):
-                model = e
-            else:
-                yield e
-
-    report(steps())
-    assert model is not None
+    events = train(
+        args.steps, scenes, args.runs / f"{args.out.name}.pt", device,
+        seed=args.seed, batch=args.batch, save_every=args.save_every,
+    )  # fmt: skip
+    model = report(events)
     save_model(model, model.config, args.out)
     for name, value in recall(model.eval(), held_out).items():
         log.info("%s %.3f", name, value)

@@ -172,19 +172,11 @@ def main() -> None:
     args = p.parse_args()
     device = begin(args)
     vqgan = VQGAN.from_pretrained(args.vqgan, device)
-    model: CodeTransformer | None = None
-
-    def steps() -> Iterator[TrainStep]:
-        nonlocal model
-        for e in train(args.steps, vqgan, args.runs / "code_transformer.pt", device,
-                       seed=args.seed, batch=args.batch, save_every=args.save_every):  # fmt: skip
-            if isinstance(e, CodeTransformer):
-                model = e
-            else:
-                yield e
-
-    report(steps())
-    assert model is not None
+    events = train(
+        args.steps, vqgan, args.runs / "code_transformer.pt", device,
+        seed=args.seed, batch=args.batch, save_every=args.save_every,
+    )  # fmt: skip
+    model = report(events)
     save_model(model, model.config, args.out)
     log.info("wrote %s", args.out)
 

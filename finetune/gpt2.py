@@ -220,19 +220,11 @@ def main() -> None:
     args = p.parse_args()
     device = begin(args)
     stories = list(read_stories(args.stories, "train")) if args.stories else []
-    model: GPT2LMHeadModel | None = None
-
-    def steps() -> Iterator[TrainStep]:
-        nonlocal model
-        for e in train(args.steps, args.runs, device, stories=stories, seed=args.seed,
-                       batch=args.batch, save_every=args.save_every):  # fmt: skip
-            if isinstance(e, TrainStep):
-                yield e
-            else:
-                model = e
-
-    report(steps())
-    assert model is not None
+    events = train(
+        args.steps, args.runs, device,
+        stories=stories, seed=args.seed, batch=args.batch, save_every=args.save_every,
+    )  # fmt: skip
+    model = report(events)
     save(model, CONFIG, args.out)
     log.info("wrote %s", args.out)
 

@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -156,9 +156,18 @@ def begin(args: argparse.Namespace) -> torch.device:
     return pick_device(args.device)
 
 
-def report(events: Iterator[TrainStep]) -> None:
-    """Drain a training run, a line per event."""
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def report(events: Iterator[TrainStep | Model]) -> Model:
+    """Drain a training run, a line per step -> the model that is its last event."""
+    model: Model | None = None
     for e in events:
-        eta = "" if e.eta is None else f"  {e.eta / 60:.1f} min left"
-        metrics = "  ".join(f"{k} {v:.4f}" for k, v in e.metrics.items())
-        log.info("step %d/%d  %s%s", e.step, e.of, metrics, eta)
+        if isinstance(e, TrainStep):
+            eta = "" if e.eta is None else f"  {e.eta / 60:.1f} min left"
+            metrics = "  ".join(f"{k} {v:.4f}" for k, v in e.metrics.items())
+            log.info("step %d/%d  %s%s", e.step, e.of, metrics, eta)
+        else:
+            model = e
+    assert model is not None
+    return model

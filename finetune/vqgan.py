@@ -158,18 +158,7 @@ def main() -> None:
     device = begin(args)
     events = train(args.steps, args.runs, device, seed=args.seed, batch=args.batch,
                    save_every=args.save_every)  # fmt: skip
-    model: VQGAN | None = None
-
-    def steps() -> Iterator[TrainStep]:
-        nonlocal model
-        for e in events:
-            if isinstance(e, VQGAN):
-                model = e
-            else:
-                yield e
-
-    report(steps())
-    assert model is not None
+    model = report(events)
     save_model(model, model.config, args.out)
     log.info("wrote %s", args.out)
 

@@ -156,8 +156,10 @@ def test_pace_counts_from_where_it_was_resumed(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_report_drains_and_tells(caplog: pytest.LogCaptureFixture) -> None:
+    model = torch.nn.Linear(1, 1)
     with caplog.at_level(logging.INFO):
-        report(iter([TrainStep(5, 10, {"loss": 0.25}, 90.0), TrainStep(10, 10, {"loss": 0.125})]))
+        steps = (TrainStep(5, 10, {"loss": 0.25}, 90.0), TrainStep(10, 10, {"loss": 0.125}))
+        assert report(iter([*steps, model])) is model
     assert [r.getMessage() for r in caplog.records] == [
         "step 5/10  loss 0.2500  1.5 min left",
         "step 10/10  loss 0.1250",
