@@ -96,7 +96,8 @@ def visit(browser: Browser) -> Iterator[Callable[..., Page]]:
         page.on("request", lambda request: asked(request.url))
         page.on("pageerror", lambda error: failures.append(str(error)))
         page.goto(url)
-        page.get_by_role("button", name="Write and paint").wait_for(state="attached")
+        # The tabs are there whichever of them an address opens.
+        page.get_by_role("tab", name="Gallery").wait_for()
         pages.append(page)
         return page
 
