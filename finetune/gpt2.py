@@ -29,6 +29,7 @@ from finetune.training import (
     parser,
     report,
     save_checkpoint,
+    set_learning_rate,
 )
 from pipelines.scene import split_sentences
 from pipelines.tokenizer import PAD_ID, SENTENCE, SPECIALS, TITLE, load_tokenizer
@@ -186,8 +187,7 @@ def train(
     source = batches(seed, start, batch, stories, config["n_positions"])
     for step in range(start, steps):
         tokens, targets = next(source)
-        for group in (g for o in optimizers.values() for g in o.param_groups):
-            group["lr"] = learning_rate(step, steps, peak, warmup)
+        set_learning_rate(optimizers.values(), learning_rate(step, steps, peak, warmup))
         with torch.autocast(device.type, torch.bfloat16):
             loss = loss_of(model, tokens.to(device), targets.to(device))
         model.zero_grad()
