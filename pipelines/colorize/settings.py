@@ -1,0 +1,45 @@
+"""Settings of the colour models, with their bounds; anything out of bounds raises InvalidInput."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipelines.errors import InvalidInput
+from pipelines.presets import _check, _check_seed
+
+SAMPLERS: dict[str, str] = {
+    "ddim": "DDIM: the same seed gives the same picture at any number of steps",
+    "dpm": "DPM-Solver++: good pictures in half the steps",
+}
+
+
+@dataclass(frozen=True)
+class StablePaintConfig:
+    """How variations are painted."""
+
+    variations: int = 4
+    """Pictures painted side by side, each from a seed of its own."""
+    steps: int = 12
+    corruption: float = 1.0
+    """How far a variation may stray: share of noise in the start, 0 = the hints as they are, 1 =
+    free."""
+    guidance: float = 2.0
+    """Classifier-free guidance on the hints; 1 = none."""
+    sampler: str = "ddim"
+    """A key of SAMPLERS."""
+    seed: int | None = None
+    """Of the first variation; None: drawn once and kept with the pictures."""
+    preview_every: int = 2
+    """Steps between previews."""
+
+    def __post_init__(self) -> None:
+        _check("Variations", self.variations, 1, 8)
+        _check("Steps", self.steps, 1, 100)
+        _check("Corruption", self.corruption, 0.0, 1.0)
+        _check("Guidance", self.guidance, 1.0, 10.0)
+        if self.sampler not in SAMPLERS:
+            raise InvalidInput(
+                f"There is no sampler “{self.sampler}”: choose {' or '.join(SAMPLERS)}."
+            )
+        _check_seed(self.seed)
+        _check("Preview every", self.preview_every, 1, 100)
