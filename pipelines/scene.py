@@ -33,7 +33,8 @@ TIMES = ("day", "night", "sunset")
 SKIES = ("rain", "snow", "rainbow", "clouds", "storm", "stars", "moon", "sun", "wind")
 
 CHARACTERS = frozenset({"land", "small", "flying", "sea", "magic", "people"})
-"""Classes of words that act in stories; the others are things and big things."""
+"""Classes of words that act in stories; the others are things, big things, and "other": what is
+painted when it is asked for, but fills no slot of a story that could take any thing."""
 
 PLACES = {
     "forest": "in the forest",
@@ -74,34 +75,158 @@ _SKY_PHRASES = {
     "wind": "in the wind",
 }
 
-# Words that people use for what the painter has under another name.
-_SYNONYMS = {
-    "bunny": "rabbit", "hare": "rabbit", "kitten": "cat", "kitty": "cat", "puppy": "dog",
-    "pup": "dog", "hound": "dog", "calf": "cow", "bull": "cow", "lamb": "sheep", "pony": "horse",
-    "foal": "horse", "piglet": "pig", "cub": "bear", "ape": "gorilla", "alligator": "crocodile",
-    "crow": "bird", "raven": "bird", "robin": "bird", "sparrow": "bird", "pigeon": "dove",
-    "duckling": "duck", "gosling": "goose", "chicken": "hen", "toad": "frog", "tortoise": "turtle",
-    "rat": "mouse", "mole": "mouse", "beetle": "ladybug", "moth": "butterfly", "bumblebee": "bee",
-    "grandma": "grandmother", "granny": "grandmother", "nana": "grandmother", "grandpa":
-    "grandfather", "grandad": "grandfather", "mother": "woman", "mum": "woman", "mom": "woman",
-    "father": "man", "dad": "man", "sister": "girl", "daughter": "girl", "brother": "boy",
-    "son": "boy", "child": "girl", "king": "prince", "queen": "princess", "knight": "prince",
-    "chef": "cook", "baker": "cook", "nurse": "doctor", "painter": "artist", "fireman":
-    "firefighter", "spaceman": "astronaut", "hero": "superhero", "monster": "troll", "giant":
-    "troll", "dino": "dinosaur", "android": "robot", "sorcerer": "wizard", "magician": "wizard",
-    "present": "gift", "parcel": "gift", "book": "book", "bear's": "bear", "jewel": "gem",
-    "diamond": "gem", "treasure": "coin", "money": "coin", "gold": "coin", "spaceship": "rocket",
-    "plane": "airplane", "bike": "bicycle", "lorry": "truck", "home": "house", "cottage": "house",
-    "cabin": "hut", "palace": "castle", "tower": "castle", "stone": "rock", "boulder": "rock",
-    "torch": "flashlight", "blossom": "flower", "daisy": "flower", "sunflower": "flower",
-    "seed": "seedling", "sprout": "seedling", "plant": "seedling", "cap": "hat", "fir":
-    "pine_tree", "pine": "pine_tree", "oak": "tree", "palm": "palm_tree", "ufo": "flying_saucer",
-    "biscuit": "cookie", "doughnut": "donut", "teddy": "teddy_bear", "doll": "teddy_bear",
-    "song": "music", "tune": "music", "wand": "magic_wand", "sledge": "sled", "campfire": "fire",
-    "flame": "fire", "lightbulb": "lightbulb", "mushrooms": "mushroom", "toadstool": "mushroom",
-    "shoe": "boot", "brush": "paintbrush", "crayons": "crayon", "tractor": "tractor",
-    "yacht": "boat", "rowboat": "canoe", "sailboat": "boat", "clown": "circus", "kettle": "teapot",
+SYNONYMS = {
+    "bunny": "rabbit", "hare": "rabbit", "kitten": "cat", "kitty": "cat", "tomcat": "cat",
+    "puppy": "dog", "pup": "dog", "hound": "dog", "doggy": "dog", "doggie": "dog", "beagle":
+    "dog", "dachshund": "dog", "labrador": "dog", "terrier": "dog", "spaniel": "dog", "calf":
+    "cow", "bull": "cow", "cattle": "cow", "heifer": "cow", "lamb": "sheep", "ewe": "sheep",
+    "pony": "horse", "foal": "horse", "stallion": "horse", "mare": "horse", "colt": "horse",
+    "piglet": "pig", "hog": "pig", "cub": "bear", "ape": "gorilla", "chimp": "monkey",
+    "chimpanzee": "monkey", "baboon": "monkey", "orang_utan": "orangutan", "alligator":
+    "crocodile", "croc": "crocodile", "caiman": "crocodile", "raven": "crow", "rook": "crow",
+    "blackbird": "crow", "magpie": "crow", "jackdaw": "crow", "robin": "bird", "sparrow":
+    "bird", "wren": "bird", "canary": "bird", "finch": "bird", "nightingale": "bird",
+    "woodpecker": "bird", "hummingbird": "bird", "starling": "bird", "cuckoo": "bird", "pigeon":
+    "dove", "seagull": "dove", "gull": "dove", "duckling": "duck", "mallard": "duck", "drake":
+    "duck", "gosling": "goose", "chicken": "hen", "hatchling": "chick", "hawk": "eagle",
+    "falcon": "eagle", "vulture": "eagle", "buzzard": "eagle", "stork": "flamingo", "heron":
+    "flamingo", "pelican": "flamingo", "parakeet": "parrot", "macaw": "parrot", "budgie":
+    "parrot", "cockatoo": "parrot", "toucan": "parrot", "peahen": "peacock", "peafowl":
+    "peacock", "pheasant": "turkey", "ostrich": "dodo", "emu": "dodo", "puffin": "penguin",
+    "owlet": "owl", "toad": "frog", "tadpole": "frog", "froglet": "frog", "tortoise": "turtle",
+    "terrapin": "turtle", "gecko": "lizard", "salamander": "lizard", "newt": "lizard",
+    "chameleon": "lizard", "iguana": "lizard", "serpent": "snake", "viper": "snake", "python":
+    "snake", "cobra": "snake", "mole": "mouse", "shrew": "mouse", "vole": "mouse", "dormouse":
+    "mouse", "gerbil": "hamster", "guinea_pig": "hamster", "chipmunk": "squirrel", "mink":
+    "otter", "ferret": "otter", "weasel": "otter", "stoat": "otter", "platypus": "beaver",
+    "porcupine": "hedgehog", "polecat": "skunk", "anteater": "badger", "armadillo": "badger",
+    "wombat": "badger", "scarab": "beetle", "ladybird": "ladybug", "moth": "butterfly",
+    "bumblebee": "bee", "honeybee": "bee", "wasp": "bee", "hornet": "bee", "gnat": "mosquito",
+    "midge": "mosquito", "dragonfly": "mosquito", "grasshopper": "cricket", "locust": "cricket",
+    "termite": "ant", "tarantula": "spider", "inchworm": "caterpillar", "bug": "caterpillar",
+    "earthworm": "worm", "slug": "snail", "centipede": "scorpion", "hermit_crab": "crab",
+    "cheetah": "leopard", "jaguar": "leopard", "panther": "leopard", "puma": "leopard", "lynx":
+    "leopard", "lioness": "lion", "tigress": "tiger", "werewolf": "wolf", "coyote": "wolf",
+    "jackal": "wolf", "vixen": "fox", "fawn": "deer", "doe": "deer", "stag": "deer", "reindeer":
+    "deer", "antelope": "deer", "gazelle": "deer", "elk": "moose", "caribou": "moose", "yak":
+    "ox", "buffalo": "ox", "oxen": "ox", "ibex": "ram", "alpaca": "llama", "warthog": "boar",
+    "wild_boar": "boar", "mule": "donkey", "red_panda": "raccoon", "jumbo": "elephant",
+    "woolly_mammoth": "mammoth", "rhinoceros": "rhino", "hippopotamus": "hippo", "walrus":
+    "seal", "sea_lion": "seal", "manatee": "seal", "porpoise": "dolphin", "narwhal": "dolphin",
+    "orca": "whale", "goldfish": "fish", "salmon": "fish", "trout": "fish", "tuna": "fish",
+    "cod": "fish", "minnow": "fish", "blowfish": "pufferfish", "prawn": "shrimp", "krill":
+    "shrimp", "kraken": "squid", "ice_bear": "polar_bear", "sea_star": "starfish", "dino":
+    "dinosaur", "brontosaurus": "dinosaur", "diplodocus": "dinosaur", "triceratops": "dinosaur",
+    "stegosaurus": "dinosaur", "sauropod": "dinosaur", "trex": "tyrannosaurus", "t_rex":
+    "tyrannosaurus", "tyrannosaur": "tyrannosaurus", "velociraptor": "tyrannosaurus", "raptor":
+    "tyrannosaurus", "firebird": "phoenix", "wyvern": "dragon", "dragonling": "dragon",
+    "pegasus": "unicorn", "pixie": "fairy", "sprite": "fairy", "sorcerer": "wizard", "magician":
+    "wizard", "warlock": "wizard", "merlin": "wizard", "sorceress": "witch", "enchantress":
+    "witch", "gnome": "elf", "dwarf": "elf", "goblin": "elf", "leprechaun": "elf", "monster":
+    "troll", "giant": "troll", "ogre": "troll", "beast": "troll", "yeti": "troll", "bigfoot":
+    "troll", "spook": "ghost", "phantom": "ghost", "siren": "mermaid", "djinn": "genie",
+    "dracula": "vampire", "undead": "zombie", "martian": "alien", "extraterrestrial": "alien",
+    "android": "robot", "cyborg": "robot", "droid": "robot", "grandma": "grandmother", "granny":
+    "grandmother", "nana": "grandmother", "gran": "grandmother", "nan": "grandmother",
+    "grandmum": "grandmother", "grandmom": "grandmother", "grandpa": "grandfather", "grandad":
+    "grandfather", "granddad": "grandfather", "gramps": "grandfather", "mother": "woman", "mum":
+    "woman", "mom": "woman", "mummy": "woman", "mommy": "woman", "mama": "woman", "aunt":
+    "woman", "auntie": "woman", "lady": "woman", "wife": "woman", "neighbour": "woman",
+    "neighbor": "woman", "father": "man", "dad": "man", "daddy": "man", "papa": "man", "uncle":
+    "man", "husband": "man", "fisherman": "man", "sailor": "man", "captain": "man", "soldier":
+    "man", "sister": "girl", "daughter": "girl", "child": "girl", "kid": "girl",
+    "granddaughter": "girl", "niece": "girl", "schoolgirl": "girl", "brother": "boy", "son":
+    "boy", "grandson": "boy", "nephew": "boy", "schoolboy": "boy", "lad": "boy", "toddler":
+    "baby", "infant": "baby", "newborn": "baby", "emperor": "king", "empress": "queen", "duke":
+    "prince", "lord": "prince", "duchess": "princess", "warrior": "knight", "buccaneer":
+    "pirate", "corsair": "pirate", "jester": "clown", "cowgirl": "cowboy", "sheriff": "cowboy",
+    "rancher": "cowboy", "father_christmas": "santa", "santa_claus": "santa", "saint_nicholas":
+    "santa", "samurai": "ninja", "guardsman": "guard", "sentry": "guard", "watchman": "guard",
+    "inventor": "scientist", "chemist": "scientist", "plumber": "mechanic", "engineer":
+    "mechanic", "repairman": "mechanic", "policeman": "police_officer", "policewoman":
+    "police_officer", "cop": "police_officer", "police": "police_officer", "constable":
+    "police_officer", "ballerina": "dancer", "biker": "cyclist", "gymnast": "acrobat",
+    "tumbler": "acrobat", "chef": "cook", "baker": "cook", "nurse": "doctor", "vet": "doctor",
+    "painter": "artist", "fireman": "firefighter", "firewoman": "firefighter", "spaceman":
+    "astronaut", "spacewoman": "astronaut", "cosmonaut": "astronaut", "hero": "superhero",
+    "heroine": "superhero", "superman": "superhero", "carpenter": "builder", "professor":
+    "teacher", "popstar": "singer", "gardener": "farmer", "shepherd": "farmer", "aviator":
+    "pilot", "spy": "detective", "sleuth": "detective", "present": "gift", "parcel": "gift",
+    "package": "box", "crate": "box", "carton": "box", "jewel": "gem", "diamond": "gem", "ruby":
+    "gem", "emerald": "gem", "sapphire": "gem", "money": "coin", "gold": "coin", "penny":
+    "coin", "treasure": "treasure_chest", "chest": "treasure_chest", "spaceship": "rocket",
+    "spacecraft": "rocket", "plane": "airplane", "aeroplane": "airplane", "jet": "airplane",
+    "aircraft": "airplane", "bike": "bicycle", "tricycle": "bicycle", "motorbike": "motorcycle",
+    "moped": "motorcycle", "kick_scooter": "scooter", "lorry": "truck", "racecar": "race_car",
+    "racing_car": "race_car", "trolley": "tram", "streetcar": "tram", "cab": "taxi", "suv":
+    "jeep", "minivan": "van", "camper": "van", "campervan": "van", "steamer": "ferry",
+    "cruise_ship": "ferry", "motorboat": "speedboat", "yacht": "boat", "sailboat": "boat",
+    "rowboat": "canoe", "kayak": "canoe", "raft": "canoe", "dinghy": "canoe", "air_balloon":
+    "hot_air_balloon", "airship": "hot_air_balloon", "zeppelin": "hot_air_balloon", "blimp":
+    "hot_air_balloon", "gondola": "cable_car", "ufo": "flying_saucer", "sledge": "sled",
+    "toboggan": "sled", "sleigh": "sled", "locomotive": "train", "steam_train": "train",
+    "automobile": "car", "patrol_car": "police_car", "fire_truck": "fire_engine", "chopper":
+    "helicopter", "home": "house", "cottage": "house", "cabin": "hut", "shack": "hut", "shed":
+    "hut", "palace": "castle", "fortress": "castle", "turret": "tower", "clinic": "hospital",
+    "inn": "hotel", "wigwam": "tent", "tepee": "tent", "rollercoaster": "roller_coaster",
+    "merry_go": "carousel", "beacon": "lighthouse", "mill": "windmill", "monument": "statue",
+    "isle": "island", "stone": "rock", "boulder": "rock", "pebble": "rock", "stick": "log",
+    "branch": "log", "twig": "log", "torch": "flashlight", "buttercup": "daisy", "dandelion":
+    "daisy", "cherry_blossom": "blossom", "sunflower": "flower", "lily": "tulip", "posy":
+    "bouquet", "seed": "seedling", "sprout": "seedling", "plant": "seedling", "fern":
+    "potted_plant", "houseplant": "potted_plant", "pot_plant": "potted_plant", "flowerpot":
+    "potted_plant", "shamrock": "clover", "fir": "pine_tree", "pine": "pine_tree", "spruce":
+    "pine_tree", "oak": "tree", "birch": "tree", "maple": "tree", "willow": "tree", "elm":
+    "tree", "palm": "palm_tree", "toadstool": "mushroom", "tophat": "hat", "baseball_cap":
+    "cap", "beanie": "cap", "sneaker": "shoe", "trainer": "shoe", "wellington": "boot", "welly":
+    "boot", "sock": "socks", "stocking": "socks", "stockings": "socks", "tshirt": "shirt",
+    "t_shirt": "shirt", "blouse": "shirt", "sweater": "shirt", "jumper": "shirt", "gown":
+    "dress", "skirt": "dress", "frock": "dress", "jacket": "coat", "cloak": "coat", "raincoat":
+    "coat", "pants": "trousers", "jeans": "trousers", "mitten": "gloves", "mittens": "gloves",
+    "glove": "gloves", "spectacles": "glasses", "shawl": "scarf", "wallet": "purse", "handbag":
+    "purse", "rucksack": "backpack", "knapsack": "backpack", "schoolbag": "backpack", "satchel":
+    "backpack", "bag": "backpack", "luggage": "suitcase", "tiara": "crown", "biscuit": "cookie",
+    "gingerbread": "cookie", "doughnut": "donut", "pancake": "pancakes", "birthday_cake":
+    "cake", "muffin": "cupcake", "sweets": "candy", "toffee": "candy", "lolly": "lollipop",
+    "icecream": "ice_cream", "sundae": "ice_cream", "burger": "hamburger", "cheeseburger":
+    "hamburger", "hotdog": "hot_dog", "sausage": "hot_dog", "chips": "fries", "pasta":
+    "spaghetti", "noodle": "spaghetti", "noodles": "spaghetti", "custard": "pudding", "loaf":
+    "bread", "toast": "bread", "oranges": "tangerine", "clementine": "tangerine", "mandarin":
+    "tangerine", "bell_pepper": "pepper", "pea": "pea_pod", "peas": "pea_pod", "aubergine":
+    "eggplant", "grape": "grapes", "cherry": "cherries", "blueberry": "blueberries", "berries":
+    "blueberries", "berry": "blueberries", "cantaloupe": "melon", "nut": "peanut", "nuts":
+    "peanut", "acorn": "chestnut", "conker": "chestnut", "hazelnut": "chestnut", "maize":
+    "corn", "mug": "cup", "cocoa": "cup", "coffee": "cup", "tea": "cup", "kettle": "teapot",
+    "stew": "soup", "porridge": "soup", "dish": "bowl", "honeypot": "jar", "bottle":
+    "baby_bottle", "honeycomb": "honey", "teddy": "teddy_bear", "doll": "teddy_bear",
+    "matryoshka": "nesting_doll", "yo_yo": "yoyo", "jigsaw": "puzzle", "rollerskate":
+    "roller_skate", "roller_skates": "roller_skate", "rollerskates": "roller_skate", "skate":
+    "ice_skate", "skates": "ice_skate", "ice_skates": "ice_skate", "tennis_racket": "racket",
+    "tennis": "racket", "flying_disc": "frisbee", "football": "ball", "prize": "medal",
+    "confetti": "party_popper", "keyboard": "piano", "ukulele": "guitar", "lute": "banjo",
+    "fiddle": "violin", "cello": "violin", "recorder": "flute", "whistle": "flute", "pipe":
+    "flute", "drums": "drum", "tambourine": "drum", "trombone": "trumpet", "bugle": "trumpet",
+    "tuba": "horn", "french_horn": "horn", "song": "music", "tune": "music", "melody": "music",
+    "earphones": "headphones", "phone": "telephone", "tv": "television", "telly": "television",
+    "laptop": "computer", "alarm": "alarm_clock", "bulb": "lightbulb", "light_bulb":
+    "lightbulb", "o_lantern": "jack_o_lantern", "jackolantern": "jack_o_lantern", "storybook":
+    "book", "diary": "book", "journal": "notebook", "envelope": "letter", "postcard": "letter",
+    "painting": "picture", "photo": "picture", "photograph": "picture", "portrait": "picture",
+    "quill": "pen", "brush": "paintbrush", "crayons": "crayon", "chalk": "crayon", "magnifier":
+    "magnifying_glass", "signpost": "sign", "postbox": "mailbox", "letterbox": "mailbox",
+    "dagger": "sword", "hatchet": "axe", "spade": "shovel", "spanner": "wrench", "lock":
+    "padlock", "cauldron": "potion", "knot": "rope", "wand": "magic_wand", "broomstick":
+    "broom", "pail": "bucket", "urn": "vase", "hamper": "basket", "cot": "bed", "cradle": "bed",
+    "couch": "sofa", "armchair": "sofa", "settee": "sofa", "stool": "chair", "bench": "chair",
+    "bath": "bathtub", "tub": "bathtub", "tooth_brush": "toothbrush", "teeth": "tooth",
+    "cushion": "pillow", "bubble": "bubbles", "spider_web": "spiderweb", "cobweb": "spiderweb",
+    "web": "spiderweb", "earth": "globe", "saturn": "planet", "meteor": "comet",
+    "shooting_star": "comet", "beach_umbrella": "parasol", "sunshade": "parasol", "campfire":
+    "fire", "flame": "fire", "bonfire": "fire", "stoplight": "traffic_light", "seashell":
+    "shell", "sandglass": "hourglass", "looking_glass": "mirror", "xmas_tree": "christmas_tree",
+    "rod": "fishing_rod", "big_top": "circus",
 }  # fmt: skip
+"""Words that people use for what the painter has under another name."""
 
 _PLACE_WORDS = {
     "forest": "forest", "wood": "forest", "woods": "forest", "jungle": "jungle", "rainforest":
@@ -128,7 +253,7 @@ _PLACE_WORDS = {
 }  # fmt: skip
 _CLASS_PLACES = {
     "sea": "underwater", "people": "village", "magic": "forest", "flying": "garden",
-    "small": "garden", "land": "forest", "thing": "room", "big": "village",
+    "small": "garden", "land": "forest", "thing": "room", "big": "village", "other": "garden",
 }  # fmt: skip
 
 _TIME_WORDS = {
@@ -142,7 +267,7 @@ _SKY_WORDS = {
     "rain": "rain", "rained": "rain", "raining": "rain", "rainy": "rain", "raindrops": "rain",
     "drizzle": "rain", "snowed": "snow", "snowing": "snow", "snowflake": "snow", "snowflakes":
     "snow", "rainbow": "rainbow", "cloud": "clouds", "clouds": "clouds", "cloudy": "clouds",
-    "storm": "storm", "thunder": "storm", "lightning": "storm", "star": "stars", "stars": "stars",
+    "storm": "storm", "thunder": "storm", "lightning": "storm", "stars": "stars",
     "moon": "moon", "moonlight": "moon", "sun": "sun", "sunny": "sun", "sunshine": "sun",
     "wind": "wind", "windy": "wind", "breeze": "wind", "gust": "wind",
 }  # fmt: skip
@@ -224,18 +349,27 @@ def plural(word: str) -> str:
     irregular = {
         "mouse": "mice", "goose": "geese", "man": "men", "woman": "women", "wolf": "wolves",
         "leaf": "leaves", "sheep": "sheep", "fish": "fish", "deer": "deer", "moose": "moose",
-        "clownfish": "clownfish", "squid": "squid", "octopus": "octopuses", "elf": "elves",
-        "scarf": "scarves", "glasses": "glasses", "gloves": "gloves", "music": "music",
-        "grapes": "grapes", "cherries": "cherries", "pancakes": "pancakes",
+        "clownfish": "clownfish", "squid": "squid", "pufferfish": "pufferfish",
+        "starfish": "starfish", "shrimp": "shrimp", "bison": "bison", "ox": "oxen",
+        "mosquito": "mosquitoes", "tooth": "teeth", "potato": "potatoes", "tomato": "tomatoes",
+        "mango": "mangoes", "volcano": "volcanoes", "dice": "dice", "octopus": "octopuses",
+        "elf": "elves", "scarf": "scarves",
     }  # fmt: skip
     if word in irregular:
         return irregular[word]
+    if word in _UNCOUNTED:
+        return word
     if re.search(r"(s|x|ch|sh)$", word):
         return word + "es"
     return word[:-1] + "ies" if re.search(r"[^aeiou]y$", word) else word + "s"
 
 
-_UNCOUNTED = frozenset({"glasses", "gloves", "music", "grapes", "cherries", "pancakes", "fire"})
+_UNCOUNTED = frozenset(
+    """glasses gloves music grapes cherries pancakes fire socks trousers headphones maracas
+    sunglasses ballet_shoes scissors blueberries popcorn soap fries spaghetti bubbles broccoli coral
+    bread honey milk soup cheese corn""".split()
+)  # fmt: skip
+"""Words that take "some" and have no other plural."""
 
 
 def article(word: str) -> str:
@@ -336,6 +470,7 @@ def singulars(token: str) -> list[str]:
         ("’s", ""),
         ("ies", "y"),
         ("ves", "f"),
+        ("men", "man"),
         ("es", ""),
         ("s", ""),
     ):
@@ -352,8 +487,8 @@ def known_word(token: str) -> str | None:
     for form in singulars(token.lower()):
         if form in words:
             return form
-        if form in _SYNONYMS and _SYNONYMS[form] in words:
-            return _SYNONYMS[form]
+        if form in SYNONYMS and SYNONYMS[form] in words:
+            return SYNONYMS[form]
     return None
 
 
@@ -413,7 +548,9 @@ def brief_of(text: str, before: Sequence[Sentence] = ()) -> str:
         name = tokens[n].removesuffix("'s").removesuffix("’s")
         word = cast.get(name) or known_word(pair) or known_word(token)
         skip = word is not None and name not in cast and known_word(pair) == word and bool(pair)
-        if token in _SKY_WORDS and (word is None or token == "star"):
+        if token == "stars":  # those of the sky; one star is a thing to hold
+            word = None
+        if token in _SKY_WORDS and word is None:
             sky = _SKY_WORDS[token]
             skies += [sky] if sky not in skies else []
         time = _TIME_WORDS.get(token, time)

@@ -13,6 +13,7 @@ from pipelines.scene import (
     PLACES,
     RELATIONS,
     SKIES,
+    SYNONYMS,
     TIMES,
     Item,
     Scene,
@@ -179,6 +180,33 @@ def test_every_word_and_its_plural_are_known(word: str) -> None:
         assert known_word(plural(word)) is not None
 
 
+@pytest.mark.parametrize(
+    "said, word",
+    [
+        ("puppies", "dog"),
+        ("mum", "woman"),
+        ("policemen", "police_officer"),
+        ("oxen", "ox"),
+        ("hares", "rabbit"),
+        ("trex", "tyrannosaurus"),
+        ("knight", "knight"),
+        ("teeth", "tooth"),
+    ],
+)
+def test_everyday_words_are_known(said: str, word: str) -> None:
+    assert known_word(said) == word
+
+
+@pytest.mark.parametrize("verb", ["saw", "fly", "watch", "well", "sweet", "orange"])
+def test_words_with_a_commoner_meaning_name_nothing(verb: str) -> None:
+    assert known_word(verb) is None
+
+
+def test_synonyms_lead_to_the_vocabulary_and_hide_none_of_it() -> None:
+    assert set(SYNONYMS.values()) <= set(vocabulary())
+    assert not set(SYNONYMS) & set(vocabulary())
+
+
 # brief_of
 
 
@@ -189,6 +217,9 @@ def test_every_word_and_its_plural_are_known(word: str) -> None:
         ("Two owls flew over the castle.", "2*owl above castle @castle_hall day"),
         ("It rained on the rabbit in the garden.", "rabbit @garden day rain"),
         ("A puppy found a red balloon.", "dog + balloon @forest day"),
+        ("A star fell into the lake.", "star @lake day"),
+        ("The fox slept under the stars.", "fox @forest night stars"),
+        ("Two policemen sat in a police car.", "2*police_officer in police_car @village day"),
         ("Nothing at all is said.", "girl @village day"),
     ],
 )
