@@ -1,0 +1,364 @@
+"""Pictures to learn colouring from, with their line art and flat colours, kept on disk.
+
+    python -m finetune.data.illustrations FOLDER --out SET --workers 4
+
+prepares a folder of pictures and reports which were refused and why. A set holds `pictures.npy`
+(N, 256, 256, 3) uint8, `linearts.npy` (N, 256, 256) uint8, drawn and worn as scans and photos of
+drawings are, `simplified.npy` (N, 256, 256, 3) uint8 and `index.jsonl`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from finetune.data.scenes import sample_record
+from finetune.data.simplify import flatten
+from finetune.data.strokes import simulate_hints, simulate_mask
+from pipelines.colorize.lineart import draw_lines
+from pipelines.errors import InvalidInput
+from pipelines.painter import sprite
+from pipelines.scene import vocabulary
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+SIDE = 256
+"""Side of a picture of a set, in pixels."""
+
+SIGMAS = (0.3, 0.4, 0.5)
+"""Of XDoG. Source: the linearts of PaintsTorch."""
+
+ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+
+
+class Source(Protocol):
+    """Where pictures come from; travels to the workers, so it must pickle."""
+
+    @property
+    def share(self) -> float:
+        """How often it is drawn from, against the shares of the others."""
+        ...
+
+    def draw(self, n: int, rng: random.Random) -> tuple[Image.Image, dict[str, Any]]:
+        """Item `n`: PIL RGB, square, SIDE or larger; and what the index says about it."""
+        ...
+
+
+@dataclass(frozen=True)
+class StoryWorld:
+    """Pages of the story world, painted afresh; a third of them seen from nearer."""
+
+    share: float = 45
+    split: str = "train"
+
+    def draw(self, n: int, rng: random.Random) -> tuple[Image.Image, dict[str, Any]]:
+        record = sample_record(rng, self.split)
+        picture = record.paint(rng).picture
+        if rng.random() < 0.33:
+            side = rng.randrange(picture.width // 2, picture.width)
+            picture = _crop(picture, side, rng).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        return picture, {"source": "storyworld", "brief": str(record.captioned.scene)}
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Picture files: whole ones and parts, each file equally often."""
+
+    files: tuple[str, ...]
+    share: float = 45
+
+    def draw(self, n: int, rng: random.Random) -> tuple[Image.Image, dict[str, Any]]:
+        file = self.files[n % len(self.files)]
+        with Image.open(file) as image:
+            picture = _on_white(image)
+        shorter = min(picture.size)
+        # From 3/5 of a picture, or SIDE pixels of a large one, up to all of its shorter side.
+        least = min(shorter, max(SIDE, shorter * 3 // 5))
+        side = shorter if rng.random() < 0.4 else rng.randint(least, shorter)
+        part = _crop(picture, side, rng)
+        if side < SIDE:
+            part = part.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+        elif side > 2 * SIDE:
+            part = part.resize((2 * SIDE, 2 * SIDE), Image.Resampling.LANCZOS)
+        return part, {"source": "pictures", "file": Path(file).name}
+
+
+@dataclass(frozen=True)
+class ClipArt:
+    """One to three pieces of clip art on a plain or gradient ground."""
+
+    share: float = 10
+
+    def draw(self, n: int, rng: random.Random) -> tuple[Image.Image, dict[str, Any]]:
+        top, bottom = ([rng.randrange(256) for _ in range(3)] for _ in "ab")
+        if rng.random() < 0.4:
+            top = bottom = [255, 255, 255] if rng.random() < 0.5 else top
+        t = np.linspace(0, 1, SIDE)[:, None, None]
+        ground = np.array(top) * (1 - t) + np.array(bottom) * t
+        picture = Image.fromarray(np.broadcast_to(ground, (SIDE, SIDE, 3)).astype(np.uint8))
+        words = rng.sample(sorted(vocabulary()), rng.choice((1, 1, 1, 2, 3)))
+        for word in words:
+            size = rng.randrange(150, 250) if len(words) == 1 else rng.randrange(80, 150)
+            art = sprite(word, size, rng.random() < 0.5)
+            corner = (rng.randint(-8, SIDE - size + 8), rng.randint(-8, SIDE - size + 8))
+            picture.paste(art, corner, art)
+        return picture, {"source": "clipart", "words": words}
+
+
+def _crop(picture: Image.Image, side: int, rng: random.Random) -> Image.Image:
+    """A square of `side` pixels somewhere in the picture."""
+    left = rng.randint(0, picture.width - side)
+    top = rng.randint(0, picture.height - side)
+    return picture.crop((left, top, left + side, top + side))
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    """PIL RGB; what is transparent becomes white."""
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return image.convert("RGB")
+
+
+def make_item(
+    seed: int, n: int, sources: Sequence[Source]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], dict[str, Any]]:
+    """Item `n` of a set: picture (256, 256, 3), line art (256, 256), flat colours, index row."""
+    rng = random.Random(f"{seed} {n}")
+    source = rng.choices(sources, [s.share for s in sources])[0]
+    drawn, row = source.draw(n, rng)
+    # Drawn at the size there is, lines are finer at SIDE than those drawn at SIDE.
+    large = np.asarray(drawn)
+    picture = np.asarray(drawn.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+    base = large if rng.random() < 0.5 else picture
+    lines = draw_lines(
+        base,
+        strength=rng.uniform(0.3, 0.8),
+        sigma=rng.choice(SIGMAS),
+        scale=max(1.0, len(base) / SIDE / 1.5),
+    )
+    if len(lines) != SIDE:
+        lines = np.asarray(cv2.resize(lines, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+    return picture, lines, flatten(picture), {**row, "n": n}
+
+
+# --- making a set -------------------------------------------------------------------------
+
+
+def build(
+    folder: Path, sources: Sequence[Source], count: int, *, seed: int = 0, workers: int = 1
+) -> IllustrationSet:
+    """Make a set of `count` items in `folder`; the same whatever the number of workers.
+
+    Raises: InvalidInput when there is nothing to draw from.
+    """
+    if not sources or count < 1:
+        raise InvalidInput("A set needs at least one source of pictures and one item.")
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, shape in _ARRAYS.items():
+        np.lib.format.open_memmap(
+            folder / name, mode="w+", dtype=np.uint8, shape=(count, *shape)
+        ).flush()
+    chunks = [(folder, tuple(sources), seed, n, min(n + 32, count)) for n in range(0, count, 32)]
+    rows: list[dict[str, Any]] = []
+    with tqdm(total=count, desc="illustrations", unit="picture", mininterval=2) as bar:
+        for made in _mapped(chunks, workers):
+            rows += made
+            bar.update(len(made))
+    lines = [json.dumps(row, ensure_ascii=False) for row in sorted(rows, key=lambda r: r["n"])]
+    # Written last: its presence says that the folder is whole.
+    (folder / "index.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return IllustrationSet(folder)
+
+
+_ARRAYS: dict[str, tuple[int, ...]] = {
+    "pictures.npy": (SIDE, SIDE, 3),
+    "linearts.npy": (SIDE, SIDE),
+    "simplified.npy": (SIDE, SIDE, 3),
+}
+
+Chunk = tuple[Path, tuple[Source, ...], int, int, int]
+
+
+def _mapped(chunks: list[Chunk], workers: int) -> Iterator[list[dict[str, Any]]]:
+    if workers <= 1:
+        yield from map(_make_chunk, chunks)
+        return
+    # Fresh processes: forking a process that runs threads, as torch's do, may hang.
+    with multiprocessing.get_context("spawn").Pool(workers) as pool:
+        yield from pool.imap_unordered(_make_chunk, chunks)
+
+
+def _make_chunk(chunk: Chunk) -> list[dict[str, Any]]:
+    folder, sources, seed, start, stop = chunk
+    cv2.setNumThreads(1)  # the workers share the cores out already
+    arrays = [np.load(folder / name, mmap_mode="r+") for name in _ARRAYS]
+    rows: list[dict[str, Any]] = []
+    for n in range(start, stop):
+        *parts, row = make_item(seed, n, sources)
+        for array, part in zip(arrays, parts, strict=True):
+            array[n] = part
+        rows.append(row)
+    return rows
+
+
+class IllustrationSet:
+    """A set on disk, mapped into memory.
+
+    Raises: InvalidInput when the folder holds none, or one that was not finished.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        index = folder / "index.jsonl"
+        if not index.exists():
+            raise InvalidInput(
+                f"{folder} holds no finished set of illustrations: make one with "
+                "python -m finetune.data.illustrations."
+            )
+        self.folder = folder
+        self.pictures = np.load(folder / "pictures.npy", mmap_mode="r")
+        self.linearts = np.load(folder / "linearts.npy", mmap_mode="r")
+        self.simplified = np.load(folder / "simplified.npy", mmap_mode="r")
+        with index.open(encoding="utf-8") as lines:
+            self.rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+# --- batches ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ColourBatch:
+    """Float tensors on the CPU. Pictures are RGB."""
+
+    lineart: Tensor
+    """(B, 1, 256, 256) in [-1, 1], 1 = paper."""
+    picture: Tensor
+    """(B, 3, 256, 256) in [-1, 1]."""
+    simplified: Tensor
+    """(B, 3, 256, 256) in [-1, 1], flat colours."""
+    hints: Tensor
+    """(B, 4, 64, 64): RGB in [-1, 1], 0 where there is no hint, and a mask in {0, 1}."""
+    mask: Tensor
+    """(B, 1, 256, 256) in {0, 1}, 1 = colour here."""
+
+
+REGIMES: dict[str, float] = {"none": 0.2, "sparse": 0.65, "full": 0.15}
+"""Shares of the regimes in a "mixed" batch."""
+
+
+def batch(
+    data: IllustrationSet, rng: np.random.Generator, count: int, *, regime: str = "mixed"
+) -> ColourBatch:
+    """`count` items drawn from a set, mirrored half of the time, with hints and masks of their own.
+
+    `regime`: "none", "sparse" or "full" hints, or "mixed".
+    """
+    chosen = rng.integers(len(data), size=count)
+    flips = rng.random(count) < 0.5
+    return _batch_of(data, chosen, flips, rng, regime)
+
+
+def _batch_of(
+    data: IllustrationSet,
+    chosen: NDArray[np.int64],
+    flips: NDArray[np.bool_],
+    rng: np.random.Generator,
+    regime: str,
+) -> ColourBatch:
+    count = len(chosen)
+    pictures = np.empty((count, SIDE, SIDE, 3), np.uint8)
+    simplified = np.empty_like(pictures)
+    linearts = np.empty((count, 1, SIDE, SIDE), np.uint8)
+    hints = np.empty((count, 4, SIDE // 4, SIDE // 4), np.float32)
+    masks = np.empty((count, 1, SIDE, SIDE), np.uint8)
+    for k, (n, flip) in enumerate(zip(chosen, flips, strict=True)):
+        way = slice(None, None, -1 if flip else 1)
+        pictures[k] = data.pictures[n][:, way]
+        simplified[k] = data.simplified[n][:, way]
+        linearts[k, 0] = data.linearts[n][:, way]
+        its = rng.choice(list(REGIMES), p=list(REGIMES.values())) if regime == "mixed" else regime
+        hints[k] = simulate_hints(simplified[k], rng, regime=its)
+        masks[k, 0] = simulate_mask(simplified[k], rng)
+
+    import torch  # here, so that the processes that make a set start without it
+
+    def signed(pixels: NDArray[np.uint8]) -> Tensor:
+        return torch.from_numpy(pixels).float() / 127.5 - 1
+
+    return ColourBatch(
+        lineart=signed(linearts),
+        picture=signed(pictures).permute(0, 3, 1, 2),
+        simplified=signed(simplified).permute(0, 3, 1, 2),
+        hints=torch.from_numpy(hints),
+        mask=torch.from_numpy(masks).float(),
+    )
+
+
+# --- the command --------------------------------------------------------------------------
+
+
+def pictures_in(folder: Path, split: str = "train") -> tuple[str, ...]:
+    """The coloured pictures of a folder, by its pages.jsonl where it has one."""
+    pages = folder / "pages.jsonl"
+    if pages.exists():
+        with pages.open(encoding="utf-8") as lines:
+            rows = [json.loads(line) for line in lines]
+        kept = [
+            r["image"]
+            for r in rows
+            if r.get("split", split) == split and not r.get("gray") and not r.get("weak_picture")
+        ]
+        return tuple(str(folder / image) for image in dict.fromkeys(kept))
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS)
+    return tuple(map(str, files))
+
+
+def parser() -> argparse.ArgumentParser:
+    command = argparse.ArgumentParser(
+        prog="python -m finetune.data.illustrations",
+        description="Make a set of illustrations with line art and flat colours to train on.",
+    )
+    command.add_argument("folders", nargs="*", type=Path, help="folders of pictures")
+    command.add_argument("--out", type=Path, required=True, help="folder of the set")
+    command.add_argument("--count", type=int, help="items; by default two for every picture")
+    command.add_argument("--pictures", type=float, default=45, help="share of the folders")
+    command.add_argument("--storyworld", type=float, default=0, help="share of painted scenes")
+    command.add_argument("--clipart", type=float, default=0, help="share of clip art")
+    command.add_argument("--split", default="train", help="of scenes, and of pages.jsonl")
+    command.add_argument("--seed", type=int, default=0)
+    command.add_argument("--workers", type=int, default=1, help="processes")
+    return command
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    args = parser().parse_args(arguments)
+    files = tuple(f for folder in args.folders for f in pictures_in(folder, args.split))
+    sources: list[Source] = []
+    if files:
+        sources.append(Pictures(files, args.pictures))
+    if args.storyworld > 0:
+        sources.append(StoryWorld(args.storyworld, args.split))
+    if args.clipart > 0:
+        sources.append(ClipArt(args.clipart))
+    build(args.out, sources, args.count or 2 * len(files), seed=args.seed, workers=args.workers)
+
+
+if __name__ == "__main__":
+    main()
