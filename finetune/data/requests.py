@@ -1,7 +1,7 @@
 """What the story writer is trained on: a request, and the story it asks for.
 
 A story of the story world is given a length (openings and endings are added, or neighbours
-joined), words for its slots that may be wider than its author thought of, and a request such as
+joined), words for its slots that may be wider than its author listed, and a request such as
 people type: its author's, its title, keywords, "a fox and an owl by the lake". In some of them
 words become the placeholders of unknown words.
 """
@@ -22,55 +22,42 @@ from finetune.data.storyworld import (
     skeletons,
     split_of,
 )
-from pipelines.scene import CHARACTERS, PLACES, TIMES, plural, vocabulary
+from finetune.data.wider import wider_slots
+from pipelines.scene import PLACES, TIMES, plural, vocabulary
 from pipelines.story_requests import FUNCTION_WORDS, normal_form, prompt_of
 from pipelines.tokenizer import BRIEF, END, NEW_WORDS, SENTENCE
 
 LENGTHS = range(4, 13)
 
+# Each fits every story that begins with its hero; "[place]" is where the first sentence is.
 _NAMED_OPENINGS = (
     "Once upon a time, {a hero} named {Name} lived [place].",
     "This is the story of {a hero} named {Name}.",
     "There once was {a hero} whose name was {Name}.",
-    "One day {a hero} named {Name} was out and about [place].",
-    "Everybody knew {Name} the {hero}, and {Name} knew everybody.",
-    "Not long ago, and not far away, there lived {a hero} called {Name}.",
 )
 _OPENINGS = (
     "Once upon a time there was {a hero} who lived [place].",
     "This is the story of {a hero}.",
     "There once was {a hero} like no other.",
-    "One day {a hero} was out and about [place].",
-    "Not long ago, and not far away, there lived {a hero}.",
 )
-_SECOND_OPENINGS = (
-    "Every morning the {hero} stretched, yawned, and looked around [place].",
-    "{He} was curious about everything, and that is how it began.",
-    "Nobody knew yet what a day it would be.",
-    "The {hero} had a warm heart and a great many ideas.",
-    "It began like any other day.",
-)
+_NO_HOME = frozenset("sky road room school market playground castle_hall space".split())
+# Sentence, who is shown, time and skies; they come behind a last sentence by day or at sunset.
 _ENDINGS = (
     ("That night the {hero} dreamed about it all over again.", "hero", "night moon"),
-    ("Then the sun went down, and the {hero} went home with a smile.", "hero", "sunset"),
-    ("The stars came out one by one, and all was well.", "hero", "night stars"),
     ('"What a day!" said the {hero}, and yawned.', "hero", "sunset"),
-    ("Whenever somebody asks about it, the {hero} only smiles.", "hero", "day"),
-    ("And that is how the {hero} tells it to this day.", "hero", "day"),
 )
 _ENDINGS_FOR_TWO = (
-    ("The {hero} and the {friend} laughed about it for a long time.", "hero + friend", "day"),
-    ("From that day on, the {hero} and the {friend} were best friends.", "hero + friend", "day"),
-    ('"Shall we do it again tomorrow?" asked the {friend}.', "friend near hero", "sunset"),
-    ("Side by side the {hero} and the {friend} walked home.", "hero + friend", "sunset"),
-    ("The {hero} gave the {friend} a big hug.", "hero beside friend", "day"),
-    ("Then they shared a little supper under the moon.", "hero + friend", "night moon"),
+    (
+        "Side by side the {hero} and the {friend} watched the sun go down.",
+        "hero + friend",
+        "sunset",
+    ),
+    ('"What a day!" said the {hero} to the {friend}.', "hero beside friend", "sunset"),
+    ("The {hero} and the {friend} still laugh when they think of it.", "hero + friend", "day"),
 )
 _AFTERWARDS = (
-    ("And then, at last, it was time for bed.", "hero", "night moon"),
     ("Soon the {hero} was fast asleep.", "hero", "night stars"),
     ('"Good night," said the {hero} to the moon.', "hero", "night moon"),
-    ("It had been the best day of all.", "hero", "sunset"),
 )
 
 
@@ -101,34 +88,49 @@ def _place_phrase(place: str) -> str:
     return PLACES.get(place) or "{in " + place + "}"
 
 
-def _opened(story: Skeleton, count: int, rng: random.Random) -> Skeleton:
-    """With `count` (1 or 2) sentences in front that introduce the hero."""
+def _opened(story: Skeleton, rng: random.Random) -> Skeleton:
+    """With a sentence in front that introduces the hero."""
     place, time = _setting(story.lines[0][1])
     named = any("{Name}" in text for text, _ in story.lines)
-    opening = rng.choice(_NAMED_OPENINGS if named else _OPENINGS)
-    texts = [opening, *rng.sample(_SECOND_OPENINGS, 1)][:count]
-    front = tuple(
-        (t.replace("[place]", _place_phrase(place)), f"hero @{place} {time}") for t in texts
-    )
+    openings = _NAMED_OPENINGS if named else _OPENINGS
+    slot_or_no_home = place in _NO_HOME or place not in PLACES
+    opening = rng.choice(openings[1:] if slot_or_no_home else openings)
+    front = (opening.replace("[place]", _place_phrase(place)), f"hero @{place} {time}")
     first, brief = story.lines[0]
-    first = re.sub(r"\{A hero\}(?: (?:named|called) \{Name\})?", "The {hero}", first)
-    first = re.sub(r"\{a hero\}(?: (?:named|called) \{Name\})?", "the {hero}", first)
+    first = re.sub(r"\{A hero\}(?:,? (?:named|called) \{Name\})?", "The {hero}", first)
+    first = re.sub(r"\{a hero\}(?:,? (?:named|called) \{Name\})?", "the {hero}", first)
     first = re.sub(r"\b([Aa]) \{hero\}", lambda m: ("The" if m[1] == "A" else "the") + " {hero}",
                    first)  # fmt: skip
-    return replace(story, lines=(*front, (first, brief), *story.lines[1:]))
+    return replace(story, lines=(front, (first, brief), *story.lines[1:]))
+
+
+def _opens(story: Skeleton) -> bool:
+    """Whether a sentence about the hero can stand in front: not where the story begins with
+    "once" or with another character."""
+    first, brief = story.lines[0]
+    told = re.search(r"\{(?:[aA] )?[hH]ero\}|\{Name\}", first)
+    return bool(told) and brief.startswith("hero") and not re.match(r"Once|There|This is", first)
 
 
 def _closed(story: Skeleton, count: int, rng: random.Random) -> Skeleton:
     """With `count` (1 or 2) sentences behind that bring the story home."""
     place, time = _setting(story.lines[-1][1])
-    choices = _ENDINGS + _ENDINGS_FOR_TWO * 2 if "friend" in story.slots else _ENDINGS
-    tail = [rng.choice(choices), rng.choice(_AFTERWARDS)][:count]
+    two = "friend" in story.slots and "friend" in story.lines[-1][1]
+    tail = [rng.choice(_ENDINGS_FOR_TWO if two else _ENDINGS), rng.choice(_AFTERWARDS)][:count]
     lines = list(story.lines)
     for text, who, then in tail:
         later, *skies = then.split()
         time = max(time, later, key=("day", "sunset", "night").index)
         lines.append((text, " ".join([who, f"@{place}", time, *(skies if time == later else [])])))
     return replace(story, lines=tuple(lines))
+
+
+def _closes(story: Skeleton) -> bool:
+    """Whether an evening can follow: not behind a night, nor behind an end in after years."""
+    text, brief = story.lines[-1]
+    after = re.search(r"\b(night|sleep|asleep|slept|bed|dream\w*|ever|every|always|now|since)\b",
+                      text, re.IGNORECASE)  # fmt: skip
+    return _setting(brief)[1] != "night" and not after
 
 
 def _lower_start(text: str) -> str:
@@ -157,37 +159,42 @@ def _joined(story: Skeleton, count: int) -> Skeleton:
 def with_length(story: Skeleton, sentences: int, rng: random.Random) -> Skeleton | None:
     """The story told in so many sentences; None when that would stretch or squeeze it too far."""
     more = sentences - len(story.lines)
-    if more < 0:
-        return _joined(story, -more) if more >= -3 else None
-    if more > 4 or (more and "hero" not in story.slots):
+    if more <= 0:
+        return _joined(story, -more) if more >= -2 else None
+    room = ("hero" in story.slots) * (_opens(story) + 2 * _closes(story))
+    if more > room:
         return None
-    before = rng.randint(max(0, more - 2), min(2, more))
-    if before:
-        story = _opened(story, before, rng)
-    if more - before:
-        story = _closed(story, more - before, rng)
-    return story
+    after = min(more, 2) if _closes(story) else 0
+    if after and _opens(story) and (more > 2 or rng.random() < 0.5):
+        after = more - 1
+    if more > after:
+        story = _opened(story, rng)
+    return _closed(story, after, rng) if after else story
+
+
+@cache
+def _by_length(split: str, sentences: int) -> tuple[Skeleton, ...]:
+    return tuple(s for s in _of_split(split) if len(s.lines) == sentences)
+
+
+def _of_length(sentences: int, split: str, rng: random.Random) -> Skeleton:
+    """A story in so many sentences: most are told as they were written, as every stretch or
+    squeeze costs some of the sense."""
+    for _ in range(30):
+        off = rng.choices((0, -1, 1, -2, 2), (60, 12, 12, 5, 5))[0]
+        near = _by_length(split, sentences + off)
+        if near and (story := with_length(rng.choice(near), sentences, rng)) is not None:
+            return story
+    return rng.choice(_of_split(split))  # a split without stories of about that length
 
 
 # --- words -------------------------------------------------------------------------------
 
 
 def widened(story: Skeleton, rng: random.Random) -> Skeleton:
-    """Slots of characters and things open to every word of their kind, unless the text speaks of
-    a word by name."""
-    text = " ".join([story.title, *(t for t, _ in story.lines)])
-    plain = re.sub(r"\{[^}]*\}", " ", text).lower()
-    slots = dict(story.slots)
-    words = vocabulary()
-    for name, choices in story.slots.items():
-        if name not in ("hero", "friend", "second", "thing") or choices[0] in PLACES:
-            continue
-        spoken = (re.escape(w.replace("_", " ")) for w in choices)
-        if re.search(r"\b(" + "|".join(spoken) + r")s?\b", plain):
-            continue
-        acts = words[choices[0]]["class"] in CHARACTERS
-        wide = [w for w, v in words.items() if (v["class"] in CHARACTERS) == acts]
-        slots[name] = tuple(wide)
+    """Some of the slots open to every word that fits."""
+    wide = wider_slots(story)
+    slots = {k: wide.slots[k] if rng.random() < 0.8 else v for k, v in story.slots.items()}
     return replace(story, slots=slots)
 
 
@@ -315,12 +322,19 @@ def lexicon() -> list[str]:
 
 def _swap(text: str, word: str, new: str) -> str:
     """`word` and its plural as a placeholder."""
-    noun = re.escape(word)
-    many = re.escape(plural(word.replace(" ", "_")).replace("_", " "))
-    if many != noun:
-        text = re.sub(rf"\b{many}\b", new + "s", text, flags=re.IGNORECASE)
-    text = re.sub(rf"\b{noun}\b", new, text, flags=re.IGNORECASE)
-    return re.sub(rf"\b([Aa])n (?={new})", r"\1 ", text)
+    one, many = _forms_of(word)
+    if many is not None:
+        text = many.sub(new + "s", text)
+    text = one.sub(new, text)
+    return text.replace(f"an {new}", f"a {new}").replace(f"An {new}", f"A {new}")
+
+
+@cache
+def _forms_of(word: str) -> tuple[re.Pattern[str], re.Pattern[str] | None]:
+    """Patterns of a noun and of its plural (None where that is the same)."""
+    many = plural(word.replace(" ", "_")).replace("_", " ")
+    one, several = (re.compile(rf"\b{re.escape(w)}\b", re.IGNORECASE) for w in (word, many))
+    return one, several if many != word else None
 
 
 def with_unknown_words(example: Example, rng: random.Random) -> Example:
@@ -329,7 +343,7 @@ def with_unknown_words(example: Example, rng: random.Random) -> Example:
 
     The briefs keep the words they had: a paintable stand-in of the same kind.
     """
-    names = [n for n in given_names() if re.search(rf"\b{n}\b", example.request)]
+    names = sorted(set(re.findall(r"\b[A-Z][a-z]+\b", example.request)) & set(given_names()))
     words = [w.replace("_", " ") for w in example.story.fillings.values() if w not in PLACES]
     asked = [w for w in words if re.search(rf"\b{re.escape(w)}s?\b", example.request)]
     if names and rng.random() < 0.6:
@@ -362,13 +376,11 @@ def _of_split(split: str) -> tuple[Skeleton, ...]:
 
 def sample_example(rng: random.Random, split: str = "train") -> Example:
     """A story of a split with a request for it."""
-    while True:
-        skeleton: Skeleton | None = rng.choice(_of_split(split))
-        if rng.random() < 0.45:
-            skeleton = with_length(skeleton, rng.choice(LENGTHS), rng)
-        if skeleton is not None:
-            break
-    if rng.random() < 0.30:
+    if rng.random() < 0.5:
+        skeleton = rng.choice(_of_split(split))
+    else:
+        skeleton = _of_length(rng.choice(LENGTHS), split, rng)
+    if rng.random() < 0.35:
         skeleton = widened(skeleton, rng)
     asked = _request(skeleton, rng)
     if "{Name}" in asked:

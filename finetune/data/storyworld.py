@@ -48,7 +48,7 @@ _ONLY_SHE = frozenset(
 _ONLY_HE = frozenset("rooster boy man grandfather prince wizard genie peacock".split())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Skeleton:
     """A story with slots. `slots` maps a name to the vocabulary words (or places) it may take."""
 
@@ -58,6 +58,8 @@ class Skeleton:
     """(sentence, brief), both with slots."""
     requests: tuple[str, ...] = ()
     """What a person might type to get this story, with slots."""
+    closed: frozenset[str] = frozenset()
+    """Slots that take no word but their own choices."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ def parse_skeletons(text: str) -> list[Skeleton]:
     """Stories with slots from the text of a file. Raises InvalidInput that names the story."""
     stories: list[Skeleton] = []
     for block in re.split(r"\n\s*\n", text.strip()):
-        title, slots = "", dict[str, tuple[str, ...]]()
+        title, slots, closed = "", dict[str, tuple[str, ...]](), set[str]()
         lines, requests = list[tuple[str, str]](), list[str]()
         for line in block.splitlines():
             if line.startswith("# "):
@@ -83,7 +85,9 @@ def parse_skeletons(text: str) -> list[Skeleton]:
             elif line.startswith("@ "):
                 for part in filter(str.strip, line[2:].split(";")):
                     name, _, classes = part.partition(":")
-                    slots[name.strip()] = _choices(classes.split(), title)
+                    slot = name.strip().removeprefix("!")
+                    slots[slot] = _choices(classes.split(), title)
+                    closed |= {slot} if "!" in name else set()
             elif line.startswith("? "):
                 requests.append(line[2:].strip())
             elif "|" in line:
@@ -91,7 +95,7 @@ def parse_skeletons(text: str) -> list[Skeleton]:
                 lines.append((sentence.strip(), brief.strip()))
         if not title or not lines:
             raise InvalidInput(f"The story “{title or block[:40]}” has no title or no sentences.")
-        stories.append(Skeleton(title, slots, tuple(lines), tuple(requests)))
+        stories.append(Skeleton(title, slots, tuple(lines), tuple(requests), frozenset(closed)))
     return stories
 
 
@@ -153,10 +157,21 @@ def _gender(word: str, rng: random.Random, other: str | None) -> str:
     return rng.choice(("he", "she"))
 
 
+def _same_gender(one: str, other: str) -> bool:
+    """Whether two words are both only "he" or both only "she"."""
+    return any(one in g and other in g for g in (_ONLY_HE, _ONLY_SHE))
+
+
 _FORMS = {
     "he": {"he": "he", "him": "him", "his": "his", "himself": "himself"},
     "she": {"he": "she", "him": "her", "his": "her", "himself": "herself"},
 }
+
+
+_BEFORE_SLOT = re.compile(r"\b([Aa]) \{(\w+)\}")
+_MANY = re.compile(r"\{(\w+)\}s\b")
+_SLOT = re.compile(r"\{([^{}]+)\}")
+_BRIEF_WORD = re.compile(r"\b\w+\b")
 
 
 def fill(skeleton: Skeleton, rng: random.Random) -> FilledStory:
@@ -164,6 +179,8 @@ def fill(skeleton: Skeleton, rng: random.Random) -> FilledStory:
     fillings: dict[str, str] = {}
     for name, choices in skeleton.slots.items():
         free = [c for c in choices if c not in fillings.values()] or list(choices)
+        if name == "friend":  # two of one gender make "he" and "she" ambiguous
+            free = [c for c in free if not _same_gender(c, fillings.get("hero", ""))] or free
         fillings[name] = rng.choice(free)
     gender = {"hero": _gender(fillings.get("hero", ""), rng, None)}
     gender["friend"] = _gender(fillings.get("friend", ""), rng, gender["hero"])
@@ -204,15 +221,12 @@ def fill(skeleton: Skeleton, rng: random.Random) -> FilledStory:
         raise InvalidInput(f"“{{{key}}}” in “{skeleton.title}” is no slot.")
 
     def text(template: str) -> str:
-        done = re.sub(r"\b([Aa]) \{(\w+)\}", r"{\1 \2}", template)  # "a {hero}" -> a or an
-        done = re.sub(r"\{(\w+)\}s\b", lambda m: _plural_of(m[1], fillings), done)
-        return re.sub(r"\{([^{}]+)\}", put, done)
-
-    slot_words = re.compile(r"\b(" + "|".join(map(re.escape, fillings)) + r")\b")
+        done = _BEFORE_SLOT.sub(r"{\1 \2}", template)  # "a {hero}" -> a or an
+        done = _MANY.sub(lambda m: _plural_of(m[1], fillings), done)
+        return _SLOT.sub(put, done)
 
     def brief(template: str) -> str:
-        done = slot_words.sub(lambda m: fillings[m[1]], template) if fillings else template
-        return str(parse_brief(done))
+        return str(parse_brief(_BRIEF_WORD.sub(lambda m: fillings.get(m[0], m[0]), template)))
 
     sentences = tuple(Sentence(text(s), brief(b)) for s, b in skeleton.lines)
     requests = tuple(text(r) for r in skeleton.requests)
