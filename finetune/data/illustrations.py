@@ -26,13 +26,15 @@ from tqdm import tqdm
 
 from finetune.data.scenes import sample_record
 from finetune.data.simplify import flatten
-from finetune.data.strokes import simulate_hints, simulate_mask
+from finetune.data.strokes import Cell, recolour, simulate_hints, simulate_mask
+from pipelines.colorize.hints import CELL
 from pipelines.colorize.lineart import draw_lines
 from pipelines.errors import InvalidInput
 from pipelines.painter import sprite
 from pipelines.scene import vocabulary
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 SIDE = 256
@@ -245,7 +247,7 @@ class IllustrationSet:
 
 @dataclass(frozen=True)
 class ColourBatch:
-    """Float tensors on the CPU. Pictures are RGB."""
+    """What a model trains on: float tensors. Pictures are RGB."""
 
     lineart: Tensor
     """(B, 1, 256, 256) in [-1, 1], 1 = paper."""
@@ -259,56 +261,78 @@ class ColourBatch:
     """(B, 1, 256, 256) in {0, 1}, 1 = colour here."""
 
 
+@dataclass(frozen=True)
+class ByteBatch:
+    """The same as bytes, a quarter of the size: what workers should send, and GPUs receive."""
+
+    lineart: NDArray[np.uint8]
+    picture: NDArray[np.uint8]
+    simplified: NDArray[np.uint8]
+    hints: NDArray[np.uint8]
+    mask: NDArray[np.uint8]
+    """(B, H, W) or (B, H, W, 3); hints (B, 4, H/4, W/4); masks in {0, 1}, the rest in [0, 255]."""
+
+    def on(self, device: str | torch.device) -> ColourBatch:
+        """As float tensors on a device."""
+        import torch  # here, so that the processes that make a set start without it
+
+        def signed(pixels: NDArray[np.uint8]) -> Tensor:
+            return torch.from_numpy(pixels).to(device).float().mul_(1 / 127.5).sub_(1)
+
+        hints = torch.from_numpy(self.hints).to(device).float()
+        hints[:, :3].mul_(1 / 127.5).sub_(1).mul_(hints[:, 3:])
+        return ColourBatch(
+            lineart=signed(self.lineart)[:, None],
+            picture=signed(self.picture).permute(0, 3, 1, 2),
+            simplified=signed(self.simplified).permute(0, 3, 1, 2),
+            hints=hints,
+            mask=torch.from_numpy(self.mask).to(device).float()[:, None],
+        )
+
+
 REGIMES: dict[str, float] = {"none": 0.2, "sparse": 0.65, "full": 0.15}
 """Shares of the regimes in a "mixed" batch."""
+
+RECOLOURED = 0.35
+"""Share of items with sparse hints in which some things change their colours."""
 
 
 def batch(
     data: IllustrationSet, rng: np.random.Generator, count: int, *, regime: str = "mixed"
 ) -> ColourBatch:
-    """`count` items drawn from a set, mirrored half of the time, with hints and masks of their own.
+    """`byte_batch` as float tensors on the CPU."""
+    return byte_batch(data, rng, count, regime=regime).on("cpu")
+
+
+def byte_batch(
+    data: IllustrationSet, rng: np.random.Generator, count: int, *, regime: str = "mixed"
+) -> ByteBatch:
+    """`count` items drawn from a set, half of them mirrored, with hints and masks of their own.
 
     `regime`: "none", "sparse" or "full" hints, or "mixed".
     """
-    chosen = rng.integers(len(data), size=count)
-    flips = rng.random(count) < 0.5
-    return _batch_of(data, chosen, flips, rng, regime)
-
-
-def _batch_of(
-    data: IllustrationSet,
-    chosen: NDArray[np.int64],
-    flips: NDArray[np.bool_],
-    rng: np.random.Generator,
-    regime: str,
-) -> ColourBatch:
-    count = len(chosen)
-    pictures = np.empty((count, SIDE, SIDE, 3), np.uint8)
-    simplified = np.empty_like(pictures)
-    linearts = np.empty((count, 1, SIDE, SIDE), np.uint8)
-    hints = np.empty((count, 4, SIDE // 4, SIDE // 4), np.float32)
-    masks = np.empty((count, 1, SIDE, SIDE), np.uint8)
-    for k, (n, flip) in enumerate(zip(chosen, flips, strict=True)):
-        way = slice(None, None, -1 if flip else 1)
-        pictures[k] = data.pictures[n][:, way]
-        simplified[k] = data.simplified[n][:, way]
-        linearts[k, 0] = data.linearts[n][:, way]
-        its = rng.choice(list(REGIMES), p=list(REGIMES.values())) if regime == "mixed" else regime
-        hints[k] = simulate_hints(simplified[k], rng, regime=its)
-        masks[k, 0] = simulate_mask(simplified[k], rng)
-
-    import torch  # here, so that the processes that make a set start without it
-
-    def signed(pixels: NDArray[np.uint8]) -> Tensor:
-        return torch.from_numpy(pixels).float() / 127.5 - 1
-
-    return ColourBatch(
-        lineart=signed(linearts),
-        picture=signed(pictures).permute(0, 3, 1, 2),
-        simplified=signed(simplified).permute(0, 3, 1, 2),
-        hints=torch.from_numpy(hints),
-        mask=torch.from_numpy(masks).float(),
+    made = ByteBatch(
+        lineart=np.empty((count, SIDE, SIDE), np.uint8),
+        picture=np.empty((count, SIDE, SIDE, 3), np.uint8),
+        simplified=np.empty((count, SIDE, SIDE, 3), np.uint8),
+        hints=np.empty((count, 4, SIDE // CELL, SIDE // CELL), np.uint8),
+        mask=np.empty((count, SIDE, SIDE), np.uint8),
     )
+    regimes = [regime] * count
+    if regime == "mixed":
+        regimes = rng.choice(list(REGIMES), size=count, p=list(REGIMES.values())).tolist()
+    for k, its in enumerate(regimes):
+        n = int(rng.integers(len(data)))
+        way = slice(None, None, -1 if rng.random() < 0.5 else 1)
+        made.lineart[k] = data.linearts[n][:, way]
+        picture, flat = made.picture[k], made.simplified[k]
+        picture[:], flat[:] = data.pictures[n][:, way], data.simplified[n][:, way]
+        sure: tuple[Cell, ...] = ()
+        if its == "sparse" and rng.random() < RECOLOURED:
+            sure = recolour(picture, flat, rng)
+        made.hints[k] = simulate_hints(flat, rng, regime=its, sure=sure)
+        made.mask[k] = simulate_mask(flat, rng)
+    return made
 
 
 # --- the command --------------------------------------------------------------------------
