@@ -43,9 +43,9 @@ _SHE = (
     "Juno Willow Penny Maya Ada Flora Greta Hattie Pearl Stella Wanda"
 ).split()
 _ONLY_SHE = frozenset(
-    "cow hen girl woman grandmother princess witch mermaid fairy ladybug".split()
+    "cow hen girl woman grandmother princess queen witch mermaid fairy ladybug".split()
 )  # fmt: skip
-_ONLY_HE = frozenset("rooster boy man grandfather prince wizard genie peacock".split())
+_ONLY_HE = frozenset("rooster boy man grandfather prince king wizard genie peacock santa".split())
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,11 +27,13 @@ _LARGE = frozenset(
 )
 _CHILDREN = frozenset("boy girl prince princess child".split())
 _BIRDS = frozenset(
-    "bird owl duck rooster hen swan goose parrot peacock flamingo eagle dove penguin".split()
+    """bird owl duck rooster hen swan goose parrot peacock flamingo eagle dove penguin crow
+    turkey dodo""".split()
 )
-_LEGLESS = frozenset("snake snail worm".split())
+_LEGLESS = frozenset("snake snail worm caterpillar".split())
 # Those whom few stories fit unless they were written for them.
-_SPECIAL = frozenset("baby snowman ghost genie mermaid skeleton alien".split())
+_SPECIAL = frozenset("""baby snowman ghost genie mermaid skeleton alien santa vampire zombie tyrannosaurus phoenix
+    housefly mosquito scorpion dodo starfish orangutan guard""".split())
 
 
 def _of(*classes: str) -> frozenset[str]:
@@ -47,7 +49,7 @@ def bodies() -> dict[str, frozenset[str]]:
         """horse cow pig sheep goat giraffe zebra hippo camel llama rhino donkey moose deer unicorn
         bison ox water_buffalo boar ram elephant""".split()
     )
-    birds = (flying - {"butterfly", "bee", "bat", "mosquito", "fly"}) | {"chick"}
+    birds = (flying - {"butterfly", "bee", "bat", "mosquito", "housefly"}) | {"chick"}
     climbers = frozenset(
         "monkey gorilla raccoon bear koala sloth panda otter squirrel mouse hedgehog mole".split()
     )
