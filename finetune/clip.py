@@ -4,14 +4,16 @@ Symmetric cross-entropy over the batch (Radford et al. 2021), helped by what the
 a head shared by both towers says which words, place, time and weather are shown, and a head on the
 picture's patches says which word each of them belongs to. The heads are thrown away afterwards.
 
-The judge is the same command with another seed: `--seed 1 --out pipelines/weights/judge`.
+The judge is the same command with another seed and another shape: `--judge --seed 1 --out
+pipelines/weights/judge`.
 """
 
 from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,23 +22,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from finetune.data.scenes import SceneSet, tag_vector, tags
+from finetune.data.bank import hold
+from finetune.data.pages import PageSet, read_pages
+from finetune.data.scenes import SceneRecord, SceneSet, tag_vector, tags
 from finetune.training import (
+    Clock,
     Ema,
-    Pace,
     TrainStep,
+    autocast,
     begin,
-    learning_rate,
     load_checkpoint,
     parser,
+    prefetch,
+    rate,
     report,
     save_checkpoint,
+    set_learning_rate,
 )
 from pipelines.painter import GRID, SIZE
 from pipelines.vqgan_clip.clip import CLIP, embedded_config, tokenize
 from pipelines.weights import save_model
 
 log = logging.getLogger(__name__)
+
+REAL_EVERY = 5
+"""Every so many batches are pages of real books, where there are any."""
+
+JUDGE: dict[str, Any] = embedded_config(
+    image_size=96, patch=8, width=192, image_layers=5, text_layers=2, projection=192
+)
+"""Shape of the judge: it looks through other windows than the CLIP that guides."""
 
 
 class Heads(nn.Module):
@@ -52,37 +67,76 @@ class Heads(nn.Module):
         return self.tags(embedding * 8.0)
 
 
-def sample_batch(
-    scenes: SceneSet, rng: random.Random, count: int, side: int, patch: int
-) -> tuple[Tensor, Tensor, list[str], Tensor, Tensor]:
-    """-> pixels (B, 3, S, S), patch labels (B, P*P), prompts, tags (B, T), whole (B,) bool.
+class PairBank:
+    """Pictures and what is known of them, on the device where there is room."""
+
+    def __init__(self, scenes: SceneSet, device: torch.device, most: int = 40_000) -> None:
+        """At most `most` scenes, so that a graphics card holds them (200 KB each)."""
+        self.count, self.device = min(len(scenes), most), device
+        self.records = scenes.records[: self.count]
+        self.pictures = hold(scenes.pictures[: self.count], device)
+        cells = torch.from_numpy(scenes.labels[: self.count].astype(np.int64))
+        self.labels = torch.where(cells < 0, len(tags()), cells).to(device)
+        self.shown = torch.from_numpy(np.stack([tag_vector(r) for r in self.records])).to(device)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which pairs a batch holds, and how they are cut: what is drawn ahead of the device."""
+
+    ids: Tensor
+    """(B,) int64."""
+    ids_text: Tensor
+    mask_text: Tensor
+    """Tokens and mask of the prompts, (B, T)."""
+    box: Tensor
+    """(B, 3) side, left and top of the cutout in pixels; whole pictures have the whole page."""
+    noise: float
+    prompts: list[str]
+
+
+def draw_pairs(records: Sequence[SceneRecord], rng: random.Random, count: int) -> Draw:
+    """`count` different scenes, each asked for in one of its ways.
 
     Half of the pictures are whole, half are cutouts of 65% to 100% of the side, as CLIP will see
     them when it guides; a little noise joins both.
     """
-    ids = rng.sample(range(len(scenes)), count)
-    pixels, labels, prompts, vectors = list[Tensor](), list[Tensor](), list[str](), []
-    grid = side // patch
-    centres = (np.arange(grid) + 0.5) / grid
-    for n, i in enumerate(ids):
-        cut, x, y = SIZE, 0, 0
-        if n % 2:
-            cut = rng.randint(int(0.65 * SIZE), SIZE)
-            x, y = rng.randint(0, SIZE - cut), rng.randint(0, SIZE - cut)
-        raw = torch.from_numpy(np.array(scenes.pictures[i, y : y + cut, x : x + cut]))
-        picture = raw.permute(2, 0, 1)[None].float() / 127.5 - 1
-        pixels.append(F.interpolate(picture, size=(side, side), mode="area")[0])
-        rows = ((y + centres * cut) / GRID).astype(int)
-        columns = ((x + centres * cut) / GRID).astype(int)
-        cells = scenes.labels[i][np.ix_(rows, columns)].astype(np.int64)
-        labels.append(torch.from_numpy(np.where(cells < 0, len(tags()), cells)).flatten())
-        prompts.append(scenes.records[i].prompt(rng))
-        vectors.append(tag_vector(scenes.records[i]))
-    batch = torch.stack(pixels)
-    noise = torch.Generator().manual_seed(rng.randrange(2**31))
-    batch = batch + 0.06 * rng.random() * torch.randn(batch.shape, generator=noise)
-    whole = torch.arange(count) % 2 == 0
-    return batch, torch.stack(labels), prompts, torch.from_numpy(np.stack(vectors)), whole
+    ids = rng.sample(range(len(records)), count)
+    boxes: list[tuple[int, int, int]] = []
+    for n in range(count):
+        side = SIZE if n % 2 == 0 else rng.randint(int(0.65 * SIZE), SIZE)
+        boxes.append((side, rng.randint(0, SIZE - side), rng.randint(0, SIZE - side)))
+    prompts = [records[i].prompt(rng) for i in ids]
+    read, mask = tokenize(prompts, torch.device("cpu"))
+    noise = 0.06 * rng.random()
+    return Draw(torch.tensor(ids), read, mask, torch.tensor(boxes), noise, prompts)
+
+
+def view(pictures: Tensor, box: Tensor, side: int) -> Tensor:
+    """Cutouts of pictures (B, 256, 256, 3) uint8, box as in Draw -> (B, 3, side, side) in [-1, 1].
+
+    The pictures are reduced first, as guidance does it.
+    """
+    pixels = pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
+    small = F.interpolate(pixels, size=(side, side), mode="area")
+    scale = box[:, 0].float() / SIZE
+    shift = (box[:, 1:].float() + box[:, :1].float() / 2) / SIZE * 2 - 1  # (B, 2) x, y
+    zero = torch.zeros_like(scale)
+    rows = [scale, zero, shift[:, 0], zero, scale, shift[:, 1]]
+    theta = torch.stack(rows, 1).view(-1, 2, 3)
+    grid = F.affine_grid(theta, [len(box), 3, side, side], align_corners=False)
+    return F.grid_sample(small, grid, padding_mode="reflection", align_corners=False)
+
+
+def patch_labels(labels: Tensor, box: Tensor, grid: int) -> Tensor:
+    """Labels (B, 16, 16) of the cells -> of the `grid` x `grid` patches of the cutouts, flat."""
+    centres = (torch.arange(grid, device=box.device) + 0.5) / grid
+    column, row = (
+        ((box[:, k : k + 1] + centres * box[:, :1]) / GRID).long().clamp(0, labels.shape[1] - 1)
+        for k in (1, 2)
+    )
+    batch = torch.arange(len(box), device=box.device)[:, None, None]
+    return labels[batch, row[:, :, None], column[:, None]].flatten(1)
 
 
 def train(
@@ -91,65 +145,119 @@ def train(
     checkpoint: Path,
     device: torch.device,
     *,
+    pages: PageSet | None = None,
     config: dict[str, Any] | None = None,
+    minutes: float | None = None,
     seed: int = 0,
     batch: int = 128,
     peak: float = 1e-3,
     save_every: int = 250,
     report_every: int = 20,
 ) -> Iterator[TrainStep | CLIP]:
-    """Train for `steps`, resuming from `checkpoint`; the last event is the averaged model."""
+    """Train for `steps`, resuming from `checkpoint`; the last event is the averaged model.
+
+    With `pages`, every REAL_EVERY-th batch holds pages of real books and their words.
+    """
     torch.manual_seed(seed)  # the initial weights
     config = config or embedded_config()
     model, averaged = CLIP(config).to(device), CLIP(config).to(device)
     vision = config["vision_config"]
+    side, patches = vision["image_size"], vision["image_size"] // vision["patch_size"]
     heads = Heads(config["projection_dim"], vision["hidden_size"]).to(device)
     optimizer = torch.optim.AdamW(
         [*model.parameters(), *heads.parameters()], lr=peak, betas=(0.9, 0.98), weight_decay=0.05
     )
     parts = {"model": model, "averaged": averaged, "heads": heads, "optimizer": optimizer}
     ema = Ema(model, averaged)
-    start, _ = load_checkpoint(checkpoint, parts)
-    pace = Pace(start, steps)
-    for step in range(start, steps):
-        rng = random.Random(f"{seed} clip {step}")
-        pixels, labels, prompts, shown, whole = sample_batch(
-            scenes, rng, batch, vision["image_size"], vision["patch_size"]
-        )
-        pixels, labels, shown = pixels.to(device), labels.to(device), shown.to(device)
-        whole = whole.to(device)
-        ids, mask = tokenize(prompts, device)
-        with torch.autocast(device.type, torch.bfloat16):
+    start, extra = load_checkpoint(checkpoint, parts)
+    bank = PairBank(scenes, device)
+    real = RealPairs(pages, device) if pages is not None else None
+    clock = Clock(start, steps, minutes, extra.get("progress", 0.0))
+
+    def draws() -> Iterator[Draw]:
+        for step in range(start, steps):
+            rng = random.Random(f"{seed} clip {step}")
+            turn = real is not None and step % REAL_EVERY == REAL_EVERY - 1
+            if turn and real is not None:
+                yield real.draw(rng, batch)
+            else:
+                yield draw_pairs(bank.records, rng, batch)
+
+    step = start
+    metrics: dict[str, float] = {}
+    for draw in prefetch(draws()):
+        box, ids = draw.box.to(device), draw.ids.to(device)
+        turn = real is not None and step % REAL_EVERY == REAL_EVERY - 1
+        source = real.pictures if turn and real is not None else bank.pictures
+        pixels = view(source[ids.to(source.device)].to(device), box, side)
+        noise = torch.Generator(device).manual_seed(seed * 1_000_003 + step)
+        pixels = pixels + draw.noise * torch.randn(pixels.shape, generator=noise, device=device)
+        with autocast(device):
             seen = model.model.vision_model(pixel_values=pixels)
-            read = model.model.text_model(input_ids=ids, attention_mask=mask)
+            read = model.model.text_model(
+                input_ids=draw.ids_text.to(device), attention_mask=draw.mask_text.to(device)
+            )
             image = model.model.visual_projection(seen.pooler_output)
             text = model.model.text_projection(read.pooler_output)
-            patches = heads.words(seen.last_hidden_state[:, 1:])
+            words = heads.words(seen.last_hidden_state[:, 1:])
         image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
         logits = model.model.logit_scale.exp().clamp(max=100) * image @ text.T
-        target = torch.arange(batch, device=device)
+        target = torch.arange(len(ids), device=device)
         contrast = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-        # A cutout may have lost what its words name, so only whole pictures learn the tags.
-        tag_loss = F.binary_cross_entropy_with_logits(heads(image[whole]), shown[whole])
-        tag_loss = tag_loss + F.binary_cross_entropy_with_logits(heads(text), shown)
-        patch_loss = F.cross_entropy(patches.float().flatten(0, 1), labels.flatten())
-        loss = contrast + 20.0 * tag_loss + patch_loss
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, steps, peak, warmup=100)
+        loss = contrast
+        tag_loss = patch_loss = contrast.new_zeros(())
+        if not turn:
+            # A cutout may have lost what its words name, so only whole pictures learn the tags.
+            shown = bank.shown[ids]
+            tag_loss = F.binary_cross_entropy_with_logits(heads(image[::2]), shown[::2])
+            tag_loss = tag_loss + F.binary_cross_entropy_with_logits(heads(text), shown)
+            labels = patch_labels(bank.labels[ids], box, patches)
+            patch_loss = F.cross_entropy(words.float().flatten(0, 1), labels.flatten())
+            loss = loss + 20.0 * tag_loss + patch_loss
+        set_learning_rate([optimizer], rate(clock.progress(step), peak))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         ema.update(step)
-        done = step + 1
-        if done % save_every == 0 or done == steps:
-            save_checkpoint(checkpoint, done, parts)
-        if done % report_every == 0 or done == steps:
+        step += 1
+        last = clock.over(step)
+        if step % save_every == 0 or last:
+            save_checkpoint(checkpoint, step, parts, progress=clock.progress(step))
+        if step % report_every == 0 or last:
             recall = (logits.argmax(1) == target).float().mean().item()
-            metrics = {"contrast": contrast.item(), "tags": tag_loss.item(),
-                       "patches": patch_loss.item(), "recall@1": recall}  # fmt: skip
-            yield TrainStep(done, steps, metrics, pace.eta(done))
+            if turn:
+                metrics["real pages recall@1"] = recall
+            else:
+                metrics |= {"contrast": contrast.item(), "tags": tag_loss.item(),
+                            "patches": patch_loss.item(), "recall@1": recall}  # fmt: skip
+            yield TrainStep(step, steps, dict(metrics), clock.eta(step))
+        if last:
+            break
     yield averaged
+
+
+class RealPairs:
+    """Pages of real books and what stands beside them: the caption, or the text."""
+
+    def __init__(self, pages: PageSet, device: torch.device) -> None:
+        words = [p.caption or p.text for p in pages.pages]
+        kept = [n for n, w in enumerate(words) if w]
+        self.words = [words[n] for n in kept]
+        self.pictures = hold(pages.pictures[kept], device)
+
+    def draw(self, rng: random.Random, count: int) -> Draw:
+        """`count` different pages (all, if there are fewer), cut as `draw_pairs` cuts scenes."""
+        ids = rng.sample(range(len(self.words)), min(count, len(self.words)))
+        boxes: list[tuple[int, int, int]] = []
+        for _ in ids:
+            side = rng.randint(int(0.65 * SIZE), SIZE)
+            boxes.append((side, rng.randint(0, SIZE - side), rng.randint(0, SIZE - side)))
+        prompts = [self.words[i] for i in ids]
+        read, mask = tokenize(prompts, torch.device("cpu"))
+        return Draw(
+            torch.tensor(ids), read, mask, torch.tensor(boxes), 0.06 * rng.random(), prompts
+        )
 
 
 @torch.no_grad()
@@ -181,16 +289,20 @@ def main() -> None:
     p = parser(__doc__ or "", steps=1600, out="pipelines/weights/clip")
     p.add_argument("--batch", type=int, default=128)
     p.add_argument("--scenes", type=int, default=24_000, help="pictures painted for training")
+    p.add_argument("--pages", type=Path, help="folder of story pages: real pictures and words")
+    p.add_argument("--judge", action="store_true", help="the judge's shape")
     args = p.parse_args()
     device = begin(args)
     scenes = SceneSet(args.runs / "scenes-train", args.scenes)
     held_out = SceneSet(args.runs / "scenes-test", 1000, split="test")
     events = train(
         args.steps, scenes, args.runs / f"{args.out.name}.pt", device,
+        pages=PageSet(list(read_pages(args.pages, "train"))) if args.pages else None,
+        config=JUDGE if args.judge else None, minutes=args.minutes,
         seed=args.seed, batch=args.batch, save_every=args.save_every,
     )  # fmt: skip
     model = report(events)
-    save_model(model, model.config, args.out)
+    save_model(model, model.config, args.out, int8=True)
     for name, value in recall(model.eval(), held_out).items():
         log.info("%s %.3f", name, value)
 

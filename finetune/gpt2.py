@@ -1,32 +1,37 @@
 """Train the embedded story writer from scratch: `python -m finetune.gpt2 --stories FOLDER`.
 
-A GPT-2 (Radford et al. 2019) of 6 million parameters on our own tokenizer. It learns to go on from
+A GPT-2 (Radford et al. 2019) of 12 million parameters on our own tokenizer. It learns to go on from
 `{request} ({sentences})<title>` with `{title}<s>{sentence}<brief>{what its picture shows}...<end>`;
 real stories in simple language (`stories_text`) join for their language, without request or brief.
 """
 
 from __future__ import annotations
 
+import functools
+import itertools
 import logging
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from finetune.data.corpora import CorpusStory, read_stories
 from finetune.data.requests import lexicon, sample_example
 from finetune.training import (
+    Clock,
     Ema,
-    Pace,
     TrainStep,
+    autocast,
     begin,
-    learning_rate,
     load_checkpoint,
+    optimizers_of,
     parser,
+    rate,
     report,
     save_checkpoint,
     set_learning_rate,
@@ -41,7 +46,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 CONFIG: dict[str, Any] = {
-    "vocab_size": 5000, "n_positions": 512, "n_embd": 256, "n_layer": 6, "n_head": 4,
+    "vocab_size": 5000, "n_positions": 512, "n_embd": 320, "n_layer": 8, "n_head": 5,
     "activation_function": "gelu_pytorch_tanh",
     "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0,
     "bos_token_id": None, "eos_token_id": 1,
@@ -64,15 +69,8 @@ def build(config: dict[str, Any]) -> GPT2LMHeadModel:
     from transformers import GPT2Config, GPT2LMHeadModel
 
     # Plain attention trains a fifth faster on a CPU than the fused one at this size.
-    return GPT2LMHeadModel(GPT2Config(**{**config, "attn_implementation": "eager"}))
-
-
-def split_parameters(model: GPT2LMHeadModel) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """The matrices of the blocks, and the rest (embeddings, norms, biases)."""
-    blocks = list(model.transformer.h.parameters())
-    matrices = [p for p in blocks if p.dim() == 2]
-    chosen = {id(p) for p in matrices}
-    return matrices, [p for p in model.parameters() if id(p) not in chosen]
+    way = "sdpa" if torch.cuda.is_available() else "eager"
+    return GPT2LMHeadModel(GPT2Config(**{**config, "attn_implementation": way}))
 
 
 def encode_example(rng: random.Random, split: str = "train") -> Sequence_:
@@ -95,21 +93,55 @@ def encode_real(stories: Sequence[CorpusStory], rng: random.Random) -> Sequence_
     return load_tokenizer().encode(text).ids, 1
 
 
+def pool_of(
+    number: int, seed: int, size: int, stories: Sequence[CorpusStory], longest: int
+) -> list[tuple[Tensor, Tensor]]:
+    """POOL batches of `size`, the same for the same number: tokens and targets, both (B, T)."""
+    rng = random.Random(f"{seed} story {number}")
+    drawn = [
+        encode_real(stories, rng) if stories and rng.random() < REAL else encode_example(rng)
+        for _ in range(size * POOL)
+    ]
+    drawn.sort(key=lambda d: len(d[0]))
+    groups = [drawn[k : k + size] for k in range(0, len(drawn), size)]
+    rng.shuffle(groups)
+    return [collate(group, longest) for group in groups]
+
+
+class _Pools(IterableDataset[list[tuple[Tensor, Tensor]]]):
+    """Pools of batches for ever, each worker taking every n-th."""
+
+    def __init__(self, first: int, make: Callable[[int], list[tuple[Tensor, Tensor]]]) -> None:
+        self.first, self.make = first, make
+
+    def __iter__(self) -> Iterator[list[tuple[Tensor, Tensor]]]:
+        info = get_worker_info()
+        at, step = (0, 1) if info is None else (info.id, info.num_workers)
+        for number in itertools.count(self.first + at, step):
+            yield self.make(number)
+
+
 def batches(
-    seed: int, start: int, size: int, stories: Sequence[CorpusStory], longest: int
+    seed: int,
+    start: int,
+    size: int,
+    stories: Sequence[CorpusStory],
+    longest: int,
+    workers: int = 0,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Batches from number `start` on, for ever: tokens and targets, both (B, T) int64."""
-    for pool in range(start // POOL, 1 << 30):
-        rng = random.Random(f"{seed} story {pool}")  # resuming goes on with the same stories
-        drawn = [
-            encode_real(stories, rng) if stories and rng.random() < REAL else encode_example(rng)
-            for _ in range(size * POOL)
-        ]
-        drawn.sort(key=lambda d: len(d[0]))
-        groups = [drawn[k : k + size] for k in range(0, len(drawn), size)]
-        rng.shuffle(groups)
-        for group in groups[start % POOL if pool == start // POOL else 0 :]:
-            yield collate(group, longest)
+    make = functools.partial(pool_of, seed=seed, size=size, stories=stories, longest=longest)
+    # A loader takes from its workers in turn, so the order is that of one process.
+    pools = DataLoader(
+        _Pools(start // POOL, make),
+        batch_size=None,
+        num_workers=workers,
+        multiprocessing_context="spawn" if workers else None,
+    )
+    skip = start % POOL  # resuming goes on with the same stories
+    for pool in pools:
+        yield from pool[skip:]
+        skip = 0
 
 
 def collate(group: Sequence[Sequence_], longest: int) -> tuple[Tensor, Tensor]:
@@ -159,36 +191,32 @@ def train(
     seed: int = 0,
     batch: int = 24,
     peak: float = 3e-3,
-    warmup: int = 100,
+    minutes: float | None = None,
+    workers: int = 0,
     save_every: int = 250,
     report_every: int = 50,
 ) -> Iterator[TrainStep | GPT2LMHeadModel]:
-    """Train for `steps`, resuming from `runs/story.pt`; the last event is the averaged model."""
+    """Train for `steps`, resuming from `runs/story.pt`; the last event is the averaged model.
+
+    `workers` processes prepare the stories (0: none beside this one).
+    """
     torch.manual_seed(seed)
     model, averaged = build(config), build(config)
     for module in (model, averaged):
         nn.Module.to(module, device)
-    matrices, others = split_parameters(model)
-    # Muon (Jordan et al. 2024) for the matrices of the blocks needs far fewer steps than AdamW.
-    optimizers: dict[str, torch.optim.Optimizer] = {
-        "muon": torch.optim.Muon(
-            matrices, lr=peak, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"
-        ),
-        "adamw": torch.optim.AdamW(others, lr=peak, betas=(0.9, 0.95), weight_decay=0.0),
-    }
+    optimizers = optimizers_of(model.transformer.h, model, peak, weight_decay=0.1)
     parts: dict[str, nn.Module | torch.optim.Optimizer] = {
         "model": model,
         "averaged": averaged,
         **optimizers,
     }
     ema = Ema(model, averaged, decay=0.99)
-    start, _ = load_checkpoint(runs / "story.pt", parts)
-    pace = Pace(start, steps)
-    source = batches(seed, start, batch, stories, config["n_positions"])
-    for step in range(start, steps):
-        tokens, targets = next(source)
-        set_learning_rate(optimizers.values(), learning_rate(step, steps, peak, warmup))
-        with torch.autocast(device.type, torch.bfloat16):
+    start, extra = load_checkpoint(runs / "story.pt", parts)
+    clock = Clock(start, steps, minutes, extra.get("progress", 0.0))
+    step = start
+    for tokens, targets in batches(seed, start, batch, stories, config["n_positions"], workers):
+        set_learning_rate(optimizers.values(), rate(clock.progress(step), peak))
+        with autocast(device):
             loss = loss_of(model, tokens.to(device), targets.to(device))
         model.zero_grad()
         loss.backward()
@@ -196,20 +224,23 @@ def train(
         for optimizer in optimizers.values():
             optimizer.step()
         ema.update(step)
-        done = step + 1
-        if done % save_every == 0 or done == steps:
-            save_checkpoint(runs / "story.pt", done, parts)
-        if done % report_every == 0 or done == steps:
+        step += 1
+        last = clock.over(step)
+        if step % save_every == 0 or last:
+            save_checkpoint(runs / "story.pt", step, parts, progress=clock.progress(step))
+        if step % report_every == 0 or last:
             metrics = {"loss": loss.item()}
-            if done % save_every == 0 or done == steps:
+            if step % save_every == 0 or last:
                 metrics["validation"] = validation_loss(averaged, device)
-            yield TrainStep(done, steps, metrics, pace.eta(done))
+            yield TrainStep(step, steps, metrics, clock.eta(step))
+        if last:
+            break
     yield averaged
 
 
 def save(model: GPT2LMHeadModel, config: dict[str, Any], folder: Path) -> None:
     """Weights, config and lexicon; the output layer is the input embedding and is not repeated."""
-    save_model(model.transformer, config, folder)
+    save_model(model.transformer, config, folder, int8=True)
     (folder / "lexicon.txt").write_text("\n".join(lexicon()) + "\n", encoding="utf-8")
 
 
@@ -217,12 +248,14 @@ def main() -> None:
     p = parser(__doc__ or "", steps=2000, out="pipelines/weights/story")
     p.add_argument("--stories", type=Path, help="folder stories_text: real stories to mix in")
     p.add_argument("--batch", type=int, default=24, help="sequences a step")
+    p.add_argument("--workers", type=int, default=0, help="processes that prepare stories")
     args = p.parse_args()
     device = begin(args)
     stories = list(read_stories(args.stories, "train")) if args.stories else []
     events = train(
         args.steps, args.runs, device,
-        stories=stories, seed=args.seed, batch=args.batch, save_every=args.save_every,
+        stories=stories, minutes=args.minutes, workers=args.workers, seed=args.seed,
+        batch=args.batch, save_every=args.save_every,
     )  # fmt: skip
     model = report(events)
     save(model, CONFIG, args.out)

@@ -6,6 +6,8 @@ import argparse
 import logging
 import math
 import os
+import queue
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -29,33 +31,45 @@ class TrainStep:
     """Seconds left."""
 
 
-def learning_rate(step: int, of: int, peak: float, warmup: int = 200) -> float:
-    """Linear warm-up, then a cosine down to 2% of the peak."""
-    if step < warmup:
-        return peak * (step + 1) / warmup
-    t = (step - warmup) / max(of - warmup, 1)
+def rate(progress: float, peak: float, warmup: float = 0.02) -> float:
+    """The learning rate at `progress` in [0, 1]: a linear warm-up for its first part, then a cosine
+    down to 2% of the peak."""
+    if progress < warmup:
+        return peak * max(progress / warmup, 0.01)
+    t = (progress - warmup) / max(1 - warmup, 1e-9)
     return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(t, 1.0))))
 
 
 def optimizers_of(
-    blocks: nn.Module, model: nn.Module, peak: float, *, tables: Sequence[torch.Tensor] = ()
+    blocks: nn.Module,
+    model: nn.Module,
+    peak: float,
+    *,
+    tables: Sequence[torch.Tensor] = (),
+    weight_decay: float = 0.05,
 ) -> dict[str, torch.optim.Optimizer]:
     """Muon for the matrices of `blocks`, AdamW for all else of `model`, which holds `blocks`.
 
     Muon (Jordan et al. 2024) took half of AdamW's steps to the same loss here (finetune/LOG.md).
-    `tables` are seldom visited row by row, so they move TABLE_SPEED times faster.
+    It works in bfloat16: where that is slow, AdamW takes the matrices, too. `tables` are seldom
+    visited row by row, so they move TABLE_SPEED times faster.
     """
+    from pipelines.device import fast_bf16
+
     matrices = [p for p in blocks.parameters() if p.ndim == 2]
     apart = {id(p) for p in (*matrices, *tables)}
     rest = [p for p in model.parameters() if id(p) not in apart]
-    groups = [{"params": rest, "speed": 1.0}]
-    groups += [{"params": [*tables], "speed": TABLE_SPEED}] if tables else []
-    return {
-        "muon": torch.optim.Muon(
-            matrices, lr=peak, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"
-        ),
-        "adamw": torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.95), weight_decay=0.0),
-    }
+    groups = [{"params": rest, "speed": 1.0, "weight_decay": 0.0}]
+    groups += [{"params": [*tables], "speed": TABLE_SPEED, "weight_decay": 0.0}] if tables else []
+    muon: torch.optim.Optimizer | None = None
+    if fast_bf16(matrices[0].device):
+        muon = torch.optim.Muon(
+            matrices, lr=peak, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
+        )
+    else:
+        groups += [{"params": matrices, "speed": 1.0, "weight_decay": weight_decay}]
+    adamw = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.95))
+    return {"adamw": adamw} if muon is None else {"muon": muon, "adamw": adamw}
 
 
 TABLE_SPEED = 6.0
@@ -67,17 +81,87 @@ def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], rate: float) 
         group["lr"] = rate * group.get("speed", 1.0)
 
 
-class Pace:
-    """Steps a second and seconds left of a run that began (or was resumed) at `start`."""
+class Clock:
+    """How far a run is: by its steps, or by the minutes that it may take, whichever is further.
 
-    def __init__(self, start: int, of: int) -> None:
+    A run on a borrowed machine must end in time; its schedule then follows the minutes. A resumed
+    run goes on from the `progress` that its checkpoint holds.
+    """
+
+    def __init__(
+        self, start: int, of: int, minutes: float | None = None, progress: float = 0.0
+    ) -> None:
         self._start, self._of, self._begin = start, of, time.monotonic()
+        self._seconds = None if minutes is None else 60 * minutes
+        self._done = progress
+
+    def progress(self, step: int) -> float:
+        """In [0, 1], before `step` (counted from 0) is taken."""
+        share = step / max(self._of, 1)
+        if self._seconds is not None:
+            share = max(share, self._done + (time.monotonic() - self._begin) / self._seconds)
+        return min(share, 1.0)
+
+    def over(self, step: int) -> bool:
+        """Whether no step is left, or no time."""
+        return self.progress(step) >= 1.0
 
     def eta(self, step: int) -> float | None:
+        """Seconds left once `step` steps are done."""
         done = step - self._start
         if done <= 0:
             return None
-        return (time.monotonic() - self._begin) / done * (self._of - step)
+        passed = time.monotonic() - self._begin
+        left = passed / done * (self._of - step)
+        if self._seconds is not None:
+            left = min(left, (1 - self._done) * self._seconds - passed)
+        return max(left, 0.0)
+
+
+def autocast(device: torch.device) -> torch.autocast:
+    """bfloat16 where the device has it; on older processors it would be ten times slower."""
+    from pipelines.device import fast_bf16
+
+    return torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device))
+
+
+Item = TypeVar("Item")
+
+
+def prefetch(items: Iterator[Item], ahead: int = 3) -> Iterator[Item]:
+    """The same items, prepared by a background thread while the device works on the last ones."""
+    ready: queue.Queue[tuple[Item | None, BaseException | None]] = queue.Queue(ahead)
+    stopped = threading.Event()
+
+    def offer(item: Item | None, error: BaseException | None) -> bool:
+        while not stopped.is_set():
+            try:
+                ready.put((item, error), timeout=0.2)
+                return True
+            except queue.Full:
+                continue
+        return False
+
+    def work() -> None:
+        try:
+            for item in items:
+                if not offer(item, None):
+                    return
+            offer(None, StopIteration())
+        except BaseException as e:
+            offer(None, e)
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        while True:
+            item, error = ready.get()
+            if isinstance(error, StopIteration):
+                return
+            if error is not None:
+                raise error
+            yield item  # type: ignore[misc]
+    finally:
+        stopped.set()
 
 
 def save_checkpoint(
@@ -124,8 +208,10 @@ class Ema:
     def update(self, step: int) -> None:
         """Early on the average follows quickly, so that it is never of random weights."""
         decay = min(self.decay, (1 + step) / (10 + step))
-        for mine, theirs in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
-            mine.lerp_(theirs.detach(), 1 - decay)
+        mine = [p.data for p in self.averaged.parameters()]
+        theirs = [p.data for p in self.model.parameters()]
+        # A few kernels instead of one for every parameter.
+        torch._foreach_lerp_(mine, theirs, 1 - decay)  # type: ignore[attr-defined]
         for mine, theirs in zip(self.averaged.buffers(), self.model.buffers(), strict=True):
             mine.copy_(theirs)
 
@@ -138,6 +224,7 @@ def parser(description: str, *, steps: int, out: str) -> argparse.ArgumentParser
     p.add_argument("--out", type=Path, default=Path(out), help="where the trained model goes")
     p.add_argument("--runs", type=Path, default=Path("runs"), help="checkpoints; resumes from here")
     p.add_argument("--steps", type=int, default=steps)
+    p.add_argument("--minutes", type=float, help="end after so many minutes, if steps are left")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
     p.add_argument("--threads", type=int, default=0, help="CPU threads, 0 = all cores")

@@ -74,8 +74,33 @@ def check_file(path: Path) -> Path:
     return path
 
 
-def save_model(model: nn.Module, config: Any, folder: Path) -> None:
-    """Write `config.json` and float16 safetensors, in files of at most MAX_FILE bytes."""
+_SCALE = ".scale"
+"""Behind the name of an int8 tensor: the step of each of its rows, float16."""
+
+
+def quantise(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    """A matrix or kernel (R, ...) -> int8 of the same shape and the step of each row, (R,) float16.
+
+    Rounded to 1/127 of the row's largest value, so the error is about 1% of a weight.
+    """
+    import torch
+
+    rows = tensor.float().flatten(1)
+    step = (rows.abs().amax(1) / 127).clamp_min(1e-7).half()
+    whole = (rows / step.float()[:, None]).round().clamp(-127, 127).to(torch.int8)
+    return whole.view(tensor.shape), step
+
+
+def dequantise(whole: Tensor, step: Tensor) -> Tensor:
+    """The float32 tensor that `quantise` was given, nearly."""
+    return whole.float() * step.float().view(-1, *[1] * (whole.dim() - 1))
+
+
+def save_model(model: nn.Module, config: Any, folder: Path, *, int8: bool = False) -> None:
+    """Write `config.json` and safetensors, in files of at most MAX_FILE bytes.
+
+    float16; with `int8` the large matrices take half of that (see `quantise`).
+    """
     import torch
     from safetensors.torch import save_file
 
@@ -86,12 +111,16 @@ def save_model(model: nn.Module, config: Any, folder: Path) -> None:
         tensor = value.detach().cpu()
         if tensor.is_floating_point():
             tensor = tensor.to(torch.float16)
-        tensor = tensor.contiguous()
-        if size + tensor.nbytes > MAX_FILE and shards[-1]:
+        entry = {name: tensor.contiguous()}
+        if int8 and tensor.is_floating_point() and tensor.dim() > 1 and tensor.numel() >= 4096:
+            whole, step = quantise(value.detach().cpu())
+            entry = {name: whole.contiguous(), name + _SCALE: step}
+        added = sum(t.nbytes for t in entry.values())
+        if size + added > MAX_FILE and shards[-1]:
             shards.append({})
             size = 0
-        shards[-1][name] = tensor
-        size += tensor.nbytes
+        shards[-1] |= entry
+        size += added
     for old in folder.glob("model-*.safetensors"):
         old.unlink()
     for n, shard in enumerate(shards):
@@ -145,6 +174,8 @@ def load_weights(model: nn.Module, folder: Path) -> None:
             raise ModelUnavailable(
                 f"The model file {path} is damaged (SHA-256 {sha256(path)}): {e}. Get it again."
             ) from e
+    for name in [n for n in state if n + _SCALE in state]:
+        state[name] = dequantise(state[name], state.pop(name + _SCALE))
     try:
         model.load_state_dict(state)
     except RuntimeError as e:

@@ -1,13 +1,18 @@
 """Painted scenes kept on disk, so that a picture is painted once and trained on many times.
 
 A folder holds `pictures.npy` (N, 256, 256, 3) uint8, `labels.npy` (N, 16, 16) int16 (which
-vocabulary word covers each 16-pixel cell, -1 = background) and `scenes.jsonl`.
+vocabulary word covers each 16-pixel cell, -1 = background), `plans.npy` (N, PIECES * FIELDS) int16
+(the layout as the code transformer plans it, -1 where it cannot) and `scenes.jsonl`.
 """
 
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import random
+from collections.abc import Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -17,15 +22,28 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from finetune.data.storyworld import Captioned, prompt_of, sample_scene
-from pipelines.painter import GRID, SIZE, STYLE_FILTERS, Painting, paint, sprite
+from pipelines.painter import (
+    GRID,
+    SIMPLE_SIZES,
+    SIZE,
+    STYLE_FILTERS,
+    Painting,
+    Placed,
+    paint,
+    sprite,
+)
+from pipelines.plan import FIELDS, PIECES
 from pipelines.presets import STYLES
 from pipelines.scene import PLACES, SKIES, TIMES, parse_brief, vocabulary
 
 CELLS = SIZE // GRID
 """Label cells along a side of a picture."""
 
-STYLED = 0.2
+STYLED = 0.3
 """Share of scenes painted in one of the taught styles."""
+
+SIMPLE = 0.7
+"""Share of scenes in a simple layout, which the code transformer can plan."""
 
 
 @dataclass(frozen=True)
@@ -87,40 +105,126 @@ def label_map(page: Painting) -> NDArray[np.int16]:
     return labels
 
 
+def plan_of(layout: Sequence[Placed]) -> list[int]:
+    """The plan that a simple layout is: far to near, the nearest PIECES of it."""
+    values: list[int] = []
+    for p in layout[-PIECES:]:
+        kind = SIMPLE_SIZES.index(p.size) + len(SIMPLE_SIZES) * p.flip
+        values += [1 + tags()[p.word], p.x // GRID, p.y // GRID, kind]
+    return values + [0] * (PIECES * FIELDS - len(values))
+
+
+@dataclass(frozen=True)
+class PaintedScene:
+    """A scene of a set, and how it was painted."""
+
+    record: SceneRecord
+    page: Painting
+    simple: bool
+
+
+def painted_scene(number: int, split: str, seed: int, simple: float = SIMPLE) -> PaintedScene:
+    """Scene `number` of a set: the same for the same arguments."""
+    rng = random.Random(f"{seed} {split} {number}")
+    record = sample_record(rng, split)
+    plain = rng.random() < simple
+    return PaintedScene(record, record.paint(rng, simple=plain), plain)
+
+
 class SceneSet:
     """Painted scenes in a folder, made on first use; the same for the same seed and split."""
 
-    def __init__(self, folder: Path, count: int, *, split: str = "train", seed: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        count: int,
+        *,
+        split: str = "train",
+        seed: int = 0,
+        simple: float = SIMPLE,
+        workers: int | None = None,
+    ) -> None:
+        """`simple`: share of simple layouts; `workers`: processes (None: one for every core)."""
         self.folder = folder
         if not (folder / "scenes.jsonl").exists():
-            self._make(count, split, seed)
+            self._make(count, split, seed, simple, workers or os.cpu_count() or 1)
         self.pictures = np.load(folder / "pictures.npy", mmap_mode="r")
         self.labels = np.load(folder / "labels.npy")
+        self.plans = np.load(folder / "plans.npy")
         with (folder / "scenes.jsonl").open(encoding="utf-8") as lines:
             self.records = [_record(json.loads(line)) for line in lines]
 
     def __len__(self) -> int:
         return len(self.records)
 
-    def _make(self, count: int, split: str, seed: int) -> None:
+    def _make(self, count: int, split: str, seed: int, simple: float, workers: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         pictures = np.lib.format.open_memmap(
             self.folder / "pictures.npy", mode="w+", dtype=np.uint8, shape=(count, SIZE, SIZE, 3)
         )
-        labels = np.empty((count, CELLS, CELLS), np.int16)
-        rows: list[str] = []
-        for n in tqdm(range(count), desc=f"painting {split} scenes", unit="scene", mininterval=5):
-            rng = random.Random(f"{seed} {split} {n}")
-            record = sample_record(rng, split)
-            page = record.paint(rng)
-            pictures[n] = np.asarray(page.picture)
-            labels[n] = label_map(page)
-            rows.append(json.dumps({"brief": str(record.captioned.scene), "style": record.style,
-                                    "sentence": record.captioned.sentence}))  # fmt: skip
         pictures.flush()
+        labels = np.empty((count, CELLS, CELLS), np.int16)
+        plans = np.empty((count, PIECES * FIELDS), np.int16)
+        rows = [""] * count
+        bar = tqdm(total=count, desc=f"painting {split} scenes", unit="scene", mininterval=5)
+
+        def keep(begin: int, made: _Chunk) -> None:
+            end = begin + len(made.rows)
+            labels[begin:end], plans[begin:end], rows[begin:end] = (
+                made.labels,
+                made.plans,
+                made.rows,
+            )
+            bar.update(len(made.rows))
+
+        spans = [(n, min(n + _CHUNK, count)) for n in range(0, count, _CHUNK)]
+        if min(workers, len(spans)) > 1:
+            # Fresh processes: forking one whose libraries run threads may hang.
+            context = multiprocessing.get_context("spawn")
+            with ProcessPoolExecutor(min(workers, len(spans)), mp_context=context) as pool:
+                jobs = {
+                    pool.submit(_paint_chunk, self.folder, *span, split, seed, simple): span[0]
+                    for span in spans
+                }
+                for job in as_completed(jobs):
+                    keep(jobs[job], job.result())
+        else:
+            for span in spans:
+                keep(span[0], _paint_chunk(self.folder, *span, split, seed, simple))
+        bar.close()
         np.save(self.folder / "labels.npy", labels)
+        np.save(self.folder / "plans.npy", plans)
         # Written last: its presence says that the folder is whole.
         (self.folder / "scenes.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+_CHUNK = 100
+"""Scenes that a process paints at a time."""
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    labels: NDArray[np.int16]
+    plans: NDArray[np.int16]
+    rows: list[str]
+
+
+def _paint_chunk(
+    folder: Path, begin: int, end: int, split: str, seed: int, simple: float
+) -> _Chunk:
+    """Paint scenes begin..end into the set's pictures; the rest is returned."""
+    pictures = np.load(folder / "pictures.npy", mmap_mode="r+")
+    labels, plans, rows = [], [], list[str]()
+    for n in range(begin, end):
+        scene = painted_scene(n, split, seed, simple)
+        pictures[n] = np.asarray(scene.page.picture)
+        labels.append(label_map(scene.page))
+        plans.append(plan_of(scene.page.layout) if scene.simple else [-1] * (PIECES * FIELDS))
+        record = scene.record
+        rows.append(json.dumps({"brief": str(record.captioned.scene), "style": record.style,
+                                "sentence": record.captioned.sentence}))  # fmt: skip
+    pictures.flush()
+    return _Chunk(np.stack(labels), np.array(plans, np.int16), rows)
 
 
 def _record(row: dict[str, str]) -> SceneRecord:

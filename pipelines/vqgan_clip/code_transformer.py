@@ -22,15 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from transformers import GPT2Config, GPT2Model, StaticCache
 
+from pipelines.plan import FIELDS, PIECES
 from pipelines.tokenizer import TEXT_LENGTH
 from pipelines.vqgan_clip.clip import tokenize
 from pipelines.weights import building, load_weights, read_config
-
-PIECES = 6
-"""Most pieces a plan holds; what a scene has beyond that stays unplanned."""
-
-FIELDS = 4
-"""A piece is told by its word (0 = no piece), column, row, and which of `sizes` it has."""
 
 NO_TARGET = -100
 """Plan entries that mean nothing (place and size of no piece) are not learned."""
@@ -52,11 +47,13 @@ class CodeTransformerConfig:
     sizes: tuple[int, ...] = (4, 6, 8)
     """Sides that a piece can have, in cells."""
     part_channels: int = 64
+    mirrored: bool = False
+    """Whether a piece can be mirrored."""
 
     @property
     def field_sizes(self) -> tuple[int, int, int, int]:
         """How many values each field of a piece can take."""
-        return (self.words + 1, self.grid, self.grid, len(self.sizes))
+        return (self.words + 1, self.grid, self.grid, len(self.sizes) * (1 + self.mirrored))
 
 
 @dataclass(frozen=True)
@@ -81,24 +78,32 @@ class PlanFeatures(nn.Module):
         self.register_buffer("sides", torch.tensor(c.sizes), persistent=False)
         parts = (c.words + 1) * len(c.sizes) * self.most**2
         self.parts = nn.Embedding(parts, c.part_channels)
-        self.layers = nn.ModuleList(nn.Linear(c.part_channels, c.width) for _ in range(2))
+        # For the piece on top and the one below it; mirrored parts look otherwise.
+        ways = 2 * (1 + c.mirrored)
+        self.layers = nn.ModuleList(nn.Linear(c.part_channels, c.width) for _ in range(ways))
 
     def forward(self, plan: Tensor) -> Tensor:
         """(B, PIECES * FIELDS) int64 -> (B, N, W)."""
         word, x, y, kind = plan.view(len(plan), PIECES, FIELDS, 1).unbind(2)  # (B, PIECES, 1) each
         cells = torch.arange(self.grid**2, device=plan.device)
         dx, dy = cells % self.grid - x, cells // self.grid - y  # (B, PIECES, N)
-        side = self.sides[kind]
+        size, mirrored = kind % len(self.sides), kind >= len(self.sides)
+        side = self.sides[size]
         covers = (word > 0) & (dx >= 0) & (dx < side) & (dy >= 0) & (dy < side)
-        part = ((word * len(self.sides) + kind) * self.most + dy) * self.most + dx
+        column = torch.where(mirrored, side - 1 - dx, dx)
+        part = ((word * len(self.sides) + size) * self.most + dy) * self.most + column
         # Later pieces are painted over earlier ones.
         order = covers * torch.arange(1, PIECES + 1, device=plan.device)[:, None]
         total = torch.zeros((), device=plan.device)
-        for layer in self.layers:
+        for k in range(2):
             height, top = order.max(1, keepdim=True)  # (B, 1, N)
             covered = height[:, 0] > 0
             found = self.parts(part.gather(1, top)[:, 0] * covered)
-            total = total + layer(found) * covered[..., None]
+            seen = self.layers[k](found)
+            if len(self.layers) > 2:
+                turned = mirrored[..., 0].gather(1, top[:, 0])[..., None]  # (B, N, 1)
+                seen = torch.where(turned, self.layers[2 + k](found), seen)
+            total = total + seen * covered[..., None]
             order = order.scatter(1, top, 0)
         return total
 

@@ -1,7 +1,7 @@
 """VQGAN: a picture becomes a small grid of codebook entries, and back.
 
 Source: Esser et al. 2021, arXiv 2012.09841. We differ in three ways that pay on a CPU: a
-pixel-unshuffle stem (the network works at 1/8 and 1/16 of the resolution only), norms that look at
+pixel-unshuffle stem (the network works at 1/4 of the resolution and below), norms that look at
 one position at a time (a crop then encodes as the whole picture does), and product codes (each
 position holds `groups` indices into as many codebooks), which hold more bits a position.
 """
@@ -32,6 +32,9 @@ class VQGANConfig:
     groups: int = 4
     codebook_size: int = 512
     code_channels: int = 16
+    finest_channels: int = 0
+    """Width at 1/4 of the resolution, where the decoder sharpens; 0 = pixels come from 1/8."""
+    finest_blocks: int = 2
 
     @property
     def latent_channels(self) -> int:
@@ -97,14 +100,21 @@ class Decoder(nn.Module):
         self.coarse = nn.Sequential(*(ResidualBlock(coarse) for _ in range(c.decoder_blocks[0])))
         self.up = nn.Conv2d(coarse, 4 * fine, 1)
         self.fine = nn.Sequential(*(ResidualBlock(fine) for _ in range(c.decoder_blocks[1])))
-        self.norm = PositionNorm(fine)
-        self.out = nn.Conv2d(fine, 3 * _STEM**2, 3, padding=1)
+        last, self.scale = fine, _STEM
+        if c.finest_channels:
+            last, self.scale = c.finest_channels, _STEM // 2
+            self.finest_up = nn.Conv2d(fine, 4 * last, 1)
+            self.finest = nn.Sequential(*(ResidualBlock(last) for _ in range(c.finest_blocks)))
+        self.norm = PositionNorm(last)
+        self.out = nn.Conv2d(last, 3 * self.scale**2, 3, padding=1)
 
     def forward(self, latents: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, 3, 16h, 16w), about [-1, 1], not clamped."""
         x = self.coarse(self.stem(latents))
         x = self.fine(F.pixel_shuffle(self.up(x), 2))
-        return F.pixel_shuffle(self.out(F.silu(self.norm(x))), _STEM)
+        if self.scale < _STEM:
+            x = self.finest(F.pixel_shuffle(self.finest_up(x), 2))
+        return F.pixel_shuffle(self.out(F.silu(self.norm(x))), self.scale)
 
 
 class ProductQuantizer(nn.Module):
@@ -161,8 +171,11 @@ class ProductQuantizer(nn.Module):
         return low.reshape(1, -1, 1, 1), high.reshape(1, -1, 1, 1)
 
     @torch.no_grad()
-    def adapt(self, latents: Tensor, indices: Tensor, generator: torch.Generator) -> None:
-        """One moving-average step of the codebooks; entries nobody uses are re-seeded."""
+    def adapt(
+        self, latents: Tensor, indices: Tensor, generator: torch.Generator, *, revive: bool = True
+    ) -> None:
+        """One moving-average step of the codebooks; with `revive`, entries nobody uses are
+        re-seeded (which waits for a graphics card, so not at every step)."""
         decay = 0.98
         x = self.split(latents.float())
         for g in range(self.groups):
@@ -171,8 +184,8 @@ class ProductQuantizer(nn.Module):
             sums = torch.zeros_like(self.sums[g]).index_add_(0, ids, x[g])
             self.counts[g].mul_(decay).add_(counts, alpha=1 - decay)
             self.sums[g].mul_(decay).add_(sums, alpha=1 - decay)
-            dead = (self.counts[g] < 0.02 * self.counts[g].mean()).nonzero()[:, 0]
-            if len(dead):
+            dead = self.counts[g] < 0.02 * self.counts[g].mean()
+            if revive and len(dead := dead.nonzero()[:, 0]):
                 pick = torch.randint(len(x[g]), (len(dead),), generator=generator)
                 self.sums[g, dead] = x[g, pick.to(x.device)] * self.counts[g].mean()
                 self.counts[g, dead] = self.counts[g].mean()

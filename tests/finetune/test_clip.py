@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import random
 import sys
 from collections.abc import Iterator
@@ -11,11 +12,22 @@ from typing import Any
 
 import pytest
 import torch
+from PIL import Image
 
 from finetune import clip as command
-from finetune.clip import recall, sample_batch, train
-from finetune.data.scenes import SceneSet, tags
+from finetune.clip import (
+    REAL_EVERY,
+    RealPairs,
+    draw_pairs,
+    patch_labels,
+    recall,
+    train,
+    view,
+)
+from finetune.data.pages import PageSet, read_pages
+from finetune.data.scenes import SceneSet
 from finetune.training import TrainStep
+from pipelines.painter import SIZE
 from pipelines.vqgan_clip.clip import CLIP
 from tests.tiny import CLIP_CONFIG, CPU, clip
 
@@ -32,50 +44,78 @@ def begin(scenes: SceneSet, path: Path, steps: int, **changed: Any) -> Iterator[
     return train(steps, scenes, path, CPU, **(options | changed))
 
 
-def test_a_batch(scenes: SceneSet) -> None:
-    pixels, labels, prompts, shown, whole = sample_batch(scenes, random.Random(1), 6, 64, 16)
-    assert pixels.shape == (6, 3, 64, 64)
-    assert labels.shape == (6, 16)
-    assert shown.shape == (6, len(tags()))
-    assert whole.tolist() == [True, False] * 3
-    assert len(set(prompts)) == 6
-    assert labels.min() >= 0
-    assert labels.max() <= len(tags())  # the last means background
-    for n in range(6):  # the words on the patches are words that the scene shows
-        words = set(labels[n].tolist()) - {len(tags())}
-        assert words <= set(shown[n].nonzero()[:, 0].tolist())
-    again = sample_batch(scenes, random.Random(1), 6, 64, 16)
-    assert torch.equal(again[0], pixels)
-    assert again[2] == prompts
+def test_a_draw(scenes: SceneSet) -> None:
+    draw = draw_pairs(scenes.records, random.Random(1), 6)
+    assert len(set(draw.ids.tolist())) == len(set(draw.prompts)) == 6
+    assert draw.ids_text.shape == draw.mask_text.shape
+    side, left, top = draw.box.unbind(1)
+    assert side[::2].tolist() == [SIZE] * 3  # whole pictures
+    assert (side[1::2] < SIZE).all()
+    assert (left + side <= SIZE).all()
+    assert (top + side <= SIZE).all()
+    again = draw_pairs(scenes.records, random.Random(1), 6)
+    assert again.prompts == draw.prompts
+    assert torch.equal(again.box, draw.box)
 
 
-def test_whole_pictures_keep_their_labels(scenes: SceneSet) -> None:
-    """At one patch a cell, the labels of a whole picture are those on disk."""
-    rng = random.Random(3)
-    ids = random.Random(3).sample(range(len(scenes)), 4)
-    _, labels, _, _, whole = sample_batch(scenes, rng, 4, 256, 16)
-    for n in range(4):
-        if whole[n]:
-            expected = torch.from_numpy(scenes.labels[ids[n]].astype("int64")).flatten()
-            expected[expected < 0] = len(tags())
-            assert torch.equal(labels[n], expected)
+def test_views_of_whole_pictures_are_the_pictures_reduced(scenes: SceneSet) -> None:
+    pictures = torch.from_numpy(scenes.pictures[:2].copy())
+    seen = view(pictures, torch.tensor([[SIZE, 0, 0]] * 2), 64)
+    pixels = pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
+    assert torch.allclose(seen, torch.nn.functional.avg_pool2d(pixels, 4), atol=1e-4)
+
+
+def test_views_and_labels_of_cutouts_go_together(scenes: SceneSet) -> None:
+    """A page that shows its own labels, cut: every patch has the label whose colour it shows."""
+    cells = torch.arange(256).view(1, 16, 16)
+    page = cells.repeat_interleave(16, 1).repeat_interleave(16, 2)[..., None].expand(-1, -1, -1, 3)
+    box = torch.tensor([[192, 32, 16]])
+    seen = view(page.to(torch.uint8), box, 256)
+    labels = patch_labels(cells, box, 16)
+    middles = ((seen[0, 0, 8::16, 8::16] + 1) * 127.5).flatten()
+    row, column = middles // 16, middles % 16
+    exact = (labels[0] // 16 - row).abs() + (labels[0] % 16 - column).abs()
+    assert (exact < 1.5).float().mean() > 0.7  # where a middle falls on a border, either will do
+    assert patch_labels(cells, torch.tensor([[SIZE, 0, 0]]), 16)[0].tolist() == list(range(256))
 
 
 def test_one_batch_can_be_overfitted(
     scenes: SceneSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    batch = sample_batch(scenes, random.Random(1), 4, 32, 16)
-    monkeypatch.setattr(command, "sample_batch", lambda *_: batch)
-    events = begin(scenes, tmp_path / "clip.pt", 60, peak=0.01, save_every=1000)
+    draw = draw_pairs(scenes.records, random.Random(1), 4)
+    monkeypatch.setattr(command, "draw_pairs", lambda *_: draw)
+    events = begin(scenes, tmp_path / "clip.pt", 60, peak=0.004, save_every=1000)
     *steps, model = events
     metrics = [e.metrics for e in steps if isinstance(e, TrainStep)]
     for name, share in (("contrast", 0.3), ("tags", 0.3), ("patches", 0.6)):
         assert metrics[-1][name] < share * metrics[0][name], name
     assert metrics[-1]["recall@1"] == 1.0
     assert isinstance(model, CLIP)
+    pictures = torch.from_numpy(scenes.pictures[draw.ids.numpy()])
     with torch.no_grad():  # what is shipped is the average
-        scores = model.embed_images(batch[0]) @ model.embed_texts(batch[2]).T
+        pixels = view(pictures, draw.box, CLIP_CONFIG["vision_config"]["image_size"])
+        scores = model.embed_images(pixels) @ model.embed_texts(draw.prompts).T
     assert scores.argmax(1).tolist() == [0, 1, 2, 3]
+
+
+def test_real_pages_take_their_turn(scenes: SceneSet, tmp_path: Path) -> None:
+    rows = list[str]()
+    for n in range(5):
+        Image.new("RGB", (64, 64), (50 * n, 99, 99)).save(tmp_path / f"{n}.png")
+        text = "" if n == 4 else f"Page {n} of it."
+        rows.append(
+            json.dumps({"image": f"{n}.png", "text": text, "caption": "A wall." * (n == 3)})
+        )
+    (tmp_path / "pages.jsonl").write_text("\n".join(rows))
+    pages = PageSet(list(read_pages(tmp_path, "train")))
+    real = RealPairs(pages, CPU)
+    draw = real.draw(random.Random(0), 9)
+    assert sorted(draw.prompts) == ["A wall.", "Page 0 of it.", "Page 1 of it.", "Page 2 of it."]
+    told = [real.words[i] for i in draw.ids.tolist()]
+    assert told == draw.prompts
+    steps = list(begin(scenes, tmp_path / "clip.pt", REAL_EVERY, pages=pages))
+    shares = ["real pages recall@1" in e.metrics for e in steps if isinstance(e, TrainStep)]
+    assert shares == [False] * (REAL_EVERY - 1) + [True]
 
 
 def test_resuming_equals_no_interruption(scenes: SceneSet, tmp_path: Path) -> None:
@@ -117,11 +157,11 @@ def test_recall_near_chance_without_training(scenes: SceneSet) -> None:
 def test_the_command_writes_a_model(
     scenes: SceneSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(command, "train", functools.partial(train, config=CLIP_CONFIG))
+    monkeypatch.setattr(command, "JUDGE", CLIP_CONFIG)
     monkeypatch.setattr(command, "recall", functools.partial(recall, count=4, among=2))
     SceneSet(tmp_path / "scenes-test", 4, split="test")  # else the command paints a thousand
     out = tmp_path / "weights" / "judge"
-    arguments = ["--steps", "2", "--batch", "4", "--scenes", "6", "--device", "cpu"]
+    arguments = ["--steps", "2", "--batch", "4", "--scenes", "6", "--device", "cpu", "--judge"]
     where = ["--out", str(out), "--runs", str(tmp_path)]
     monkeypatch.setattr(sys, "argv", ["clip", *arguments, *where])
     command.main()

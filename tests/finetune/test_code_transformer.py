@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import math
-import random
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,16 +14,26 @@ import pytest
 import torch
 
 from finetune import code_transformer as command
-from finetune.code_transformer import Batch, batch_of, plan_of, train, validate
-from finetune.data.scenes import label_map, sample_record, tags
+from finetune.code_transformer import (
+    Batch,
+    CodeBank,
+    Draw,
+    draws,
+    embedded_config,
+    train,
+    validate,
+)
+from finetune.data.scenes import SceneSet, plan_of
 from pipelines.painter import Placed
 from pipelines.scene import vocabulary
-from pipelines.vqgan_clip.code_transformer import FIELDS, PIECES, CodeTransformer
+from pipelines.vqgan_clip.clip import tokenize
+from pipelines.vqgan_clip.code_transformer import CodeTransformer
 from pipelines.vqgan_clip.vqgan import VQGAN
 from pipelines.weights import save_model
 from tests.tiny import CPU, TRANSFORMER_CONFIG, VQGAN_CONFIG, vqgan
 
-CONFIG = replace(TRANSFORMER_CONFIG, words=len(vocabulary()), grid=16, sizes=(4, 6, 8), layers=1)
+CONFIG = replace(TRANSFORMER_CONFIG, words=len(vocabulary()), grid=16, sizes=(4, 6, 8), layers=1,
+                 mirrored=True)  # fmt: skip
 CHANCE = 2 * math.log(16)
 """Nats a position of two codes costs whoever knows nothing."""
 
@@ -34,61 +43,60 @@ def coder() -> VQGAN:
     return vqgan()
 
 
-def begin(coder: VQGAN, path: Path, steps: int, **changed: Any) -> Iterator[Any]:
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> SceneSet:
+    return SceneSet(tmp_path_factory.mktemp("scenes") / "train", 10, workers=1)
+
+
+@pytest.fixture(scope="module")
+def bank(coder: VQGAN, scenes: SceneSet) -> CodeBank:
+    return CodeBank([scenes, scenes], coder, CPU)
+
+
+def begin(bank: CodeBank, path: Path, steps: int, **changed: Any) -> Iterator[Any]:
     options: dict[str, Any] = {
         "config": CONFIG, "batch": 2, "save_every": 2, "report_every": 1, "validate_every": 1000,
     }  # fmt: skip
-    return train(steps, coder, path, CPU, **(options | changed))
+    return train(steps, bank, bank, VQGAN_CONFIG, path, CPU, **(options | changed))
 
 
 @pytest.fixture
 def unvalidated(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Validation paints 64 pages; one test of it is enough."""
+    """One test of validation is enough."""
     monkeypatch.setattr(command, "validate", lambda *_: 0.0)
 
 
-def test_a_batch(coder: VQGAN) -> None:
-    b = batch_of(coder, random.Random(1), 3, "train", CPU)
-    assert len(set(b.prompts)) == 3
-    assert b.plans.shape == (3, PIECES * FIELDS)
-    assert b.codes.shape == (3, 256, 2)
-    assert b.front.shape == (3, 256)
-    assert 0 <= b.codes.min() <= b.codes.max() < 16
-    share = b.front.float().mean(1)
-    assert (share > 0.02).all()
-    assert (share < 0.9).all()
-    again = batch_of(coder, random.Random(1), 3, "train", CPU)
-    assert again.prompts == b.prompts
-    assert torch.equal(again.codes, b.codes)
-    assert torch.equal(again.plans, b.plans)
+def test_a_bank_holds_the_scenes_that_can_be_planned(
+    bank: CodeBank, scenes: SceneSet, coder: VQGAN
+) -> None:
+    kept = [n for n in range(len(scenes)) if scenes.plans[n, 0] > 0]
+    assert 0 < len(kept) < len(scenes)
+    assert len(bank) == 2 * len(kept)  # two sets
+    assert bank.records == [scenes.records[n] for n in kept] * 2
+    last = len(kept) - 1
+    b = bank.batch([last, 0], ["one", "two"])
+    assert b.prompts == ["one", "two"]
+    assert b.plans.tolist() == [scenes.plans[kept[last]].tolist(), scenes.plans[kept[0]].tolist()]
+    assert b.front.shape == (2, 256)
+    assert torch.equal(b.front[0].view(16, 16), torch.from_numpy(scenes.labels[kept[last]] >= 0))
+    pixels = torch.from_numpy(scenes.pictures[kept[0]]).permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.no_grad():
+        expected = coder.quantizer.indices(coder.encode(pixels))
+    assert torch.equal(b.codes[1], expected[0])
 
 
-def test_plans_and_foreground_are_the_painters(coder: VQGAN) -> None:
-    b = batch_of(coder, random.Random(5), 4, "train", CPU)
-    rng = random.Random(5)
-    records = [sample_record(rng, "train") for _ in range(4)]
-    for n, record in enumerate(records):
-        page = record.paint(rng, simple=True)
-        assert torch.equal(b.front[n].view(16, 16), torch.from_numpy(label_map(page) >= 0))
-        assert b.plans[n].tolist() == plan_of(page.layout)
-        pieces = b.plans[n].view(PIECES, FIELDS)
-        names = {i + 1: name for name, i in tags().items()}
-        for (word, x, y, size), piece in zip(pieces.tolist(), page.layout, strict=False):
-            told = Placed(names[word], 16 * x, 16 * y, 16 * CONFIG.sizes[size], piece.flip)
-            assert told == piece
-
-
-def test_a_plan_keeps_the_nearest_pieces() -> None:
-    layout = [Placed("owl", 16 * n, 0, (64, 96)[n % 2], False) for n in range(PIECES + 2)]
-    plan = torch.tensor(plan_of(layout)).view(PIECES, FIELDS)
-    assert plan[:, 1].tolist() == list(range(2, PIECES + 2))
-    assert plan[:, 3].tolist() == [0, 1] * (PIECES // 2)
-    assert plan_of([]) == [0] * (PIECES * FIELDS)
+def test_draws_are_the_same_for_the_same_step(bank: CodeBank) -> None:
+    one = list(draws(bank.records, 0, 0, 40, 3))
+    two = list(draws(bank.records, 0, 38, 40, 3))
+    assert [d.ids for d in one[38:]] == [d.ids for d in two]
+    assert [d.prompts for d in one[38:]] == [d.prompts for d in two]
+    dropped = sum(d.prompts.count("") for d in one) / 120
+    assert 0.02 < dropped < 0.25
 
 
 @pytest.mark.usefixtures("unvalidated")
 def test_one_batch_can_be_overfitted(
-    coder: VQGAN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bank: CodeBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     generator = torch.Generator().manual_seed(1)
     codes = torch.randint(16, (2, 256, 2), generator=generator)
@@ -96,10 +104,11 @@ def test_one_batch_can_be_overfitted(
     layouts = [Placed("fox", 64, 96, 96, False)], [Placed("owl", 16, 32, 64, True)]
     plans = torch.tensor([plan_of(x) for x in layouts])
     batch = Batch(["a fox", "an owl, at night"], plans, codes, front)
-    monkeypatch.setattr(command, "batch_of", lambda *_: batch)
-    monkeypatch.setattr(command, "DROP_PROMPT", 0.0)
+    draw = Draw([0, 1], batch.prompts, *tokenize(batch.prompts, CPU))
+    monkeypatch.setattr(command, "draws", lambda *_: iter([draw] * 60))
+    monkeypatch.setattr(CodeBank, "batch", lambda *_: batch)
     wide = replace(CONFIG, width=64, layers=2)
-    events = begin(coder, tmp_path / "codes.pt", 60, config=wide, peak=0.03, save_every=1000)
+    events = begin(bank, tmp_path / "codes.pt", 60, config=wide, peak=0.01, save_every=1000)
     *steps, model = events
     first, last = steps[0].metrics, steps[-1].metrics
     for name in ("clip art", "background"):
@@ -110,25 +119,25 @@ def test_one_batch_can_be_overfitted(
 
 
 @pytest.mark.usefixtures("unvalidated")
-def test_resuming_equals_no_interruption(coder: VQGAN, tmp_path: Path) -> None:
-    *_, straight = begin(coder, tmp_path / "straight.pt", 4)
-    events = begin(coder, tmp_path / "resumed.pt", 4)
+def test_resuming_equals_no_interruption(bank: CodeBank, tmp_path: Path) -> None:
+    *_, straight = begin(bank, tmp_path / "straight.pt", 4)
+    events = begin(bank, tmp_path / "resumed.pt", 4)
     for event in events:
         if event.step == 3:  # saved at 2
             break
     events.close()  # type: ignore[attr-defined]
-    *told, resumed = begin(coder, tmp_path / "resumed.pt", 4)
+    *told, resumed = begin(bank, tmp_path / "resumed.pt", 4)
     assert [e.step for e in told] == [3, 4]
     for key, value in straight.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[key]), key
 
 
-def test_validation_is_the_same_each_time_and_near_chance_without_training(coder: VQGAN) -> None:
+def test_validation_is_the_same_each_time_and_near_chance_without_training(bank: CodeBank) -> None:
     torch.manual_seed(0)
     model = CodeTransformer(CONFIG)
-    first = validate(model, coder, CPU)
+    first = validate(model, bank, CPU)
     assert first == pytest.approx(CHANCE, abs=0.5)
-    assert validate(model, coder, CPU) == first
+    assert validate(model, bank, CPU) == first
 
 
 @pytest.mark.usefixtures("unvalidated")
@@ -137,19 +146,21 @@ def test_the_command_writes_a_model(
 ) -> None:
     save_model(coder, VQGAN_CONFIG, tmp_path / "vqgan")
     monkeypatch.setattr(command, "train", functools.partial(train, config=CONFIG))
+    SceneSet(tmp_path / "scenes-test", 4, split="test")  # else the command paints a thousand
     out = tmp_path / "weights" / "code_transformer"
     arguments = ["--steps", "2", "--batch", "2", "--vqgan", str(tmp_path / "vqgan")]
+    arguments += ["--scenes", "6", "--more", "3"]
     where = ["--out", str(out), "--runs", str(tmp_path), "--device", "cpu"]
     monkeypatch.setattr(sys, "argv", ["code_transformer", *arguments, *where])
     command.main()
     model = CodeTransformer.from_pretrained(out, CPU)
     assert model.config == CONFIG
+    assert len(SceneSet(tmp_path / "scenes-more", 3)) == 3
 
 
-@pytest.mark.usefixtures("unvalidated")
-def test_without_a_config_the_shape_is_that_of_the_vqgan(coder: VQGAN, tmp_path: Path) -> None:
-    events = train(1, coder, tmp_path / "codes.pt", CPU, batch=1)
-    *_, model = events
-    assert isinstance(model, CodeTransformer)
-    assert (model.config.groups, model.config.codebook_size) == (2, 16)
-    assert model.config.grid == 16
+def test_the_shipped_shape_is_that_of_the_vqgan() -> None:
+    config = embedded_config(VQGAN_CONFIG)
+    assert (config.groups, config.codebook_size) == (2, 16)
+    assert config.grid == 16
+    assert config.mirrored
+    assert config.words == len(vocabulary())

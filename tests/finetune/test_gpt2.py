@@ -173,7 +173,7 @@ def test_one_batch_can_be_overfitted() -> None:
 
 def run(steps: int, runs: Path, **more: Any) -> tuple[list[TrainStep], Any]:
     events = list(
-        train(steps, runs, torch.device("cpu"), config=TINY, stories=REAL, batch=2, warmup=2,
+        train(steps, runs, torch.device("cpu"), config=TINY, stories=REAL, batch=2,
               save_every=2, report_every=1, **more)
     )  # fmt: skip
     return [e for e in events if isinstance(e, TrainStep)], events[-1]
@@ -189,7 +189,7 @@ def test_a_run_that_was_broken_off_ends_the_same(tmp_path: Path) -> None:
     assert [s.step for s in steps] == [1, 2, 3, 4]
     assert "validation" in steps[-1].metrics
     broken = train(4, tmp_path / "broken", torch.device("cpu"), config=TINY, stories=REAL, batch=2,
-                   warmup=2, save_every=2, report_every=1)  # fmt: skip
+                   save_every=2, report_every=1)  # fmt: skip
     for _ in range(3):
         next(broken)
     broken.close()  # type: ignore[attr-defined]

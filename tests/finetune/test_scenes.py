@@ -10,15 +10,18 @@ import pytest
 
 from finetune.data.scenes import (
     CELLS,
+    SIMPLE,
     SceneRecord,
     SceneSet,
     label_map,
+    plan_of,
     sample_record,
     tag_vector,
     tags,
 )
 from finetune.data.storyworld import Captioned, held_out, skeletons, split_of
-from pipelines.painter import GRID, SIZE, STYLE_FILTERS, sprite
+from pipelines.painter import GRID, SIMPLE_SIZES, SIZE, STYLE_FILTERS, Placed, sprite
+from pipelines.plan import FIELDS, PIECES
 from pipelines.scene import PLACES, SKIES, TIMES, Item, Scene, parse_brief, vocabulary
 
 COUNT = 6
@@ -78,9 +81,47 @@ def test_records_say_what_was_painted(scenes: SceneSet) -> None:
     for n, record in enumerate(scenes.records):
         rng = random.Random(f"0 train {n}")
         assert sample_record(rng, "train") == record
-        page = record.paint(rng)
+        simple = rng.random() < SIMPLE
+        page = record.paint(rng, simple=simple)
         assert np.array_equal(np.asarray(page.picture), scenes.pictures[n])
         assert np.array_equal(label_map(page), scenes.labels[n])
+        expected = plan_of(page.layout) if simple else [-1] * (PIECES * FIELDS)
+        assert scenes.plans[n].tolist() == expected
+
+
+def test_many_processes_paint_the_same(
+    scenes: SceneSet, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finetune.data.scenes._CHUNK", 3)
+    again = SceneSet(folder / "shared", COUNT, workers=2)
+    assert np.array_equal(again.pictures, scenes.pictures)
+    assert np.array_equal(again.labels, scenes.labels)
+    assert np.array_equal(again.plans, scenes.plans)
+    assert again.records == scenes.records
+
+
+def test_sets_of_simple_layouts_have_plans_alone(folder: Path) -> None:
+    assert (SceneSet(folder / "simple", 4, simple=1.0).plans[:, 0] > 0).all()
+    assert (SceneSet(folder / "free", 4, simple=0.0).plans == -1).all()
+
+
+def test_plans_are_the_painters() -> None:
+    names = {i + 1: name for name, i in tags().items()}
+    for seed in range(4):
+        rng = random.Random(seed)
+        page = sample_record(rng, "train").paint(rng, simple=True)
+        pieces = np.reshape(plan_of(page.layout), (PIECES, FIELDS)).tolist()
+        for (word, x, y, kind), piece in zip(pieces, page.layout, strict=False):
+            size, flip = SIMPLE_SIZES[kind % 3], kind >= 3
+            assert Placed(names[word], GRID * x, GRID * y, size, flip) == piece
+
+
+def test_a_plan_keeps_the_nearest_pieces() -> None:
+    layout = [Placed("owl", 16 * n, 0, (64, 96)[n % 2], n % 2 == 1) for n in range(PIECES + 2)]
+    plan = np.reshape(plan_of(layout), (PIECES, FIELDS))
+    assert plan[:, 1].tolist() == list(range(2, PIECES + 2))
+    assert plan[:, 3].tolist() == [0, 4] * (PIECES // 2)
+    assert plan_of([]) == [0] * (PIECES * FIELDS)
 
 
 # labels

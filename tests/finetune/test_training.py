@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +15,15 @@ from torch import nn
 
 from finetune import training
 from finetune.training import (
+    Clock,
     Ema,
-    Pace,
     TrainStep,
     begin,
-    learning_rate,
     load_checkpoint,
     optimizers_of,
     parser,
+    prefetch,
+    rate,
     report,
     save_checkpoint,
     set_learning_rate,
@@ -37,19 +41,15 @@ class Counting(nn.Module):
 
 
 def test_learning_rate_rises_then_falls() -> None:
-    rates = [learning_rate(s, 1000, 0.01, warmup=100) for s in range(1000)]
+    rates = [rate(s / 1000, 0.01, warmup=0.1) for s in range(1000)]
     assert rates[0] == pytest.approx(0.0001)
-    assert rates[99] == rates[100] == max(rates) == pytest.approx(0.01)
+    assert rates[100] == max(rates) == pytest.approx(0.01)
     assert rates[:100] == sorted(rates[:100])
     assert rates[100:] == sorted(rates[100:], reverse=True)
-    assert rates[50] == pytest.approx(0.0051)
+    assert rates[50] == pytest.approx(0.005)
     assert rates[550] == pytest.approx(0.01 * 0.51)
     assert rates[-1] == pytest.approx(0.0002, rel=0.01)
-    assert learning_rate(5000, 1000, 0.01, warmup=100) == pytest.approx(0.0002)
-
-
-def test_learning_rate_of_runs_shorter_than_the_warmup() -> None:
-    assert [learning_rate(s, 3, 1.0, warmup=4) for s in range(3)] == [0.25, 0.5, 0.75]
+    assert rate(5.0, 0.01, warmup=0.1) == pytest.approx(0.0002)
 
 
 def test_ema_begins_equal_and_follows() -> None:
@@ -127,32 +127,88 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "model.pt", {"model": nn.Linear(2, 2)})
 
 
-def test_muon_takes_the_matrices_and_adamw_all_else() -> None:
+@pytest.mark.parametrize("native", [True, False])
+def test_muon_takes_the_matrices_where_bfloat16_is_native(
+    monkeypatch: pytest.MonkeyPatch, native: bool
+) -> None:
+    monkeypatch.setattr("pipelines.device.fast_bf16", lambda _: native)
     blocks = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     table = nn.Embedding(5, 4)
     model = nn.ModuleList([blocks, table, nn.Embedding(3, 4), nn.Linear(4, 2)])
-    found = optimizers_of(blocks, model, 0.1, tables=[table.weight])
-
-    def names(name: str) -> set[int]:
-        return {id(p) for g in found[name].param_groups for p in g["params"]}
-
-    assert names("muon") == {id(p) for p in blocks.parameters() if p.ndim == 2}
-    assert names("muon") | names("adamw") == {id(p) for p in model.parameters()}
-    assert names("muon") & names("adamw") == set()
+    found = optimizers_of(blocks, model, 0.1, tables=[table.weight], weight_decay=0.3)
+    groups = [g for o in found.values() for g in o.param_groups]
+    matrices = {id(p) for p in blocks.parameters() if p.ndim == 2}
+    everything = [id(p) for g in groups for p in g["params"]]
+    assert sorted(everything) == sorted(id(p) for p in model.parameters())
+    assert ("muon" in found) == native
+    if native:
+        assert {id(p) for g in found["muon"].param_groups for p in g["params"]} == matrices
     set_learning_rate(found.values(), 0.01)
-    for group in (g for o in found.values() for g in o.param_groups):
-        fast = any(p is table.weight for p in group["params"])
+    for group in groups:
+        held = {id(p) for p in group["params"]}
+        fast = held == {id(table.weight)}
         assert group["lr"] == pytest.approx(0.01 * (training.TABLE_SPEED if fast else 1.0))
-        assert fast == (len(group["params"]) == 1 and group["params"][0] is table.weight)
+        assert group["weight_decay"] == (0.3 if held == matrices else 0.0)
 
 
-def test_pace_counts_from_where_it_was_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
-    clock = iter([100.0, 130.0, 160.0])
-    monkeypatch.setattr(training.time, "monotonic", lambda: next(clock))
-    pace = Pace(50, 100)
-    assert pace.eta(50) is None
-    assert pace.eta(60) == pytest.approx(120.0)  # 3 s a step, 40 to go
-    assert pace.eta(80) == pytest.approx(40.0)  # 2 s a step, 20 to go
+def test_the_clock_counts_from_where_it_was_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([100.0, 130.0, 160.0])
+    monkeypatch.setattr(training.time, "monotonic", lambda: next(times))
+    clock = Clock(50, 100)
+    assert clock.eta(50) is None
+    assert clock.eta(60) == pytest.approx(120.0)  # 3 s a step, 40 to go
+    assert clock.eta(80) == pytest.approx(40.0)  # 2 s a step, 20 to go
+    assert clock.progress(80) == 0.8
+    assert not clock.over(99)
+    assert clock.over(100)
+
+
+def test_the_clock_keeps_to_its_minutes(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(training.time, "monotonic", lambda: now)
+    clock = Clock(0, 1000, minutes=2.0)
+    now = 60.0
+    assert clock.progress(100) == pytest.approx(0.5)  # half of the time, a tenth of the steps
+    assert clock.progress(700) == pytest.approx(0.7)
+    assert clock.eta(100) == pytest.approx(60.0)  # not the 540 s that the steps would take
+    now = 120.0
+    assert clock.over(101)
+    resumed = Clock(100, 1000, minutes=2.0, progress=0.5)
+    now = 150.0
+    assert resumed.progress(101) == pytest.approx(0.75)
+
+
+def test_prefetched_items_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert list(prefetch(iter(range(20)))) == list(range(20))
+
+    def breaking() -> Iterator[int]:
+        yield 1
+        raise ValueError("no more")
+
+    items = prefetch(breaking())
+    assert next(items) == 1
+    with pytest.raises(ValueError, match="no more"):
+        next(items)
+
+
+def test_prefetching_stops_with_its_reader() -> None:
+    taken: list[int] = []
+
+    def endless() -> Iterator[int]:
+        while True:
+            taken.append(len(taken))
+            yield taken[-1]
+
+    before = threading.active_count()
+    items = prefetch(endless(), ahead=2)
+    assert next(items) == 0
+    items.close()  # type: ignore[attr-defined]
+    for _ in range(50):
+        if threading.active_count() == before:
+            break
+        time.sleep(0.05)
+    assert threading.active_count() == before
+    assert len(taken) < 8
 
 
 def test_report_drains_and_tells(caplog: pytest.LogCaptureFixture) -> None:

@@ -3,61 +3,105 @@
 from __future__ import annotations
 
 import functools
-import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from finetune import vqgan as command
-from finetune.data.scenes import sample_record
+from finetune.data.bank import PictureBank
+from finetune.data.pages import PageSet, read_pages
+from finetune.data.scenes import SceneSet
+from finetune.losses import reconstruction_loss
+from finetune.sharpen import adaptive_weight, sharpen
 from finetune.training import TrainStep
-from finetune.vqgan import crops, reconstruction_loss, train
+from finetune.vqgan import train
+from pipelines.errors import InvalidInput
 from pipelines.painter import GRID, SIZE
 from pipelines.vqgan_clip.vqgan import VQGAN
-from tests.tiny import CPU, VQGAN_CONFIG
+from tests.tiny import CPU, VQGAN_CONFIG, vqgan
 
 
-def begin(runs: Path, steps: int, **changed: Any) -> Iterator[TrainStep | VQGAN]:
-    torch.manual_seed(0)
+@pytest.fixture(scope="module")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> SceneSet:
+    return SceneSet(tmp_path_factory.mktemp("scenes") / "train", 12, workers=1)
+
+
+@pytest.fixture(scope="module")
+def bank(scenes: SceneSet) -> PictureBank:
+    return PictureBank(scenes, None, CPU)
+
+
+def begin(bank: PictureBank, runs: Path, steps: int, **changed: Any) -> Iterator[TrainStep | VQGAN]:
     options: dict[str, Any] = {
-        "config": VQGAN_CONFIG, "batch": 4, "side": 32, "warmup": 1, "save_every": 3,
+        "config": VQGAN_CONFIG, "batch": 4, "side": 32, "unquantised": 0.2, "save_every": 3,
         "report_every": 1,
     }  # fmt: skip
-    return train(steps, runs, CPU, **(options | changed))
+    return train(steps, bank, runs, CPU, **(options | changed))
 
 
-def test_crops_lie_on_the_grid_and_show_clip_art() -> None:
-    pixels, weights = crops(random.Random(1), 12, 64)
-    assert pixels.shape == (12, 3, 64, 64)
-    assert weights.shape == (12, 1, 64, 64)
+def cut(bank: PictureBank, seed: int, count: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
+    return bank.crops(torch.Generator().manual_seed(seed), count, side)
+
+
+def test_crops_lie_on_the_grid_and_show_clip_art(scenes: SceneSet, bank: PictureBank) -> None:
+    pixels, weights = cut(bank, 1, 60, 64)
+    assert pixels.shape == (60, 3, 64, 64)
+    assert weights.shape == (60, 1, 64, 64)
     assert pixels.min() >= -1
     assert pixels.max() <= 1
     assert weights.min() == 1  # background
     assert weights.max() == 3  # clip art
     shows = (weights.flatten(1).amax(1) > 1).float().mean()
     assert shows > 0.6  # two of three are drawn around a piece of clip art
-    rng = random.Random(1)  # each is cut out of the page at multiples of GRID
-    page = np.asarray(sample_record(rng, "train").paint(rng).picture)
-    cuts = [
-        page[y : y + 64, x : x + 64]
-        for y in range(0, SIZE - 63, GRID)
-        for x in range(0, SIZE - 63, GRID)
-    ]
-    for crop in pixels[:3]:
-        found = ((crop + 1) * 127.5).round().byte().permute(1, 2, 0).numpy()
-        assert any((found == cut).all() for cut in cuts)
+    found = ((pixels[:6] + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    for crop, weight in zip(found, weights[:6, 0], strict=True):  # cut at multiples of GRID
+        spots = [
+            (n, y, x)
+            for n in range(len(scenes))
+            for y in range(0, SIZE - 63, GRID)
+            for x in range(0, SIZE - 63, GRID)
+            if (crop == scenes.pictures[n, y : y + 64, x : x + 64]).all()
+        ]
+        cells = [
+            scenes.labels[n, y // GRID : y // GRID + 4, x // GRID : x // GRID + 4] >= 0
+            for n, y, x in spots
+        ]
+        assert any(((weight[::GRID, ::GRID] == 3).numpy() == c).all() for c in cells)
 
 
-def test_crops_of_whole_pages_and_the_same_for_the_same_seed() -> None:
-    (a, _), (b, _), (c, _) = (crops(random.Random(seed), 2, SIZE) for seed in (1, 1, 2))
+def test_crops_of_whole_pages_and_the_same_for_the_same_seed(bank: PictureBank) -> None:
+    (a, _), (b, _), (c, _) = (cut(bank, seed, 2, SIZE) for seed in (1, 1, 2))
     assert a.shape == (2, 3, SIZE, SIZE)
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
+
+
+def test_real_pages_join(scenes: SceneSet, tmp_path: Path) -> None:
+    Image.new("RGB", (300, 200), (200, 10, 10)).save(tmp_path / "red.png")
+    (tmp_path / "pages.jsonl").write_text(
+        '{"image": "red.png", "text": "It is red.", "split": "train"}\n'
+        '{"image": "red.png", "text": "no", "split": "test"}\n'
+        '{"image": "red.png", "text": "no", "gray": true, "split": "train"}\n'
+        '{"image": "gone.png", "text": "no", "split": "train"}\n'
+    )
+    pages = PageSet(list(read_pages(tmp_path, "train")))
+    assert [p.text for p in pages.pages] == ["It is red."]
+    pixels, weights = cut(PictureBank(scenes, pages, CPU), 1, 20, 64)
+    red = (pixels - torch.tensor([200, 10, 10])[:, None, None] / 127.5 + 1).abs().amax((1, 2, 3))
+    assert ((red < 0.03).tolist()) == [False] * 17 + [True] * 3
+    assert weights[17:].max() == 1
+
+
+def test_a_folder_without_pages(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"pages\.jsonl"):
+        list(read_pages(tmp_path, "train"))
+    with pytest.raises(InvalidInput, match="no usable"):
+        PageSet([])
 
 
 def test_reconstruction_loss() -> None:
@@ -71,10 +115,19 @@ def test_reconstruction_loss() -> None:
     assert reconstruction_loss(edge, real, weight) == pytest.approx(0.25 + 0.5 * 0.5 / 7)
 
 
-def test_one_batch_can_be_overfitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    batch = crops(random.Random(1), 4, 32)
-    monkeypatch.setattr(command, "crops", lambda *_: batch)
-    events = begin(tmp_path, 120, warmup=60, peak=0.05, save_every=1000)
+class OneBatch(PictureBank):
+    """Always the same crops."""
+
+    def __init__(self, pixels: torch.Tensor, weights: torch.Tensor) -> None:
+        self.batch = pixels, weights
+
+    def crops(self, *_: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.batch
+
+
+def test_one_batch_can_be_overfitted(bank: PictureBank, tmp_path: Path) -> None:
+    batch = cut(bank, 1, 4, 32)
+    events = begin(OneBatch(*batch), tmp_path, 120, unquantised=0.5, peak=0.05, save_every=1000)
     *steps, model = events
     losses = [e.metrics["loss"] for e in steps if isinstance(e, TrainStep)]
     assert len(losses) == 120
@@ -90,19 +143,18 @@ def test_one_batch_can_be_overfitted(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 @pytest.mark.parametrize("interrupted", ["by close", "after the checkpoint"])
-def test_resuming_equals_no_interruption(tmp_path: Path, interrupted: str) -> None:
-    *_, straight = begin(tmp_path / "straight", 5)
-    events = begin(tmp_path / "resumed", 5)
+def test_resuming_equals_no_interruption(
+    bank: PictureBank, tmp_path: Path, interrupted: str
+) -> None:
+    *_, straight = begin(bank, tmp_path / "straight", 5)
+    events = begin(bank, tmp_path / "resumed", 5)
     for event in events:
         assert isinstance(event, TrainStep)
         if event.step == (3 if interrupted == "by close" else 4):  # saved at 3
             break
     events.close()  # type: ignore[attr-defined]
     torch.manual_seed(99)  # nothing may hang on the process's own random state
-    *told, resumed = train(
-        5, tmp_path / "resumed", CPU, config=VQGAN_CONFIG, batch=4, side=32, warmup=1,
-        save_every=3, report_every=1,
-    )  # fmt: skip
+    *told, resumed = begin(bank, tmp_path / "resumed", 5)
     assert [e.step for e in told if isinstance(e, TrainStep)] == [4, 5]
     assert isinstance(straight, VQGAN)
     assert isinstance(resumed, VQGAN)
@@ -110,11 +162,44 @@ def test_resuming_equals_no_interruption(tmp_path: Path, interrupted: str) -> No
         assert torch.equal(value, resumed.state_dict()[key]), key
 
 
+def test_a_run_ends_with_its_minutes(bank: PictureBank, tmp_path: Path) -> None:
+    *steps, model = begin(bank, tmp_path, 1_000_000, minutes=0.02)
+    assert isinstance(model, VQGAN)
+    last = steps[-1]
+    assert isinstance(last, TrainStep)
+    assert last.step < 10_000
+    assert last.metrics["codes"] > 0  # the schedule went by
+
+
+def test_sharpening_leaves_the_codes_alone(bank: PictureBank, tmp_path: Path) -> None:
+    before = vqgan()
+    batch = cut(bank, 1, 2, SIZE)
+    *steps, after = sharpen(
+        30, before, OneBatch(*batch), tmp_path, CPU, peak=0.01, report_every=1, save_every=100
+    )
+    assert isinstance(after, VQGAN)
+    for part in ("encoder", "quantizer"):
+        mine, theirs = getattr(after, part).state_dict(), getattr(before, part).state_dict()
+        assert all(torch.equal(mine[k], theirs[k]) for k in mine)
+    losses = [e.metrics["loss"] for e in steps if isinstance(e, TrainStep)]
+    assert losses[-1] < 0.9 * losses[0]
+    hinges = [e.metrics["hinge"] for e in steps if isinstance(e, TrainStep)]
+    assert hinges[-1] < hinges[0]  # the discriminator learns, too
+
+
+def test_the_adversary_has_a_fixed_share_of_the_gradient() -> None:
+    weight = torch.ones(4, requires_grad=True)
+    reconstruction, adversarial = (2 * weight).sum(), (8 * weight).sum()
+    share = adaptive_weight(reconstruction, adversarial, weight)
+    assert share.item() == pytest.approx(0.25, rel=1e-3)
+
+
 def test_the_command_writes_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    small = functools.partial(train, config=VQGAN_CONFIG, side=32, warmup=1)
+    small = functools.partial(train, config=VQGAN_CONFIG, side=32, unquantised=0.4)
     monkeypatch.setattr(command, "train", small)
     out = tmp_path / "weights" / "vqgan"
     arguments = ["--steps", "3", "--batch", "4", "--out", str(out), "--runs", str(tmp_path)]
+    arguments += ["--sharpen-steps", "2", "--scenes", "6"]
     monkeypatch.setattr(sys, "argv", ["vqgan", *arguments, "--device", "cpu"])
     command.main()
     model = VQGAN.from_pretrained(out, CPU)
