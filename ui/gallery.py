@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
@@ -13,53 +14,56 @@ from pipelines.errors import InvalidInput
 from storage.base import BOOK_ID
 from storage.export import book_html, book_zip
 from ui import markup
+from ui.desk import Desk, Reading, Tale
 from ui.manuscript import Manuscript
 from ui.messages import guarded
+from ui.panel import panel
 from ui.pictures import PicturesTab
+from ui.running import Runner
 from ui.story import StoryTab
 from ui.theme import asset
-from ui.workshop import (
-    QUIET,
-    Workshop,
-    clicked,
-    file_for_browser,
-    new_secret,
-    owner_of,
-    session_of,
-)
+from ui.workshop import QUIET, clicked, file_for_browser, session_of
 
 SHELF = 24
 """Books on one page of the shelf."""
 
 CONFIRM = "Delete this book for good? Nobody can bring it back."
 
+TO_TOP = "() => setTimeout(() => document.querySelector('#tabs')?.scrollIntoView(), 80)"
 
-def build(
-    shop: Workshop,
-    tabs: gr.Tabs,
-    story: StoryTab,
-    pictures: PicturesTab,
-    book: gr.State,
-    secret: gr.BrowserState,
-) -> Any:
-    """Lay out the tab inside the current Tabs; returns the function that opens the page.
 
-    It takes the browser's secret and gives [secret, tabs, ...] as listed in its `outputs`.
-    """
+@dataclass(frozen=True)
+class GalleryTab:
+    """What the other tabs need of this one."""
+
+    reader: gr.HTML
+
+
+def reading(book: Book) -> Reading:
+    """A book to be read, with the files to take away."""
+    name = file_name(book)
+    return Reading(
+        book,
+        file_for_browser(book_zip(book), f"{name}.zip"),
+        file_for_browser(book_html(book).encode(), f"{name}.html"),
+    )
+
+
+def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
+    """Lay out the tab inside the current Tabs and connect its events."""
+    shop = runner.shop
     with gr.Tab("Gallery", id="gallery") as tab:
         with gr.Column(elem_id="bookcase") as bookcase:
             search = gr.Textbox(
                 placeholder="Search titles and texts", show_label=False, label="Search", lines=1,
                 max_length=200, elem_id="search",
             )  # fmt: skip
-            shelf = gr.HTML(
-                "", js_on_load=markup.button_js("open"), apply_default_css=False, elem_id="shelf"
-            )
+            shelf = panel(events=("open", "begin"), elem_id="shelf")
             with gr.Row(visible=False, elem_classes="actions") as pager:
                 newer = gr.Button("‹ Newer", size="sm")
-                where = gr.HTML("", apply_default_css=False)
+                where = panel()
                 older = gr.Button("Older ›", size="sm")
-        with gr.Column(visible=False, elem_id="reading") as reading:
+        with gr.Column(visible=False, elem_id="reading") as room:
             with gr.Row(elem_classes="actions"):
                 back = gr.Button("‹ All books", size="sm", elem_id="back")
                 work_on = gr.Button("Work on it", size="sm", visible=False, elem_id="work-on")
@@ -71,128 +75,124 @@ def build(
                 sure = gr.Button("Delete it", variant="stop", size="sm", elem_id="delete-sure")
                 spare = gr.Button("Keep it", size="sm", elem_id="delete-spare")
             reader = gr.HTML("", js_on_load=asset("reader.js"), apply_default_css=False)
-        opened, offset = gr.State(None), gr.State(0)
+        offset = gr.State(0)
 
-    def read(found: Book, owner: str) -> tuple[Any, ...]:
-        """Show a book instead of the shelf."""
-        name = file_name(found)
-        mine = gr.update(visible=found.owner == owner)
-        return (
-            found,
-            gr.update(visible=False),
-            gr.update(visible=True),
-            markup.reader(found),
-            gr.update(value=file_for_browser(book_zip(found), f"{name}.zip")),
-            gr.update(value=file_for_browser(book_html(found).encode(), f"{name}.html")),
-            mine,
-            mine,
-            gr.update(visible=False),
-        )
+    def draw(desk: Desk) -> dict[Any, Any]:
+        found = desk.reading
+        mine = gr.update(visible=found is not None and found.book.owner == desk.owner)
+        return {
+            bookcase: gr.update(visible=found is None),
+            room: gr.update(visible=found is not None),
+            reader: markup.reader(found.book) if found else "",
+            as_zip: gr.update(value=str(found.zip)) if found else gr.update(),
+            as_page: gr.update(value=str(found.page)) if found else gr.update(),
+            work_on: mine,
+            delete: mine,
+            confirm: gr.update(visible=False),
+        }
 
-    def shut() -> tuple[Any, ...]:
-        """Show the shelf instead of a book."""
-        return (
-            None, gr.update(visible=True), gr.update(visible=False), "",
-            *(gr.skip(),) * 4, gr.update(visible=False),
-        )  # fmt: skip
-
-    def fill(search: str, offset: int, secret: str) -> tuple[Any, ...]:
+    def fill(desk: Desk, search: str, offset_now: float) -> dict[Any, Any]:
         """Shelf, its pager and the offset, which ends where the books end."""
         words = (search or "").strip()
         total = shop.library.count(search=words)
-        offset = min(max(offset, 0), max(total - 1, 0) // SHELF * SHELF)
-        books = shop.library.list(offset=offset, limit=SHELF, search=words)
+        begin = min(max(int(offset_now), 0), max(total - 1, 0) // SHELF * SHELF)
+        books = shop.library.list(offset=begin, limit=SHELF, search=words)
         if books:
-            html = markup.shelf(books, owner_of(secret))
+            html = markup.shelf(books, desk.owner)
         elif words:
             html = markup.empty("No such book", f"Nothing on the shelf tells of “{words}”.")
         else:
-            html = markup.empty("An empty shelf", "Your first book will stand here.")
-        page = f"<p>Page {offset // SHELF + 1} of {max(math.ceil(total / SHELF), 1)}</p>"
-        return (
-            html,
-            offset,
-            gr.update(visible=total > SHELF),
-            page,
-            gr.update(interactive=offset > 0),
-            gr.update(interactive=offset + SHELF < total),
-        )
+            html = markup.empty(
+                "An empty shelf",
+                "Your first book will stand here.",
+                '<button type="button" class="small-button brave" data-begin="1">'
+                "Make a book</button>",
+            )
+        return {
+            shelf: html,
+            offset: begin,
+            pager: gr.update(visible=total > SHELF),
+            where: f"<p>Page {begin // SHELF + 1} of {max(math.ceil(total / SHELF), 1)}</p>",
+            newer: gr.update(interactive=begin > 0),
+            older: gr.update(interactive=begin + SHELF < total),
+        }
 
-    @guarded
-    def arrive(request: gr.Request, secret: str) -> tuple[Any, ...]:
-        """A browser opens the page: give it a secret, and the book that its address names."""
-        if not (isinstance(secret, str) and re.fullmatch("[0-9a-f]{32}", secret)):
-            secret = new_secret()
-        wanted = request.query_params.get("book", "")
-        if not BOOK_ID.fullmatch(wanted):
-            return (secret, gr.skip(), *(gr.skip(),) * 9)
-        shown = read(shop.library.get(wanted), owner_of(secret))
-        return (secret, gr.Tabs(selected="gallery"), *shown)
-
-    @guarded
-    def open_book(event: gr.EventData, secret: str) -> tuple[Any, ...]:
-        wanted = clicked(event)
-        if not BOOK_ID.fullmatch(wanted):
+    def opened(desk: Desk, book_id: str) -> None:
+        if not BOOK_ID.fullmatch(book_id):
             raise InvalidInput("There is no such book: open the gallery again.")
-        return read(shop.library.get(wanted), owner_of(secret))
+        desk.reading = reading(shop.library.get(book_id))
+        desk.shown = "gallery"
 
-    @guarded
-    def remove(found: Book | None, search: str, offset: int, secret: str) -> tuple[Any, ...]:
-        if found is None:
+    def open_book(desk: Desk, event: gr.EventData) -> None:
+        opened(desk, clicked(event))
+
+    def read_own(desk: Desk, value: Any) -> None:
+        """Read the book that is being worked on, with the words as they are now."""
+        desk.remember(value)
+        tale = desk.tale
+        if tale is None or tale.book is None:
+            raise InvalidInput("There is no book yet: paint the story first.")
+        desk.reading = reading(tale.manuscript.revise(tale.book))
+        desk.shown = "gallery"
+
+    def shut(desk: Desk, search: str, offset_now: float) -> dict[Any, Any]:
+        desk.reading = None
+        return fill(desk, search, offset_now)
+
+    def remove(desk: Desk, search: str, offset_now: float) -> dict[Any, Any]:
+        if desk.reading is None:
             raise InvalidInput("Open the book first.")
-        shop.library.delete(found.id, owner=owner_of(secret))
+        shop.library.delete(desk.reading.book.id, owner=desk.owner)
         gr.Info("The book is deleted.")
-        return (*shut(), *fill(search, offset, secret))
+        return shut(desk, search, offset_now)
+
+    def resume(desk: Desk, value: Any) -> dict[Any, Any]:
+        """Take a book of one's own back to the desk, beside what lies there."""
+        desk.refuse_while_busy()
+        if desk.reading is None or desk.reading.book.owner != desk.owner:
+            raise InvalidInput("This book belongs to someone else: it can be read, not changed.")
+        desk.remember(value)
+        book = desk.reading.book
+        at = next((n for n, t in enumerate(desk.tales) if t.book and t.book.id == book.id), None)
+        if at is None:
+            desk.add((Tale(Manuscript.from_book(book), None, book),), choose=True)
+        else:
+            desk.choose(at)
+        line = "Paint what is missing, paint pages again, or change the words."
+        desk.lines["pictures"] = (line, "")
+        desk.shown = "pictures"
+        style = pictures.settings[0]
+        return {style: book.style if book.style else gr.skip()}
+
+    def begin_one(desk: Desk) -> None:
+        desk.shown = "story"
+
+    place, shelved = [search, offset], [shelf, offset, pager, where, newer, older]
+    runner.shows(draw, [bookcase, room, reader, as_zip, as_page, work_on, delete, confirm])
+    runner.opens(tab, "gallery", fill, place, shelved)
+    for button, by in ((newer, -SHELF), (older, SHELF)):
+        runner.acts(
+            button.click,
+            lambda desk, search, at, by=by: fill(desk, search, at + by),
+            place,
+            shelved,
+            js=TO_TOP,
+        )
+    runner.acts(shelf.open, open_book)
+    runner.acts(shelf.begin, begin_one)
+    runner.acts(pictures.read.click, read_own, [story.editor])
+    runner.acts(back.click, shut, place, shelved)
+    runner.acts(sure.click, remove, place, shelved)
+    runner.acts(work_on.click, resume, [story.editor], [pictures.settings[0]])
 
     @guarded
-    def resume(request: gr.Request, found: Book | None, secret: str) -> tuple[Any, ...]:
-        """Take a book of one's own back to the desk."""
-        shop.jobs.refuse_while_busy(session_of(request))
-        if found is None or found.owner != owner_of(secret):
-            raise InvalidInput("This book belongs to someone else: it can be read, not changed.")
-        value = Manuscript.from_book(found).to_value()
-        line = markup.status("Paint what is missing, paint pages again, or change the words.")
-        style = found.style if found.style else gr.skip()
-        shown = gr.update(visible=True)
-        return (
-            found, value, None, shown, style, markup.spreads(found), line,
-            gr.Tabs(selected="pictures"),
-        )  # fmt: skip
+    def look_for(request: gr.Request, search: str) -> Any:
+        return fill(shop.desks.visit(session_of(request)).desk, search, 0)
 
-    guarded_fill = guarded(fill)
-    place = [opened, bookcase, reading, reader, as_zip, as_page, work_on, delete, confirm]
-    bookshelf = [shelf, offset, pager, where, newer, older]
-    shutting = guarded(shut)
-    tab.select(guarded_fill, [search, offset, secret], bookshelf, **QUIET)
-    search.change(
-        lambda search, secret: guarded_fill(search, 0, secret),
-        [search, secret],
-        bookshelf,
-        trigger_mode="always_last",
-        **QUIET,
-    )
-    for button, by in ((newer, -SHELF), (older, SHELF)):
-        button.click(
-            lambda search, offset, secret, by=by: guarded_fill(search, offset + by, secret),
-            [search, offset, secret],
-            bookshelf,
-            **QUIET,
-        )
-    shelf.open(open_book, secret, place, **QUIET)
-    back.click(shutting, None, place, **QUIET).then(
-        guarded_fill, [search, offset, secret], bookshelf, **QUIET
-    )
+    search.change(look_for, search, shelved, **{**QUIET, "trigger_mode": "always_last"})
     delete.click(lambda: gr.update(visible=True), None, confirm, **QUIET)
     spare.click(lambda: gr.update(visible=False), None, confirm, **QUIET)
-    sure.click(remove, [opened, search, offset, secret], [*place, *bookshelf], **QUIET)
-    work_on.click(
-        resume,
-        [opened, secret],
-        [book, story.editor, story.origin, story.paint, pictures.style, pictures.pages,
-         pictures.status, tabs],
-        **QUIET,
-    )  # fmt: skip
-    return arrive, [secret, tabs, *place]
+    return GalleryTab(reader)
 
 
 def file_name(book: Book) -> str:

@@ -1,24 +1,39 @@
-"""Work that a visitor has asked for: one job a visitor, which ends when told to or left alone."""
+"""Work that visitors have asked for: one line for all, and one job a visitor.
+
+A job runs on a thread of its own, not in the event of a page, so that it goes on while its
+visitor loads the page again. Pages look at its `moment` as often as they like.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterator
-from typing import TypeVar
-
-from pipelines.errors import InvalidInput
+from collections import deque
+from collections.abc import Callable, Generator, Iterator
+from typing import Any, TypeVar
 
 Event = TypeVar("Event")
 
-_ONE_AT_A_TIME = "One thing at a time: wait for your work to end, or press Stop."
+Work = Callable[["Job"], Iterator[Any]]
+"""What a job does: its moments, one after another. It asks `job.stopped` between two."""
+
+ONE_AT_A_TIME = "One thing at a time: wait for your work to end, or press Stop."
 
 
 class Job:
-    """One writing or painting. Any thread may stop it; it ends between two events."""
+    """One writing or painting. Any thread may look at it or stop it; it ends between two moments.
 
-    def __init__(self, session: str) -> None:
-        self.session = session
-        self.running = False
+    `left` tells whether its visitor has gone for good: then it is stopped, too.
+    """
+
+    def __init__(self, kind: str, work: Work, left: Callable[[], bool] = lambda: False) -> None:
+        self.kind = kind
+        self.moment: Any = None
+        self.news = 0
+        """Grows with every moment, so that a page sees whether there is something new."""
+        self.error: Exception | None = None
+        self.done = False
+        self._work = work
+        self._left = left
         self._stop = threading.Event()
 
     def stop(self) -> None:
@@ -26,67 +41,76 @@ class Job:
 
     @property
     def stopped(self) -> bool:
-        return self._stop.is_set()
+        return self._stop.is_set() or self._left()
+
+    def run(self) -> None:
+        """Work until the end; what goes wrong is kept for whoever asks."""
+        try:
+            if not self.stopped:
+                for moment in self._work(self):
+                    self.moment = moment
+                    self.news += 1
+        except Exception as error:
+            self.error = error
+        finally:
+            self.done = True
+            self.news += 1
 
 
 class Jobs:
-    """The jobs of all visitors, oldest first; knows nothing of what they make."""
+    """The line of all visitors' jobs: first come, first served, one at a time.
+
+    The thread that works ends with the last job of the line and begins with the next one.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._jobs: dict[str, Job] = {}
+        self._line: deque[Job] = deque()
+        self._worker: threading.Thread | None = None
 
-    def begin(self, session: str) -> Job:
-        """A job that waits for its turn. Raises InvalidInput while the visitor's last one runs."""
+    def add(self, job: Job) -> None:
+        """Put a job at the end of the line."""
         with self._lock:
-            last = self._jobs.pop(session, None)
-            if last is not None and last.running:
-                self._jobs[session] = last
-                raise InvalidInput(_ONE_AT_A_TIME)
-            if last is not None:
-                last.stop()  # it still waits in the queue; it will end as soon as it is called
-            job = self._jobs[session] = Job(session)
-            return job
+            self._line.append(job)
+            if self._worker is None:
+                self._worker = threading.Thread(target=self._serve, name="jobs", daemon=True)
+                self._worker.start()
 
-    def start(self, job: Job) -> bool:
-        """Its turn has come: False when it was stopped meanwhile and must not run."""
+    def stop(self, job: Job) -> None:
+        """End a job: at once while it waits, at its next moment while it runs."""
         with self._lock:
-            job.running = not job.stopped
-            return job.running
-
-    def end(self, job: Job) -> None:
-        """It has finished, whatever way."""
-        with self._lock:
-            job.running = False
-            if self._jobs.get(job.session) is job:
-                del self._jobs[job.session]
-
-    def stop(self, session: str) -> bool:
-        """Stop a visitor's job; True when it was running and will end at its next event."""
-        with self._lock:
-            job = self._jobs.get(session)
-            if job is None:
-                return False
             job.stop()
-            if not job.running:
-                del self._jobs[session]
-            return job.running
-
-    def refuse_while_busy(self, session: str) -> None:
-        """Raises InvalidInput while the visitor's job runs or waits."""
-        if self.busy(session):
-            raise InvalidInput(_ONE_AT_A_TIME)
-
-    def busy(self, session: str) -> bool:
-        """Whether the visitor has a job that runs or waits."""
-        with self._lock:
-            return session in self._jobs
+            if job in self._line and self._line[0] is not job:
+                self._line.remove(job)
+                job.done = True
 
     def ahead(self, job: Job) -> int:
-        """How many jobs of other visitors come first."""
+        """How many jobs come first, without those that will be skipped; 0 for one that runs."""
         with self._lock:
-            others = list(self._jobs.values())
-        return others.index(job) if job in others else 0
+            line = list(self._line)
+        if job not in line:
+            return 0
+        return sum(n == 0 or not other.stopped for n, other in enumerate(line[: line.index(job)]))
+
+    def close(self, seconds: float = 10.0) -> None:
+        """Stop all jobs and wait until the running one has ended, for some seconds at most."""
+        with self._lock:
+            for job in self._line:
+                job.stop()
+            worker = self._worker
+        if worker is not None:
+            worker.join(seconds)
+
+    def _serve(self) -> None:
+        while True:
+            with self._lock:
+                if not self._line:
+                    self._worker = None
+                    return
+                job = self._line[0]
+            job.run()
+            with self._lock:
+                self._line.popleft()
 
 
 def until_stopped(job: Job, events: Iterator[Event]) -> Iterator[Event]:

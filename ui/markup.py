@@ -6,11 +6,11 @@ import base64
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from html import escape
 from typing import TYPE_CHECKING
 
 from pipelines.book import Book, Page, picture_name
-from pipelines.events import Draft
 from ui.workshop import file_for_browser, picture_url, url_of
 
 if TYPE_CHECKING:
@@ -18,16 +18,11 @@ if TYPE_CHECKING:
 
     from pipelines.events import PictureProgress
     from storage.base import BookSummary
+    from ui.desk import Tale
 
 
-def button_js(event: str) -> str:
-    """`js_on_load` that turns a click on `<button data-<event>="...">` into that Gradio event."""
-    return f"""
-element.addEventListener('click', (click) => {{
-  const button = click.target.closest('button[data-{event}]');
-  if (button) trigger('{event}', {{ value: button.dataset.{event} }});
-}});
-"""
+PAGE_ACTIONS: dict[str, str] = {"repaint": "Paint again"}
+"""Buttons beneath every painted page: the Gradio event of each and what it says."""
 
 
 def status(text: str, kind: str = "") -> str:
@@ -38,12 +33,12 @@ def status(text: str, kind: str = "") -> str:
 def waiting(ahead: int) -> str:
     """What a visitor reads until their turn comes."""
     if ahead:
-        return status(f"Waiting: {ahead} before you. It begins by itself.", "busy")
+        return status(f"You are number {ahead + 1} in line. It begins by itself.", "busy")
     return status("Getting ready…", "busy")
 
 
-def empty(title: str, text: str) -> str:
-    """A friendly picture for a place where nothing is yet."""
+def empty(title: str, text: str, action: str = "") -> str:
+    """A friendly picture for a place where nothing is yet; `action` is the HTML of a button."""
     return f"""
 <div class="empty">
   <svg viewBox="0 0 120 80" width="150" height="100" aria-hidden="true">
@@ -53,8 +48,29 @@ def empty(title: str, text: str) -> str:
     <path class="quill" d="M64 16c8-10 18-12 24-12-2 8-8 16-18 20z"/>
   </svg>
   <h3>{escape(title)}</h3>
-  <p>{escape(text)}</p>
+  <p>{escape(text)}</p>{action}
 </div>"""
+
+
+def welcome() -> str:
+    """What will happen, for somebody who has never been here."""
+    steps = (
+        ("A few words", "Type them, or pick an example.",
+         '<path class="quill" d="M14 50c2-18 14-34 38-40-4 20-16 34-34 36z"/>'
+         '<path class="trail" d="M10 56c6-12 16-22 30-34"/>'),
+        ("A story", "Every sentence is yours to change.",
+         '<path class="quill" d="M32 16c-8-6-18-6-26-4v38c8-2 18-2 26 4 8-6 18-6 26-4V12'
+         'c-8-2-18-2-26 4z"/><path class="trail" d="M32 16v38M13 24h12M13 32h12M39 24h12"/>'),
+        ("Pictures", "Watch each page being painted.",
+         '<path class="hill" d="M6 52c8-20 18-20 26-8 8-16 20-18 26 8z"/>'
+         '<circle class="sun" cx="46" cy="18" r="7"/><path class="trail" d="M8 14h20M8 22h12"/>'),
+    )  # fmt: skip
+    items = "".join(
+        f'<li><svg viewBox="0 0 64 64" width="64" height="64" aria-hidden="true">{art}</svg>'
+        f"<h3>{escape(title)}</h3><p>{escape(text)}</p></li>"
+        for title, text, art in steps
+    )
+    return f'<ol class="welcome">{items}</ol>'
 
 
 # --- stories ------------------------------------------------------------------------------
@@ -75,25 +91,31 @@ def writing(cards: Sequence[DraftCard]) -> str:
         f"""<article class="draft writing" aria-busy="true">
   <h3>{escape(card.title) or "…"}</h3>
   <p class="tale">{escape(card.text)}<span class="pen" aria-hidden="true"></span></p>
-  {_bar(card.done, "Written so far")}
+  {bar(card.done, "Written so far")}
 </article>"""
         for card in cards
     )
 
 
-def drafts(found: Sequence[Draft], chosen: int | None = None) -> str:
-    """Finished drafts, best first, each with its button."""
+def drafts(tales: Sequence[Tale], chosen: int | None = None) -> str:
+    """Stories to choose from, each with its button; nothing while there is only the chosen one."""
+    if not tales:
+        return welcome()
+    if len(tales) == 1 and chosen == 0:
+        return ""
     cards: list[str] = []
-    for n, draft in enumerate(found):
-        mine = n == chosen
-        text = " ".join(s.text for s in draft.sentences)
+    for n, tale in enumerate(tales):
+        mine, story = n == chosen, tale.manuscript
+        text = " ".join(s.text for s in story.sentences)
         label = "In the editor below" if mine else "Use this story"
+        title = escape(story.title) or "My story"
+        note = '<span class="note">changed by you</span>' if tale.touched and not mine else ""
         cards.append(
             f"""<article class="draft{" chosen" if mine else ""}">
-  <h3>{escape(draft.title)}</h3>
+  <h3>{title}</h3>
   <p class="tale">{escape(text)}</p>
-  <button type="button" class="small-button" data-choose="{n}" aria-pressed="{str(mine).lower()}"
-    aria-label="{label}: {escape(draft.title)}">{label}</button>
+  <div class="foot"><button type="button" class="small-button" data-choose="{n}"
+    aria-pressed="{str(mine).lower()}" aria-label="{label}: {title}">{label}</button>{note}</div>
 </article>"""
         )
     return _drafts(cards)
@@ -122,7 +144,7 @@ def spreads(book: Book, live: Live | None = None, *, changeable: bool = True) ->
         for n, page in enumerate(book.pages)
     ]
     by = f'<p class="by">by {escape(book.author)}</p>' if book.author else ""
-    return f"""<div class="book">
+    return f"""<div class="book" data-book="{escape(book.id)}">
 <h2 class="book-title">{escape(book.title)}</h2>{by}
 <ol class="spreads">{"".join(cards)}</ol></div>"""
 
@@ -136,9 +158,10 @@ def _spread(index: int, page: Page, live: Live | None, changeable: bool) -> str:
         picture = f'<img src="{address}" alt="{text}" loading="lazy" decoding="async">'
         foot = score(page.score)
         if changeable:
-            foot += (
-                f'<button type="button" class="small-button" data-repaint="{index}" '
-                f'aria-label="Paint page {index + 1} again">Paint again</button>'
+            foot += "".join(
+                f'<button type="button" class="small-button" data-{event}="{index}" '
+                f'aria-label="{label}: page {index + 1}">{label}</button>'
+                for event, label in PAGE_ACTIONS.items()
             )
     else:
         picture = '<div class="blank" aria-hidden="true"></div>'
@@ -161,7 +184,7 @@ def _progress(progress: PictureProgress | None) -> str:
         return "<span>Mixing the colours…</span>"
     done = progress.step / max(progress.of, 1)
     what = "Sketching" if progress.stage == "start" else f"Step {progress.step} of {progress.of}"
-    parts = [f"<span>{what}</span>", score(progress.score), _bar(done, "Painted so far")]
+    parts = [f"<span>{what}</span>", score(progress.score), bar(done, "Painted so far")]
     if progress.eta is not None:
         parts.insert(2, f"<span>{escape(seconds(progress.eta))} left</span>")
     return "".join(parts)
@@ -206,7 +229,8 @@ def seconds(value: float) -> str:
     return f"{max(value, 1):.0f} s" if value < 90 else f"{value / 60:.0f} min"
 
 
-def _bar(done: float, label: str) -> str:
+def bar(done: float, label: str) -> str:
+    """How far something is; `done` in [0, 1]."""
     percent = round(100 * min(max(done, 0.0), 1.0))
     return (
         f'<div class="bar" role="progressbar" aria-label="{label}" aria-valuemin="0" '
@@ -229,12 +253,22 @@ def shelf(books: Sequence[BookSummary], owner: str) -> str:
         mine = '<span class="mine">yours</span>' if book.owner == owner else ""
         by = f"by {escape(book.author)} · " if book.author else ""
         pages = f"{book.pages} page{'s' if book.pages != 1 else ''}"
+        day = date(book.created)
         cards.append(
             f"""<li><button type="button" class="cover" data-open="{escape(book.id)}"
-  aria-label="Open {title}, {pages}">{cover}{mine}<span class="label"><b>{title}</b>
-  <small>{by}{pages}</small></span></button></li>"""
+  aria-label="Open {title}, {pages}, {day}">{cover}{mine}<span class="label"><b>{title}</b>
+  <small>{by}{pages}</small><small>{day}</small></span></button></li>"""
         )
     return f'<ul class="shelf">{"".join(cards)}</ul>'
+
+
+def date(created: str) -> str:
+    """The day of an ISO time as people write it, "26 November 2026"; "" for anything else."""
+    try:
+        day = datetime.fromisoformat(created)
+    except ValueError:
+        return ""
+    return f"{day.day} {day:%B} {day.year}"
 
 
 def cover_url(book: BookSummary) -> str:
@@ -247,26 +281,48 @@ def cover_url(book: BookSummary) -> str:
 
 
 def reader(book: Book) -> str:
-    """A book to leaf through: cover, pages, end. One leaf is shown at a time (reader.js)."""
+    """A book to leaf through: cover, spreads of picture and words, end (assets/reader.js).
+
+    One leaf is shown at a time; the others are there, so that turning is at once.
+    """
     by = f'<p class="by">by {escape(book.author)}</p>' if book.author else ""
-    cover = ""
+    front = ""
     if book.cover is not None and book.cover.picture is not None:
-        cover = f'<img src="{picture_url(book.cover.picture)}" alt="">'
-    leaves = [f'<div class="cover-leaf"><h2>{escape(book.title)}</h2>{by}{cover}</div>']
+        front = f'<div class="plate"><img src="{picture_url(book.cover.picture)}" alt=""></div>'
+    leaves = [
+        f"""<div class="spread-leaf cover-leaf">{front}<div class="text">
+<h2>{escape(book.title)}</h2>{by}<p class="hint" aria-hidden="true">Turn the page ›</p></div>
+</div>"""
+    ]
     for n, page in enumerate(book.pages):
         text = escape(page.text)
         picture = '<div class="blank" aria-hidden="true"></div>'
         if page.picture is not None:
             address = picture_url(page.picture, picture_name(n))
-            picture = f'<img src="{address}" alt="{text}">'
-        leaves.append(f"<figure>{picture}<figcaption>{text}</figcaption></figure>")
-    leaves.append('<div class="cover-leaf"><h2>The end</h2></div>')
-    body = "".join(f'<section class="leaf">{leaf}</section>' for leaf in leaves)
+            picture = f'<img src="{address}" alt="{text}" draggable="false">'
+        leaves.append(
+            f"""<figure class="spread-leaf"><div class="plate">{picture}</div>
+<figcaption class="text"><p>{text}</p><span class="folio" aria-hidden="true">{n + 1}</span>
+</figcaption></figure>"""
+        )
+    leaves.append(
+        """<div class="spread-leaf end-leaf"><div class="text"><h2>The end</h2>
+<button type="button" class="small-button" data-go="0">Read it again</button></div></div>"""
+    )
+    body = "".join(f'<section class="leaf" hidden>{leaf}</section>' for leaf in leaves)
+    dots = "".join(
+        f'<button type="button" class="dot" data-go="{n}" aria-label="{label}"></button>'
+        for n, label in enumerate(
+            ["Cover", *(f"Page {n + 1}" for n in range(len(book.pages))), "The end"]
+        )
+    )
     return f"""<div class="reader" role="region" aria-roledescription="book" tabindex="0"
   data-book="{escape(book.id)}" aria-label="{escape(book.title)}">
   <div class="leaves" aria-live="polite">{body}</div>
   <div class="turn"><button type="button" class="small-button" data-turn="-1">‹ Back</button>
-  <span class="where" aria-hidden="true"></span>
+  <div class="dots" role="group" aria-label="Pages">{dots}</div>
   <button type="button" class="small-button" data-turn="1">Next ›</button></div>
-  <button type="button" class="link" data-link>Copy the book's address</button>
+  <div class="more"><button type="button" class="link" data-full>Full screen</button>
+  <button type="button" class="link" data-aloud hidden>Read aloud</button>
+  <button type="button" class="link" data-link>Copy the book's address</button></div>
 </div>"""

@@ -1,12 +1,20 @@
-"""The whole page: header, tabs, and what happens when a visitor comes and goes."""
+"""The whole page: header, tabs, and what happens when a visitor comes and goes.
+
+To add a tab: a module with `build(runner, ...)` that lays out a `gr.Tab`, tells the runner what it
+shows and does, and is called here. A button on every painted page comes with a line in
+`markup.PAGE_ACTIONS`: the pages then have a Gradio event of that name, which carries the page's
+index (from 0), and `runner.acts(pictures_tab.pages.NAME, ...)` connects it. `desk.book` has the
+page, and `desk.keep_book` takes the changed book.
+"""
 
 from __future__ import annotations
 
 import gradio as gr
 
-from ui import gallery, pictures, repaint, story
+from ui import arrival, gallery, make, pictures, repaint, story
+from ui.running import Runner
 from ui.theme import ASSETS, HEADER, HEADER_JS
-from ui.workshop import QUIET, Workshop, session_of
+from ui.workshop import Workshop, session_of
 
 KEEP_FILES = 24 * 3600
 """Seconds that pictures stay where browsers fetch them; books in the library stay for good."""
@@ -18,19 +26,23 @@ def build(shop: Workshop) -> gr.Blocks:
     with gr.Blocks(title="Storybrush", delete_cache=(3600, KEEP_FILES)) as demo:
         # The key only scrambles what lies in the browser; who reads it there is its owner anyway.
         secret = gr.BrowserState("", storage_key="storybrush-secret", secret="storybrush")
-        book = gr.State(None)
         gr.HTML(HEADER, js_on_load=HEADER_JS, apply_default_css=False)
         with gr.Tabs(elem_id="tabs") as tabs:
-            with gr.Tab("Story", id="story"):
-                story_tab = story.build(shop, book)
-            pictures_tab = pictures.build(shop, tabs, story_tab, book, secret)
-            arrive, outputs = gallery.build(shop, tabs, story_tab, pictures_tab, book, secret)
-        repaint.build(shop, pictures_tab, book)
+            runner = Runner(shop, tabs)
+            with gr.Tab("Story", id="story") as story_page:
+                story_tab = story.build(runner)
+            pictures_tab = pictures.build(runner, story_tab)
+            gallery.build(runner, story_tab, pictures_tab)
+        runner.opens(story_page, "story", lambda desk: None)
+        repaint.build(runner, pictures_tab)
+        make.connect(runner, story_tab, pictures_tab)
+        settings = {"story": story_tab.settings, "pictures": pictures_tab.settings}
+        arrived = arrival.build(demo, runner, secret, settings)
+        runner.connect(arrived)
 
         def leave(request: gr.Request) -> None:
-            shop.jobs.stop(session_of(request))
+            shop.desks.leave(session_of(request))
 
-        demo.load(arrive, secret, outputs, **QUIET)
         demo.unload(leave)
     demo.queue(default_concurrency_limit=16, api_open=False)
     return demo

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from typing import Any
@@ -12,58 +12,48 @@ import gradio as gr
 from gradio.components import Component
 
 from pipelines.book import Book, new_id, now
-from pipelines.errors import InvalidInput, StorageError
+from pipelines.errors import AppError, StorageError
 from pipelines.events import BookFinished, PageFinished, PagePainting
 from pipelines.presets import STARTS, STYLES, PictureConfig
 from ui import markup
-from ui.jobs import Job, until_stopped
+from ui.desk import Desk, Origin
+from ui.jobs import Job, Work, until_stopped
 from ui.manuscript import Manuscript
-from ui.messages import guarded
-from ui.story import Origin, StoryTab, Writing, read_seed
+from ui.panel import panel
+from ui.running import Runner
+from ui.story import StoryTab, read_seed
 from ui.theme import ASSETS, asset
-from ui.workshop import MODEL, QUIET, Workshop, owner_of, paced, session_of, url_of
+from ui.workshop import Workshop, paced, url_of
 
 log = logging.getLogger(__name__)
 
 NO_STORY = markup.empty(
     "No story yet", "Write one in the Story tab; its pages will be painted here, one by one."
 )
+SOON = markup.empty("Your story is being written", "Its pages will be painted here, one by one.")
 
 SHOW_PAGES = "() => setTimeout(() => document.querySelector('#pages')?.scrollIntoView(), 80)"
 
 
 @dataclass(frozen=True)
-class Painting:
-    """Pages that wait for their turn to be painted."""
-
-    job: Job
-    book: Book
-    config: PictureConfig
-    only: tuple[int, ...]
-
-
-@dataclass(frozen=True)
 class Moment:
-    """The book at one moment of painting; `saved` tells whether the library has it so."""
+    """The book at one moment of painting; `done` in [0, 1] of what was asked for."""
 
     book: Book
     live: markup.Live | None
     line: str
     saved: bool
+    """Whether the library has the book as it is."""
+    done: float = 0.0
 
 
 @dataclass(frozen=True)
 class PicturesTab:
     """What the other tabs need of this one."""
 
-    tab: gr.Tab
     pages: gr.HTML
-    status: gr.HTML
+    read: gr.Button
     settings: list[Component]
-
-    @property
-    def style(self) -> Component:
-        return self.settings[0]
 
 
 def picture_config(
@@ -120,7 +110,9 @@ def next_book(
     return story.revise(replace(fresh, pages=()))
 
 
-def paint_pages(shop: Workshop, painting: Painting) -> Iterator[Moment]:
+def paint_pages(
+    shop: Workshop, job: Job, book: Book, config: PictureConfig, only: Sequence[int]
+) -> Iterator[Moment]:
     """Paint until done or stopped; every finished page is in the library before it is shown.
 
     A library that cannot be written stops nothing: the pages stay on the screen, and the line
@@ -128,30 +120,32 @@ def paint_pages(shop: Workshop, painting: Painting) -> Iterator[Moment]:
     """
     from pipelines.storybook import paint
 
-    book, live, saved, trouble = painting.book, None, True, ""
-    pipeline = shop.painter()
-    events = paint(pipeline, book, painting.config, only=painting.only)
+    live, saved, trouble, finished = None, True, "", 0
+    yield Moment(book, None, "Mixing the colours…", saved)
+    events = paint(shop.painter(), book, config, only=only)
     due = paced(0.25)
-    for event in until_stopped(painting.job, events):
+    for event in until_stopped(job, events):
         if isinstance(event, PagePainting):
-            preview = event.progress.preview
-            shown = preview or (live.preview if live and live.index == event.page else None)
+            step = event.progress
+            shown = step.preview or (live.preview if live and live.index == event.page else None)
             turned = live is None or live.index != event.page
-            live = markup.Live(event.page, event.progress, shown)
-            if turned or preview is not None or next(due):
+            live = markup.Live(event.page, step, shown)
+            if turned or step.preview is not None or next(due):
                 line = f"Painting page {event.page + 1} of {event.pages}"
                 if event.eta is not None:
                     line += f", about {markup.seconds(event.eta)} left"
-                yield Moment(book, live, f"{line}. {trouble}", saved)
+                done = (finished + step.step / max(step.of, 1)) / max(len(only), 1)
+                yield Moment(book, live, f"{line}. {trouble}", saved, done)
         elif isinstance(event, PageFinished):
-            book, live = book.with_page(event.index, event.page), None
+            book, live, finished = book.with_page(event.index, event.page), None, finished + 1
             try:
                 shop.library.save(book)
                 saved, trouble = True, ""
             except StorageError as error:
                 log.warning("A page could not be saved: %s", error)
                 saved, trouble = False, f"Not saved: {error}"
-            yield Moment(book, None, f"Page {event.index + 1} is finished. {trouble}", saved)
+            line = f"Page {event.index + 1} is finished. {trouble}"
+            yield Moment(book, None, line, saved, finished / max(len(only), 1))
         elif isinstance(event, BookFinished):
             book = event.book
     done = sum(p.picture is not None for p in book.pages)
@@ -160,134 +154,106 @@ def paint_pages(shop: Workshop, painting: Painting) -> Iterator[Moment]:
     else:
         kept = "are kept" if done != 1 else "is kept"
         line = f"Stopped: {done} of {len(book.pages)} pages {kept}. Paint goes on from there."
-    yield Moment(book, None, trouble or line, saved)
+    yield Moment(book, None, trouble or line, saved, 1.0)
 
 
-def build(
-    shop: Workshop, tabs: gr.Tabs, story: StoryTab, book: gr.State, secret: gr.BrowserState
-) -> PicturesTab:
-    """Lay out the tab inside the current Tabs and connect its events, also those from Story."""
+def paint(shop: Workshop, desk: Desk, job: Job, config: PictureConfig) -> Iterator[Moment]:
+    """Paint the story in the editor; the desk has every finished page at once."""
+    tale = desk.tale
+    if tale is None:
+        return
+    book = next_book(tale.book, tale.manuscript, tale.origin, config.style, desk.owner)
+    desk.keep_book(book)
+    only = tuple(n for n, page in enumerate(book.pages) if page.picture is None)
+    desk.lines["pictures"] = ("", "")
+    last = Moment(book, None, "", saved=True)
+    try:
+        for moment in paint_pages(shop, job, book, config, only):
+            desk.keep_book(moment.book)
+            last = moment
+            yield moment
+    except AppError as error:
+        desk.lines["pictures"] = (str(error), "")  # stays when the toast has gone
+        raise
+    desk.lines["pictures"] = (last.line, "done" if last.saved else "")
+
+
+def build(runner: Runner, story: StoryTab) -> PicturesTab:
+    """Lay out the tab inside the current Tabs and connect its events, also Story's way on."""
+    shop = runner.shop
     with gr.Tab("Pictures", id="pictures") as tab:
         with gr.Column(elem_classes="desk"):
             settings = _settings()
         # Stays in sight while the pages below are watched.
         with gr.Row(elem_classes="actions workbar"):
-            paint = gr.Button("Paint", variant="primary", elem_id="paint")
+            read = gr.Button("Read your book", variant="primary", visible=False, elem_id="read")
+            go = gr.Button("Paint", variant="primary", elem_id="paint")
             stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop-painting")
-            save = gr.Button("Save changes", elem_id="save")
-            status = gr.HTML(markup.status(""), elem_id="picture-status")
-        pages = gr.HTML(
-            NO_STORY,
-            js_on_load=markup.button_js("repaint"),
-            apply_default_css=False,
-            elem_id="pages",
-        )
-        request = gr.State(None)
-    manuscript = [story.editor, book, story.origin, secret]
-
-    @guarded
-    def begin(
-        request: gr.Request,
-        value: Any,
-        book: Book | None,
-        origin: Origin | None,
-        secret: str,
-        *values: Any,
-    ) -> tuple[Any, ...]:
-        config = picture_config(*values)
-        story = Manuscript.from_value(value)
-        todo = next_book(book, story, origin, config.style, owner_of(secret))
-        only = tuple(n for n, page in enumerate(todo.pages) if page.picture is None)
-        job = shop.jobs.begin(session_of(request))
-        return (
-            Painting(job, todo, config, only),
-            todo,
-            gr.Tabs(selected="pictures"),
-            markup.spreads(todo, changeable=False),
-            markup.waiting(shop.jobs.ahead(job)),
-            *buttons(True),
+            save = gr.Button("Save changes", visible=False, elem_id="save")
+            status = panel(elem_id="picture-status")
+        pages = panel(
+            NO_STORY, events=tuple(markup.PAGE_ACTIONS), script="pages.js", elem_id="pages"
         )
 
-    @guarded
-    def begin_after(request: gr.Request, writing: Writing | None, *values: Any) -> tuple[Any, ...]:
-        """Go on from "Write and paint", unless it was stopped."""
-        if writing is None or writing.job.stopped:
-            return (None, *(gr.skip(),) * 7)
-        return begin(request, *values)
-
-    @guarded
-    def work(painting: Painting | None) -> Any:
-        if painting is None or not shop.jobs.start(painting.job):
-            return
-        try:
-            moment = Moment(painting.book, None, "Mixing the colours…", saved=True)
-            yield moment.book, gr.skip(), markup.status(moment.line, "busy")
-            for moment in paint_pages(shop, painting):
-                html = markup.spreads(moment.book, moment.live, changeable=False)
-                yield moment.book, html, markup.status(moment.line, "busy")
-        finally:
-            shop.jobs.end(painting.job)
-        kind = "done" if moment.saved else ""
-        yield moment.book, markup.spreads(moment.book), markup.status(moment.line, kind)
-
-    @guarded
-    def rest(request: gr.Request, book: Book | None) -> tuple[Any, ...]:
-        """Buttons back and pages changeable, unless something new has begun already."""
-        if shop.jobs.busy(session_of(request)):
-            return (gr.skip(),) * 4
-        return (*buttons(False), markup.spreads(book) if book else NO_STORY)
-
-    @guarded
-    def halt(request: gr.Request) -> tuple[Any, ...]:
-        if shop.jobs.stop(session_of(request)):
-            # The work says so itself at its next event; two answers could come in any order.
-            return (gr.skip(),) * 4
-        return (markup.status("Stopped."), *buttons(False))
-
-    @guarded
-    def keep(value: Any, book: Book | None, origin: Origin | None, secret: str) -> tuple[Any, ...]:
-        """Save the words as they are in the editor, with the pictures there are."""
-        story, owner = Manuscript.from_value(value), owner_of(secret)
-        if book is None or book.owner != owner:
-            book = next_book(book, story, origin, book.style if book else "storybook", owner)
+    def draw(desk: Desk) -> dict[Any, Any]:
+        job, tale = desk.job_of("paint", "make"), desk.tale
+        busy = job is not None
+        line = markup.status(*desk.lines.get("pictures", ("", "")))
+        if job and isinstance(job.moment, Moment):
+            line = markup.status(job.moment.line, "busy") + markup.bar(job.moment.done, "Painted")
+            shown = markup.spreads(job.moment.book, job.moment.live, changeable=False)
+        elif job and job.kind == "make":
+            line, shown = markup.status("Your story is being written…", "busy"), SOON
+        elif tale is None:
+            line, shown = markup.status(""), NO_STORY
         else:
-            book = story.revise(book)
+            if job:
+                line = markup.waiting(shop.jobs.ahead(job))
+            book = tale.manuscript.revise(tale.book or Book("My story", (), id=""))
+            shown = markup.spreads(book, changeable=not busy)
+        painted = [p.picture is not None for p in tale.book.pages] if tale and tale.book else []
+        whole = bool(painted) and all(painted)
+        name = "Paint it anew" if whole else "Go on painting" if any(painted) else "Paint"
+        return {
+            read: gr.update(visible=any(painted) and not busy),
+            go: gr.update(
+                visible=tale is not None and not busy,
+                value=name,
+                variant="secondary" if any(painted) else "primary",
+            ),
+            stop: gr.update(visible=busy),
+            save: gr.update(visible=any(painted) and not busy),
+            status: line,
+            pages: shown,
+        }
+
+    def begin(desk: Desk, value: Any, *values: Any) -> Work:
+        config = picture_config(*values)
+        Manuscript.from_value(value)  # or say what is wrong with it
+        desk.remember(value)
+        desk.shown = "pictures"
+        return lambda job: paint(shop, desk, job, config)
+
+    def keep(desk: Desk, value: Any) -> None:
+        """Save the words as they are in the editor, with the pictures there are."""
+        story = Manuscript.from_value(value)
+        desk.remember(value)
+        tale = desk.tale
+        if tale is None or tale.book is None:
+            return
+        book = story.revise(tale.book)
         shop.library.save(book)
-        return book, markup.spreads(book), markup.status("Saved in the gallery.", "done")
+        desk.keep_book(book)
+        desk.lines["pictures"] = ("Saved in the gallery.", "done")
 
-    @guarded
-    def look(request: gr.Request, value: Any, book: Book | None) -> Any:
-        """What the pages would be, when the tab is opened."""
-        if shop.jobs.busy(session_of(request)):
-            return gr.skip()
-        try:
-            story = Manuscript.from_value(value)
-        except InvalidInput:
-            return NO_STORY
-        return markup.spreads(story.revise(book or Book(title="My story", pages=())))
-
-    row = [paint, stop, save]
-    begun = [request, book, tabs, pages, status, *row]
-    wanted = [*manuscript, *settings]
-    for asked in (
-        paint.click(begin, wanted, begun, **QUIET),
-        story.paint.click(begin, wanted, begun, **QUIET),
-        story.written.success(begin_after, [story.writing, *wanted], begun, **QUIET),
-    ):
-        asked.success(None, js=SHOW_PAGES)
-        worked = asked.success(work, request, [book, pages, status], **MODEL)
-        worked.failure(lambda: markup.status(""), None, status, **QUIET)
-        worked.then(rest, book, [*row, pages], **QUIET)
-    stop.click(halt, None, [status, *row], **QUIET)
-    save.click(keep, manuscript, [book, pages, status], **QUIET)
-    tab.select(look, [story.editor, book], pages, **QUIET)
-    return PicturesTab(tab, pages, status, settings)
-
-
-def buttons(busy: bool) -> tuple[Any, ...]:
-    """Paint and Save, or Stop."""
-    shown, hidden = gr.update(visible=not busy), gr.update(visible=busy)
-    return shown, hidden, shown
+    runner.shows(draw, [read, go, stop, save, status, pages])
+    wanted = [story.editor, *settings]
+    for button in (go, story.paint):
+        runner.starts(button.click, "paint", begin, wanted, js=SHOW_PAGES)
+    runner.stops(stop.click)
+    runner.acts(save.click, keep, [story.editor])
+    runner.opens(tab, "pictures", lambda desk, value: desk.remember(value), [story.editor])
+    return PicturesTab(pages, read, settings)
 
 
 def _settings() -> list[Component]:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
 from PIL.Image import Image
 
-from pipelines.book import Book, Page
+from pipelines.book import Page
 from pipelines.errors import InvalidInput
 from pipelines.events import PictureProgress, Sentence
 from pipelines.presets import PictureConfig
 from ui import markup
-from ui.jobs import Job, until_stopped
+from ui.desk import Desk, Retry
+from ui.jobs import Job, Work, until_stopped
 from ui.manuscript import brief_for, shows
-from ui.messages import guarded
+from ui.panel import panel
 from ui.pictures import PicturesTab, picture_config
-from ui.workshop import MODEL, QUIET, Workshop, clicked_number, session_of
+from ui.running import Runner
+from ui.workshop import QUIET, Workshop, clicked_number
 
 WAYS = {
     "seed": "Another try from scratch",
@@ -42,28 +45,65 @@ OPENED = """() => setTimeout(() => {
 CLOSED = "() => { document.querySelector('#tabs').inert = false; }"
 
 
+GONE = "This page is gone: open the Pictures tab again."
+
+
 @dataclass(frozen=True)
 class Repainting:
-    """One page that waits to be painted again."""
+    """A page and how its new picture looks so far."""
 
-    job: Job
-    page: Page
-    sentence: Sentence
-    config: PictureConfig
-    picture: Image | None
+    live: markup.Live
 
 
-def build(shop: Workshop, pictures: PicturesTab, book: gr.State) -> None:
+def paint_again(
+    shop: Workshop,
+    desk: Desk,
+    job: Job,
+    sentence: Sentence,
+    config: PictureConfig,
+    picture: Image | None,
+) -> Iterator[Repainting]:
+    """Paint a page's picture anew beside the old one; a stopped one is not kept."""
+    live = markup.Live(0)
+    yield Repainting(live)
+    events = shop.painter().stream(sentence, config, picture=picture)
+    for event in until_stopped(job, events):
+        if isinstance(event, PictureProgress):
+            live = markup.Live(0, event, event.preview or live.preview)
+            yield Repainting(live)
+        elif desk.retry is not None:
+            desk.retry = replace(desk.retry, new=event)
+
+
+def page_of(desk: Desk) -> Page:
+    """The page that the dialog is about. Raises: InvalidInput when it is no longer there."""
+    book, retry = desk.book, desk.retry
+    if book is None or retry is None or retry.index >= len(book.pages):
+        raise InvalidInput(GONE)
+    page = book.pages[retry.index]
+    if page.picture is None:
+        raise InvalidInput(GONE)
+    return page
+
+
+def build(runner: Runner, pictures: PicturesTab) -> None:
     """Lay out the dialog over the page and connect it with the pages' "Paint again"."""
+    shop = runner.shop
     with (
         gr.Column(visible=False, elem_id="repaint", elem_classes="dialog") as dialog,
         gr.Column(elem_classes="dialog-sheet"),
     ):
-        heading = gr.HTML("", apply_default_css=False)
-        versus = gr.HTML("", apply_default_css=False, elem_id="versus")
+        heading = panel()
+        versus = panel(elem_id="versus")
         way = gr.Radio([(t, k) for k, t in WAYS.items()], value="seed", label="Start")
         upload = gr.Image(
-            label="Your picture", type="pil", image_mode="RGB", visible=False, height=180
+            label="Your picture",
+            type="pil",
+            image_mode="RGB",
+            sources=["upload", "clipboard"],
+            visible=False,
+            height=220,
+            elem_id="upload",
         )
         wish = gr.Textbox(
             label="What the picture shows",
@@ -72,43 +112,45 @@ def build(shop: Workshop, pictures: PicturesTab, book: gr.State) -> None:
             elem_id="wish",
         )
         with gr.Row(elem_classes="actions"):
+            keep = gr.Button(
+                "Keep the new one", variant="primary", visible=False, elem_id="keep-new"
+            )
             again = gr.Button("Paint again", variant="primary", elem_id="repaint-go")
             stop = gr.Button("Stop", variant="stop", visible=False, elem_id="repaint-stop")
-            keep = gr.Button("Keep the new one", visible=False, elem_id="keep-new")
             close = gr.Button("Keep the old one", elem_id="keep-old")
-    number, request, found = gr.State(0), gr.State(None), gr.State(None)
 
-    @guarded
-    def open_dialog(request: gr.Request, event: gr.EventData, book: Book | None) -> tuple[Any, ...]:
-        index = clicked_number(event)
-        shop.jobs.refuse_while_busy(session_of(request))
-        if book is None or index is None or index >= len(book.pages):
-            raise InvalidInput("This page is gone: open the Pictures tab again.")
-        page = book.pages[index]
-        return (
-            gr.update(visible=True),
-            f'<h2 id="repaint-title">Page {index + 1}, painted again</h2>',
-            markup.comparison(page, None, None),
-            shows(page.brief),
-            index,
-            None,
-            gr.update(visible=False),
-        )
+    def draw(desk: Desk) -> dict[Any, Any]:
+        book, retry, job = desk.book, desk.retry, desk.job_of("repaint")
+        if book is None or retry is None or retry.index >= len(book.pages):
+            return {dialog: gr.update(visible=False), versus: "", heading: ""}
+        busy = job is not None
+        live = job.moment.live if job and isinstance(job.moment, Repainting) else None
+        found = retry.new is not None
+        line = markup.waiting(shop.jobs.ahead(job)) if job and live is None else ""
+        page = book.pages[retry.index]
+        return {
+            dialog: gr.update(visible=True),
+            heading: f'<h2 id="repaint-title">Page {retry.index + 1}, painted again</h2>',
+            versus: markup.comparison(page, live, None if busy else retry.new) + line,
+            keep: gr.update(visible=found and not busy),
+            again: gr.update(visible=not busy, variant="secondary" if found else "primary"),
+            stop: gr.update(visible=busy),
+            close: gr.update(visible=not busy),
+        }
 
-    @guarded
-    def begin(
-        request: gr.Request,
-        book: Book | None,
-        index: int,
-        way: str,
-        upload: Image | None,
-        wish: str,
-        *values: Any,
-    ) -> tuple[Any, ...]:
+    def open_dialog(desk: Desk, event: gr.EventData) -> dict[Any, Any]:
+        desk.refuse_while_busy()
+        desk.retry = Retry(-1 if (n := clicked_number(event)) is None else n)
+        try:
+            brief = page_of(desk).brief
+        except InvalidInput:
+            desk.retry = None
+            raise
+        return {wish: shows(brief), way: "seed", upload: gr.update(value=None, visible=False)}
+
+    def begin(desk: Desk, way: str, upload: Image | None, wish: str, *values: Any) -> Work:
         config = picture_config(*values)
-        if book is None or index >= len(book.pages):
-            raise InvalidInput("This page is gone: open the Pictures tab again.")
-        page = book.pages[index]
+        page = page_of(desk)
         picture = {"current": page.image, "upload": lambda: upload}.get(way, lambda: None)()
         if way == "upload" and picture is None:
             raise InvalidInput("Add your picture first, or choose another start.")
@@ -117,79 +159,30 @@ def build(shop: Workshop, pictures: PicturesTab, book: gr.State) -> None:
         brief = page.brief
         if (wish or "").strip() and wish.strip() != shows(page.brief):
             brief = brief_for(page.text, wish=wish.strip())
-        job = shop.jobs.begin(session_of(request))
-        waiting = markup.waiting(shop.jobs.ahead(job))
-        task = Repainting(job, page, Sentence(page.text, brief), config, picture)
-        return task, None, waiting, *buttons(True, False)
+        sentence = Sentence(page.text, brief)
+        return lambda job: paint_again(shop, desk, job, sentence, config, picture)
 
-    @guarded
-    def work(task: Repainting | None) -> Any:
-        if task is None or not shop.jobs.start(task.job):
-            return
-        try:
-            pipeline = shop.painter()
-            live = markup.Live(0)
-            yield gr.skip(), markup.comparison(task.page, live, None)
-            events = pipeline.stream(task.sentence, task.config, picture=task.picture)
-            new: Page | None = None
-            for event in until_stopped(task.job, events):
-                if isinstance(event, PictureProgress):
-                    live = markup.Live(0, event, event.preview or live.preview)
-                    yield gr.skip(), markup.comparison(task.page, live, None)
-                else:
-                    new = event
-        finally:
-            shop.jobs.end(task.job)
-        yield new, markup.comparison(task.page, None, new)
-
-    @guarded
-    def rest(request: gr.Request, new: Page | None) -> tuple[Any, ...]:
-        busy = shop.jobs.busy(session_of(request))
-        return (gr.skip(),) * 4 if busy else buttons(False, new is not None)
-
-    @guarded
-    def keep_new(book: Book | None, index: int, new: Page | None) -> tuple[Any, ...]:
-        if book is None or new is None or index >= len(book.pages):
+    def keep_new(desk: Desk) -> None:
+        book, retry = desk.book, desk.retry
+        page_of(desk)
+        if book is None or retry is None or retry.new is None:
             raise InvalidInput("There is no new picture to keep: paint it first.")
-        changed = book.with_page(index, new)
+        desk.refuse_while_busy()
+        changed = book.with_page(retry.index, retry.new)
         shop.library.save(changed)
-        line = markup.status(f"Page {index + 1} has its new picture.", "done")
-        return changed, markup.spreads(changed), line, gr.update(visible=False)
+        desk.keep_book(changed)
+        desk.retry = None
+        desk.lines["pictures"] = (f"Page {retry.index + 1} has its new picture.", "done")
 
-    @guarded
-    def halt(request: gr.Request) -> None:
-        shop.jobs.stop(session_of(request))
+    def close_dialog(desk: Desk) -> None:
+        if job := desk.job_of("repaint"):
+            shop.jobs.stop(job)
+        desk.retry = None
 
-    @guarded
-    def close_dialog(request: gr.Request) -> Any:
-        shop.jobs.stop(session_of(request))
-        return gr.update(visible=False)
-
-    row = [again, stop, keep, close]
-    pictures.pages.repaint(
-        open_dialog, book, [dialog, heading, versus, wish, number, found, keep], **QUIET
-    ).success(None, js=OPENED)
+    runner.shows(draw, [dialog, heading, versus, keep, again, stop, close])
+    runner.acts(pictures.pages.repaint, open_dialog, (), [wish, way, upload], js=OPENED)
     way.change(lambda way: gr.update(visible=way == "upload"), way, upload, **QUIET)
-    again.click(
-        begin,
-        [book, number, way, upload, wish, *pictures.settings],
-        [request, found, versus, *row],
-        **QUIET,
-    ).success(work, request, [found, versus], **MODEL).then(rest, found, row, **QUIET)
-    stop.click(halt, None, None, **QUIET)
-    shown = [book, pictures.pages, pictures.status, dialog]
-    for closing in (
-        keep.click(keep_new, [book, number, found], shown, **QUIET),
-        close.click(close_dialog, None, dialog, **QUIET),
-    ):
-        closing.success(None, js=CLOSED)
-
-
-def buttons(busy: bool, found: bool) -> tuple[Any, ...]:
-    """Paint again, Stop, Keep the new one, Keep the old one."""
-    return (
-        gr.update(visible=not busy),
-        gr.update(visible=busy),
-        gr.update(visible=found and not busy),
-        gr.update(visible=not busy),
-    )
+    runner.starts(again.click, "repaint", begin, [way, upload, wish, *pictures.settings])
+    runner.stops(stop.click)
+    runner.acts(keep.click, keep_new, js=CLOSED)
+    runner.acts(close.click, close_dialog, js=CLOSED)

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
-from pipelines.errors import InvalidInput
+from pipelines.errors import AppError, InvalidInput
 from pipelines.events import Draft, Sentence, StoryProgress
 from pipelines.presets import StoryConfig, draw_seed
 from pipelines.scene import MAX_REQUEST, split_sentences
 from ui import markup
+from ui.desk import Desk, Origin, Tale
 from ui.editor import editor
-from ui.jobs import Job, until_stopped
+from ui.jobs import Job, Work, until_stopped
 from ui.manuscript import Manuscript, brief_for
-from ui.messages import guarded
-from ui.workshop import MODEL, QUIET, Workshop, clicked_number, paced, session_of
+from ui.panel import panel
+from ui.running import Runner
+from ui.workshop import Workshop, clicked_number, paced
 
 EXAMPLES = (
     "a fox who wanted to fly",
@@ -37,36 +39,20 @@ SCROLL_TO_EDITOR = """() => {
 
 
 @dataclass(frozen=True)
-class Writing:
-    """A request for drafts that has been checked and waits for its turn."""
+class Drafting:
+    """The drafts as far as they are written."""
 
-    job: Job
-    config: StoryConfig
-    choose: bool
-    """Take the best draft without asking."""
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where the story in the editor came from."""
-
-    draft: Draft
-    config: StoryConfig
+    cards: tuple[markup.DraftCard, ...]
 
 
 @dataclass(frozen=True)
 class StoryTab:
-    """What the other tabs need of this one.
-
-    `written` ends the way from "Write and paint": unless the job of `writing` was stopped, the
-    best draft is in the editor then.
-    """
+    """What the other tabs need of this one."""
 
     editor: gr.HTML
-    origin: gr.State
+    make: gr.Button
     paint: gr.Button
-    writing: gr.State
-    written: Any
+    settings: list[Component]
 
 
 def story_config(
@@ -122,21 +108,22 @@ def finished_part(progress: StoryProgress, config: StoryConfig) -> Draft | None:
     return Draft(progress.title, tuple(sentences), config.seed or 0)
 
 
-def write_drafts(shop: Workshop, writing: Writing) -> Generator[str, None, list[Draft]]:
-    """Stream the drafts as HTML; returns them finished, or as far as they came when stopped."""
-    config = writing.config
+def write_drafts(
+    shop: Workshop, job: Job, config: StoryConfig
+) -> Generator[Drafting, None, list[Draft]]:
+    """Stream the drafts; returns them finished, or as far as they came when stopped."""
     story = shop.writer()
     latest: dict[int, StoryProgress] = {}
     found: list[Draft] = []
     due = paced(0.12)
-    for event in until_stopped(writing.job, story.stream(config)):
+    for event in until_stopped(job, story.stream(config)):
         if isinstance(event, Draft):
             found.append(event)
             continue
         latest[event.draft] = event
         if next(due):
-            yield markup.writing(
-                [markup.DraftCard(p.title, p.text, p.done) for _, p in sorted(latest.items())]
+            yield Drafting(
+                tuple(markup.DraftCard(p.title, p.text, p.done) for _, p in sorted(latest.items()))
             )
     if not found:
         parts = (finished_part(p, config) for _, p in sorted(latest.items()))
@@ -144,125 +131,95 @@ def write_drafts(shop: Workshop, writing: Writing) -> Generator[str, None, list[
     return found
 
 
-def build(shop: Workshop, book: gr.State) -> StoryTab:
-    """Lay out the tab inside the current Blocks and connect its events.
+def write(
+    shop: Workshop, desk: Desk, job: Job, config: StoryConfig, choose: bool
+) -> Iterator[Drafting]:
+    """Write drafts onto the desk; with `choose` the best one goes into the editor."""
+    desk.lines["story"] = ("", "")
+    try:
+        found = yield from write_drafts(shop, job, config)
+    except AppError as error:
+        desk.lines["story"] = (str(error), "")  # stays when the toast has gone
+        raise
+    if not found:
+        desk.lines["story"] = ("Stopped: nothing was written yet.", "")
+        return
+    tales = tuple(Tale(Manuscript.from_draft(d), Origin(d, config)) for d in found)
+    desk.add(tales, choose or len(tales) == 1)
+    chosen = "Your story is written." if desk.chosen == 0 else "Choose the story you like best."
+    desk.lines["story"] = (chosen, "done")
 
-    `book` is emptied whenever another story comes into the editor.
-    """
-    with gr.Column(elem_classes="desk"):
-        settings = _settings()
-        with gr.Row(elem_classes="actions"):
-            both = gr.Button("Write and paint", variant="primary", elem_id="write-and-paint")
-            write = gr.Button("Only write", elem_id="write")
+
+def build(runner: Runner) -> StoryTab:
+    """Lay out the tab inside the current Blocks and connect its events."""
+    with gr.Column(elem_classes="desk", elem_id="wish-desk"):
+        words = _words()
+        with gr.Row(elem_classes="actions big"):
+            make = gr.Button("Make my book", variant="primary", elem_id="make")
+            only = gr.Button("Write the story first", elem_id="write")
             stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop-writing")
-        status = gr.HTML(markup.status(""), elem_id="story-status")
-    drafts = gr.HTML(
-        markup.empty("A blank page", "Type a few words above, or pick an example."),
-        js_on_load=markup.button_js("choose"),
-        apply_default_css=False,
-        elem_id="drafts",
-    )
+        status = panel(elem_id="story-status")
+        settings = [words, *_settings()]
+    drafts = panel(markup.welcome(), events=("choose",), elem_id="drafts")
     page = editor()
-    with gr.Row(elem_classes="actions"):
+    with gr.Row(elem_classes="actions way-on"):
         paint = gr.Button("Paint this story", variant="primary", visible=False, elem_id="paint-it")
         own = gr.Button("Write a story of my own", size="sm", elem_id="own-story")
 
-    request, found, origin = gr.State(None), gr.State(None), gr.State(None)
-
-    @guarded
-    def begin(request: gr.Request, choose: bool, *values: Any) -> tuple[Any, ...]:
-        config = story_config(*values)
-        job = shop.jobs.begin(session_of(request))
-        return (Writing(job, config, choose), markup.waiting(shop.jobs.ahead(job)), *buttons(True))
-
-    @guarded
-    def work(writing: Writing | None) -> Any:
-        if writing is None or not shop.jobs.start(writing.job):
-            return
-        same = (gr.skip(),) * 5
-        try:
-            yield (gr.skip(), markup.status("Writing…", "busy"), *same)
-            stream = write_drafts(shop, writing)
-            while True:
-                try:
-                    yield (next(stream), gr.skip(), *same)
-                except StopIteration as end:
-                    result: list[Draft] = end.value
-                    break
-        finally:
-            shop.jobs.end(writing.job)
-        chosen = 0 if result and (writing.choose or len(result) == 1) else None
-        if not result:
-            text, line = markup.empty("Stopped", "Nothing was written yet."), "Stopped."
-        elif chosen is None:
-            text, line = markup.drafts(result), "Choose the story you like best."
+    def draw(desk: Desk) -> dict[Any, Any]:
+        job = desk.job_of("write", "make")
+        writing = job is not None
+        if job and isinstance(job.moment, Drafting):
+            line, cards = markup.status("Writing…", "busy"), markup.writing(job.moment.cards)
         else:
-            text, line = markup.drafts(result, chosen), "Your story is written."
-        written = (result, writing.config)
-        yield (text, markup.status(line, "done"), written, *take(*written, chosen))
+            line = markup.status(*desk.lines.get("story", ("", "")))
+            cards = markup.drafts(desk.tales, desk.chosen)
+        if job and job.moment is None:
+            line = markup.waiting(runner.shop.jobs.ahead(job))
+        shown = gr.update(visible=not writing)
+        return {
+            make: shown,
+            only: shown,
+            stop: gr.update(visible=writing),
+            status: line,
+            drafts: cards,
+            page: desk.handed,
+            paint: gr.update(visible=desk.tale is not None),
+        }
 
-    @guarded
-    def choose(
-        request: gr.Request,
-        event: gr.EventData,
-        written: tuple[list[Draft], StoryConfig] | None,
-    ) -> tuple[Any, ...]:
+    def begin(desk: Desk, value: Any, *values: Any) -> Work:
+        config = story_config(*values)
+        desk.remember(value)
+        return lambda job: write(runner.shop, desk, job, config, choose=False)
+
+    def choose(desk: Desk, event: gr.EventData, value: Any) -> None:
         chosen = clicked_number(event)
-        if written is None or chosen not in range(len(written[0])):
+        if chosen is None or chosen not in range(len(desk.tales)):
             raise InvalidInput("This draft is gone: write new ones.")
-        shop.jobs.refuse_while_busy(session_of(request))
-        return (markup.drafts(written[0], chosen), *take(*written, chosen))
+        desk.refuse_while_busy()
+        desk.remember(value)
+        desk.choose(chosen)
 
-    @guarded
-    def write_own(request: gr.Request) -> tuple[Any, ...]:
-        shop.jobs.refuse_while_busy(session_of(request))
-        blank = Manuscript(sentences=(Sentence(""),) * 3)
-        return (blank.to_value(), None, None, gr.update(visible=True))
+    def write_own(desk: Desk, value: Any) -> None:
+        desk.refuse_while_busy()
+        desk.remember(value)
+        desk.add((Tale(Manuscript(sentences=(Sentence(""),) * 3)), *_untouched(desk)), choose=True)
 
-    @guarded
-    def halt(request: gr.Request) -> tuple[Any, ...]:
-        if shop.jobs.stop(session_of(request)):
-            # The work says so itself at its next event; two answers could come in any order.
-            return (gr.skip(),) * 4
-        return (markup.status("Stopped."), *buttons(False))
-
-    @guarded
-    def rest(request: gr.Request) -> tuple[Any, ...]:
-        """Show the buttons again, unless the visitor has begun something new already."""
-        return (gr.skip(),) * 3 if shop.jobs.busy(session_of(request)) else buttons(False)
-
-    row, taken = [both, write, stop], [page, origin, book, paint]
-    ends: list[Any] = []
-    for button, at_once in ((both, True), (write, False)):
-        asked = button.click(
-            begin, [gr.State(at_once), *settings], [request, status, *row], **QUIET
-        )
-        ends.append(asked.success(work, request, [drafts, status, found, *taken], **MODEL))
-        ends[-1].failure(lambda: markup.status(""), None, status, **QUIET)
-        ends[-1].then(rest, None, row, **QUIET)
-    drafts.choose(choose, found, [drafts, *taken], **QUIET).then(None, js=SCROLL_TO_EDITOR)
-    own.click(write_own, None, taken, **QUIET).then(None, js=SCROLL_TO_EDITOR)
-    stop.click(halt, None, [status, *row], **QUIET)
-    return StoryTab(page, origin, paint, request, ends[0])
+    runner.shows(draw, [make, only, stop, status, drafts, page, paint])
+    runner.starts(only.click, "write", begin, [page, *settings])
+    runner.acts(drafts.choose, choose, [page], js=SCROLL_TO_EDITOR)
+    runner.acts(own.click, write_own, [page], js=SCROLL_TO_EDITOR)
+    runner.stops(stop.click)
+    return StoryTab(page, make, paint, settings)
 
 
-def buttons(busy: bool) -> tuple[Any, ...]:
-    """Either the two ways to begin, or Stop."""
-    return (gr.update(visible=not busy),) * 2 + (gr.update(visible=busy),)
+def _untouched(desk: Desk) -> tuple[Tale, ...]:
+    """Drafts that nobody has changed yet; they can still be chosen."""
+    return tuple(t for t in desk.tales if t.origin is not None and not t.touched)
 
 
-def take(drafts: list[Draft], config: StoryConfig, chosen: int | None) -> tuple[Any, ...]:
-    """Put a draft into the editor: its value, its origin, no book yet, the way on."""
-    if chosen is None:
-        return (gr.skip(),) * 4
-    draft = drafts[chosen]
-    value = Manuscript.from_draft(draft).to_value()
-    return (value, Origin(draft, config), None, gr.update(visible=True))
-
-
-def _settings() -> list[Component]:
-    """The widgets of a StoryConfig, in the order of `story_config`."""
-    plain = StoryConfig(words="x")
+def _words() -> gr.Textbox:
+    """The one field that matters, and examples to put into it."""
     words = gr.Textbox(
         label="What is your story about?",
         placeholder="a fox who wanted to fly",
@@ -276,7 +233,13 @@ def _settings() -> list[Component]:
         for example in EXAMPLES:
             chip = gr.Button(example, size="sm", elem_classes="chip")
             chip.click(None, None, words, js=f"() => {json.dumps(example)}")
-    with gr.Row():
+    return words
+
+
+def _settings() -> list[Component]:
+    """The other widgets of a StoryConfig, in the order of `story_config`."""
+    plain = StoryConfig(words="x")
+    with gr.Row(elem_classes="sliders"):
         sentences = gr.Slider(
             4, 12, plain.sentences, step=1, label="Pages", info="One sentence each"
         )
@@ -309,6 +272,6 @@ def _settings() -> list[Component]:
                 None, label="Seed", precision=0, minimum=0, placeholder="new each time"
             )
     return [
-        words, sentences, temperature, drafts, min_words, max_words, top_k, top_p,
+        sentences, temperature, drafts, min_words, max_words, top_k, top_p,
         repetition, length, ban, seed,
     ]  # fmt: skip

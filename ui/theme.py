@@ -140,6 +140,7 @@ def head() -> str:
 <meta name="description" content="A few words become an illustrated storybook.">
 <style>:root {{ --story-font: {serif}; }}
 {asset("style.css")}</style>
+<script>{asset("desk.js")}</script>
 """
 
 

@@ -18,6 +18,7 @@ from gradio.utils import get_upload_folder
 
 from pipelines.errors import AppError
 from storage.base import Library
+from ui.desk import Desks
 from ui.jobs import Jobs
 
 if TYPE_CHECKING:
@@ -29,14 +30,6 @@ log = logging.getLogger(__name__)
 QUIET: Any = {"show_progress": "hidden", "api_visibility": "private"}
 """How events are bound: the page shows progress in its own way, and there is no API yet."""
 
-MODEL: Any = {
-    **QUIET,
-    "concurrency_id": "model",
-    "concurrency_limit": 1,
-    "trigger_mode": "multiple",
-}
-"""The same for whatever runs a model: all visitors share one queue, first come, first served."""
-
 
 @dataclass(frozen=True)
 class Workshop:
@@ -46,6 +39,7 @@ class Workshop:
     painter: Callable[[], VQGANCLIPPipeline]
     library: Library
     jobs: Jobs = field(default_factory=Jobs)
+    desks: Desks = field(default_factory=Desks)
 
     def warm(self) -> None:
         """Load the models ahead of the first story; what goes wrong is said when they are used."""
@@ -66,9 +60,10 @@ def session_of(request: gr.Request) -> str:
     return str(request.session_hash)
 
 
-def new_secret() -> str:
-    """What a browser keeps to show that a book is its own."""
-    return secrets.token_hex(16)
+def a_secret(given: object = None) -> str:
+    """What a browser keeps to show that its work is its own: as given, or else a new one."""
+    known = isinstance(given, str) and re.fullmatch(r"[0-9a-f]{32}", given)
+    return str(given) if known else secrets.token_hex(16)
 
 
 def owner_of(secret: object) -> str:
@@ -76,8 +71,7 @@ def owner_of(secret: object) -> str:
 
     Never "", which is the administrator.
     """
-    known = isinstance(secret, str) and re.fullmatch(r"[0-9a-f]{32}", secret)
-    return hashlib.sha256((str(secret) if known else new_secret()).encode()).hexdigest()
+    return hashlib.sha256(a_secret(secret).encode()).hexdigest()
 
 
 def clicked_number(event: gr.EventData) -> int | None:

@@ -33,7 +33,7 @@ def test_words_story_edit_two_pages_gallery_restart(
     page.set_default_timeout(120_000)
     slow = 120_000
     page.get_by_label("What is your story about?").fill("a fox who wanted to fly")
-    page.get_by_role("button", name="Only write").click()
+    page.get_by_role("button", name="Write the story first").click()
     expect(page.locator(".draft .tale").first).to_be_visible(timeout=slow)
     page.get_by_role("button", name="Use this story").first.click()
     edited = "The fox sat on a big rock in the snow."

@@ -18,9 +18,16 @@ Visit = Callable[..., Page]
 def write_story(page: Page, words: str = "a fox who wanted to fly") -> None:
     """From the first page to a story in the editor."""
     page.get_by_label("What is your story about?").fill(words)
-    page.get_by_role("button", name="Only write").click()
+    page.get_by_role("button", name="Write the story first").click()
     page.get_by_role("button", name="Use this story").first.click()
     expect(page.locator(".line")).to_have_count(7)
+
+
+def paint_slowly(page: Page) -> None:
+    """Paint in the style for which the quick painter takes its time, so that Stop comes in time."""
+    page.get_by_role("tab", name="Pictures").click()
+    page.get_by_label("Pencil drawing").check(force=True)
+    page.get_by_role("button", name="Paint", exact=True).click()
 
 
 def sentences(page: Page) -> list[str]:
@@ -65,7 +72,7 @@ def test_words_to_book_and_still_there_after_a_restart(quick: Server, visit: Vis
 def test_one_click_from_words_to_pictures(quick: Server, visit: Visit) -> None:
     page = visit(quick.url)
     page.get_by_role("button", name="a dragon who lost its fire").click()
-    page.get_by_role("button", name="Write and paint").click()
+    page.get_by_role("button", name="Make my book").click()
     expect(page.locator(".spread.painted").first).to_be_visible()
     expect(page.locator(".spread.painting .bar")).to_be_visible()
     page.get_by_role("button", name="Stop", exact=True).click()
@@ -75,14 +82,14 @@ def test_one_click_from_words_to_pictures(quick: Server, visit: Visit) -> None:
 def test_stop_keeps_finished_pages_and_paint_goes_on(quick: Server, visit: Visit) -> None:
     page = visit(quick.url)
     write_story(page)
-    page.get_by_role("button", name="Paint this story").click()
+    paint_slowly(page)
     expect(page.locator(".spread.painted")).not_to_have_count(0)
     page.get_by_role("button", name="Stop", exact=True).click()
     expect(page.get_by_text("Stopped:")).to_be_visible()
     kept = page.locator(".spread.painted").count()
     assert 1 <= kept < 7
     source = page.locator(".spread img").first.get_attribute("src")
-    page.get_by_role("button", name="Paint", exact=True).click()
+    page.get_by_role("button", name="Go on painting").click()
     expect(page.get_by_text("Finished: your book is in the gallery.")).to_be_visible()
     assert page.locator(".spread img").first.get_attribute("src") == source
 
@@ -95,7 +102,7 @@ def test_a_page_is_painted_again_and_the_better_one_kept(quick: Server, visit: V
     picture = page.locator(".spread img").nth(1)
     old = picture.get_attribute("src") or ""
     for keep, changed in (("Keep the old one", False), ("Keep the new one", True)):
-        page.get_by_role("button", name="Paint page 2 again").click()
+        page.get_by_role("button", name="Paint again: page 2").click()
         page.get_by_label("What the picture shows").fill("a green dragon on a castle")
         page.locator("#repaint-go").click()
         expect(page.get_by_role("button", name="Keep the new one")).to_be_visible()
@@ -132,7 +139,7 @@ def test_words_are_never_read_as_html(quick: Server, visit: Visit) -> None:
     write_story(page)
     page.get_by_role("textbox", name="Sentence 1", exact=True).fill(nasty)
     page.get_by_role("textbox", name="Title").fill(nasty)
-    page.get_by_role("button", name="Paint this story").click()
+    paint_slowly(page)
     expect(page.locator(".spread.painted")).not_to_have_count(0)
     expect(page.locator(".book-title")).to_have_text(nasty)
     assert page.locator(".spread img").first.get_attribute("alt") == nasty
@@ -150,20 +157,20 @@ def test_a_request_without_words_is_answered_with_advice(
 ) -> None:
     page = visit(quick.url)
     page.get_by_label("What is your story about?").fill(words)
-    page.get_by_role("button", name="Only write").click()
+    page.get_by_role("button", name="Write the story first").click()
     expect(page.get_by_test_id("toast-text")).to_have_text(re.compile("words"))
-    expect(page.get_by_role("button", name="Only write")).to_be_visible()
+    expect(page.get_by_role("button", name="Write the story first")).to_be_visible()
 
 
 def test_visitors_see_only_their_own_work_and_leaving_ends_it(quick: Server, visit: Visit) -> None:
     first, second = visit(quick.url), visit(quick.url)
     write_story(first)
     first.get_by_role("textbox", name="Title").fill("Left alone")
-    first.get_by_role("button", name="Paint this story").click()
+    paint_slowly(first)
     expect(first.locator(".spread.painting")).to_be_visible()
     second.get_by_label("What is your story about?").fill("a boat")
-    second.get_by_role("button", name="Only write").click()
-    expect(second.get_by_text("Waiting: 1 before you")).to_be_visible()
+    second.get_by_role("button", name="Write the story first").click()
+    expect(second.get_by_text("You are number 2 in line")).to_be_visible()
     assert second.get_by_text("Left alone").count() == 0
     first.close()
     # The queue goes on as soon as it is noticed, long before seven pages would be painted.
@@ -177,7 +184,7 @@ def test_own_books_can_be_deleted_after_asking(quick: Server, visit: Visit) -> N
     page = visit(quick.url)
     write_story(page)
     page.get_by_role("textbox", name="Title").fill("Not for long")
-    page.get_by_role("button", name="Paint this story").click()
+    paint_slowly(page)
     expect(page.locator(".spread.painted")).not_to_have_count(0)
     page.get_by_role("button", name="Stop", exact=True).click()
     expect(page.get_by_text("Stopped:")).to_be_visible()
@@ -202,12 +209,12 @@ def test_on_a_phone_nothing_scrolls_sideways(quick: Server, visit: Visit) -> Non
     write_story(page, "the " + "very " * 20 + "longwordwithoutanyspaces" * 3)
     assert fits()
     page.get_by_role("textbox", name="Title").fill("Longtitle" * 12)
-    page.get_by_role("button", name="Paint this story").click()
+    paint_slowly(page)
     expect(page.locator(".spread.painted")).not_to_have_count(0)
     assert fits()
     page.get_by_role("button", name="Stop", exact=True).click()
     expect(page.get_by_text("Stopped:")).to_be_visible()
-    page.get_by_role("button", name="Paint page 1 again").click()
+    page.get_by_role("button", name="Paint again: page 1").click()
     expect(page.locator("#versus img").first).to_be_visible()
     assert fits()
     page.get_by_role("button", name="Keep the old one").click()

@@ -52,9 +52,10 @@ class QuickWriter:
 
 
 class QuickPainter:
-    """Paints a sun over hills, whose colours come from the seed."""
+    """Paints a sun over hills, whose colours come from the seed; a pencil drawing takes long."""
 
     pause = 0.02
+    long_pause = 0.1
 
     def stream(
         self,
@@ -68,8 +69,9 @@ class QuickPainter:
         tone = (60 + seed % 150, 110 + seed // 7 % 100, 120 + seed // 11 % 100)
         image = Image.new("RGB", (config.width, config.height), tone)
         draw = ImageDraw.Draw(image)
+        pause = self.long_pause if config.style == "pencil" else self.pause
         for step in range(config.steps + 1):
-            time.sleep(self.pause)
+            time.sleep(pause)
             x = 20 + step * (config.width - 60) // max(config.steps, 1)
             draw.ellipse((x, 30, x + 40, 70), fill=(250, 210, 90))
             draw.ellipse((-60 + x, 170, 160 + x, 380), fill=(70, 120 + step * 3 % 80, 80))
@@ -80,7 +82,7 @@ class QuickPainter:
                 0.9,
                 0.2 + step / 200,
                 image.copy() if step % config.preview_every == 0 or step == config.steps else None,
-                self.pause * (config.steps - step),
+                pause * (config.steps - step),
             )
         settings = asdict(config)
         recipe = Recipe(sentence.brief or sentence.text, seed, {"painter": "quick"}, settings)
@@ -94,11 +96,12 @@ def serve(port: int, library: str) -> None:
 
     app.stay_on_this_machine("embedded")
     from storage.base import open_library
+    from ui.desk import Desks
     from ui.workshop import Workshop
 
     writer: Any = QuickWriter()
     painter: Any = QuickPainter()
-    shop = Workshop(lambda: writer, lambda: painter, open_library(library))
+    shop = Workshop(lambda: writer, lambda: painter, open_library(library), desks=Desks(grace=4.0))
     app.launch(shop, app.parser().parse_args(["--port", str(port)]))
 
 

@@ -1,65 +1,116 @@
-"""One job a visitor; whoever stops or leaves ends theirs and nobody else's."""
+"""One line for all visitors; whoever stops or leaves ends their job and nobody else's."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import threading
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
-from pipelines.errors import InvalidInput
 from ui.jobs import Job, Jobs, until_stopped
 
 
-def test_a_running_job_is_not_replaced() -> None:
-    jobs = Jobs()
-    job = jobs.begin("ada")
-    assert jobs.start(job)
-    with pytest.raises(InvalidInput, match="One thing at a time"):
-        jobs.begin("ada")
-    jobs.end(job)
-    assert jobs.start(jobs.begin("ada"))
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread does."""
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
 
 
-def test_a_waiting_job_gives_way_to_the_next() -> None:
-    jobs = Jobs()
-    first = jobs.begin("ada")
-    second = jobs.begin("ada")
-    assert not jobs.start(first)
-    assert jobs.start(second)
-    jobs.end(first)  # the late end of the first must not end the second
-    assert jobs.busy("ada")
+class Gate:
+    """Work that goes one step each time it is let through."""
+
+    def __init__(self) -> None:
+        self.steps = threading.Semaphore(0)
+
+    def __call__(self, job: Job) -> Iterator[int]:
+        n = 0
+        while not job.stopped:
+            yield n
+            n += 1
+            self.steps.acquire(timeout=0.05)
 
 
-def test_stopping_reaches_only_the_visitor_who_asks() -> None:
-    jobs = Jobs()
-    ada, bob = jobs.begin("ada"), jobs.begin("bob")
-    jobs.start(ada)
-    assert jobs.ahead(bob) == 1
-    assert jobs.stop("ada")
-    assert not jobs.stop("nobody")
-    assert ada.stopped
-    assert not bob.stopped
-    assert not jobs.stop("bob")  # it only waited: gone at once
-    assert not jobs.start(bob)
-    assert not jobs.busy("bob")
+@pytest.fixture
+def jobs() -> Iterator[Jobs]:
+    line = Jobs()
+    yield line
+    line.close()
+
+
+def test_jobs_run_one_after_another_and_know_their_place(jobs: Jobs) -> None:
+    first, second, third = (Job("paint", Gate()) for _ in range(3))
+    for job in (first, second, third):
+        jobs.add(job)
+    until(lambda: first.news > 1)
+    assert [jobs.ahead(j) for j in (first, second, third)] == [0, 1, 2]
+    jobs.stop(second)  # it only waited: gone at once
+    assert second.done
+    assert second.news == 0
+    assert jobs.ahead(third) == 1
+    jobs.stop(first)
+    until(lambda: third.news > 1)
+    assert first.done
+    assert jobs.ahead(third) == 0
+
+
+def test_a_visitor_who_has_left_does_not_hold_up_the_line(jobs: Jobs) -> None:
+    left = threading.Event()
+    gone = Job("paint", Gate(), left.is_set)
+    waiting = Job("write", Gate(), left.is_set)
+    here = Job("write", lambda job: iter("ab"))
+    for job in (gone, waiting, here):
+        jobs.add(job)
+    until(lambda: gone.news > 0)
+    assert jobs.ahead(here) == 2
+    left.set()
+    until(lambda: here.done)
+    assert gone.done
+    assert waiting.moment is None
+    assert here.moment == "b"
+
+
+def test_what_goes_wrong_is_kept_and_the_next_job_runs(jobs: Jobs) -> None:
+    def fail(job: Job) -> Iterator[int]:
+        yield 1
+        raise OSError("the disk is gone")
+
+    bad, good = Job("paint", fail), Job("paint", lambda job: iter([7]))
+    jobs.add(bad)
+    jobs.add(good)
+    until(lambda: good.done)
+    assert bad.done
+    assert "the disk is gone" in str(bad.error)
+    assert good.moment == 7
+    assert good.error is None
+
+
+def test_closing_ends_what_runs_and_what_waits(jobs: Jobs) -> None:
+    running, waiting = Job("paint", Gate()), Job("paint", Gate())
+    jobs.add(running)
+    jobs.add(waiting)
+    until(lambda: running.news > 0)
+    jobs.close()
+    assert running.done
+    assert waiting.done
+    assert waiting.news == 1  # skipped
 
 
 def test_events_end_when_stopped_and_the_source_is_closed() -> None:
-    closed: list[bool] = []
+    job, closed = Job("paint", Gate()), list[bool]()
 
     def source() -> Iterator[int]:
         try:
-            yield from range(100)
+            for n in range(100):
+                if n == 2:
+                    job.stop()
+                yield n
         finally:
             closed.append(True)
 
-    job = Job("ada")
-    seen: list[int] = []
-    for event in until_stopped(job, source()):
-        seen.append(event)
-        if event == 2:
-            job.stop()
-    assert seen == [0, 1, 2]
+    assert list(until_stopped(job, source())) == [0, 1, 2]
     assert closed == [True]
 
 
@@ -72,7 +123,7 @@ def test_closing_midway_closes_the_source() -> None:
         finally:
             closed.append(True)
 
-    events = until_stopped(Job("ada"), source())
+    events = until_stopped(Job("paint", Gate()), source())
     assert next(iter(events)) == 0
     events.close()  # type: ignore[attr-defined]
     assert closed == [True]

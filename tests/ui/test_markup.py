@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pipelines.book import Book, Page, Recipe, encode_png, read_recipe
-from pipelines.events import Draft, PictureProgress, Sentence
+from pipelines.events import PictureProgress, Sentence
 from storage.base import BookSummary
 from ui import markup
+from ui.desk import Tale
+from ui.manuscript import Manuscript
 from ui.workshop import owner_of
 
 
@@ -45,7 +47,7 @@ def every_piece(text: str) -> list[str]:
         markup.status(text),
         markup.empty(text, text),
         markup.writing([markup.DraftCard(text, text, 0.5)]),
-        markup.drafts([Draft(text, (Sentence(text),), 1)], 0),
+        markup.drafts([Tale(Manuscript(text, text, (Sentence(text),)))] * 2, 0),
         markup.spreads(book),
         markup.spreads(book, markup.Live(1, step, step.preview)),
         markup.comparison(page, markup.Live(0, step, step.preview), None),
@@ -64,8 +66,9 @@ def test_any_text_leaves_the_markup_as_it_is(text: str) -> None:
 def test_a_finished_picture_is_served_with_its_recipe(cache: Path) -> None:
     recipe = Recipe("a fox", 7, {}, {})
     page = Page("A fox.", "fox @lake day", encode_png(Image.new("RGB", (16, 16)), recipe))
-    html = markup.spreads(Book("Pip", (page,)))
-    assert markup.spreads(Book("Pip", (page,))) == html  # the browser may keep what it has
+    book = Book("Pip", (page,))
+    html = markup.spreads(book)
+    assert markup.spreads(book) == html  # the browser may keep what it has
     path = html.split("gradio_api/file=")[1].split('"')[0]
     assert Path(unquote(path)).is_relative_to(cache)
     assert read_recipe(Path(unquote(path)).read_bytes()) == recipe

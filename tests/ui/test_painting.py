@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +12,8 @@ from pipelines.errors import StorageError
 from pipelines.presets import PictureConfig
 from storage.memory import MemoryLibrary
 from tests.ui.stand_in import QuickPainter
-from ui.pictures import Painting, paint_pages
+from ui.jobs import Job
+from ui.pictures import Moment, paint_pages
 from ui.workshop import Workshop
 
 CONFIG = PictureConfig(steps=2, width=128, height=128, seed=1)
@@ -36,14 +38,20 @@ def workshop(library: MemoryLibrary) -> Workshop:
     return Workshop(writer=lambda: painter, painter=lambda: painter, library=library)
 
 
-def painting(shop: Workshop) -> Painting:
-    book = Book("Pip", (Page("A fox slept.", "fox @forest day"),) * 3)
-    return Painting(shop.jobs.begin("ada"), book, CONFIG, (0, 1, 2))
+BOOK = Book("Pip", (Page("A fox slept.", "fox @forest day"),) * 3)
+
+
+def painting(shop: Workshop, job: Job) -> Iterator[Moment]:
+    return paint_pages(shop, job, BOOK, CONFIG, (0, 1, 2))
+
+
+def a_job() -> Job:
+    return Job("paint", lambda job: iter(()))
 
 
 def test_a_full_disk_stops_no_painting_and_later_pages_bring_the_earlier_along() -> None:
     shop = workshop(FullDisk(2))
-    moments = list(paint_pages(shop, painting(shop)))
+    moments = list(painting(shop, a_job()))
     assert any("The disk is full" in m.line and not m.saved for m in moments)
     assert moments[-1].saved
     assert [p.picture is not None for p in shop.library.get(moments[-1].book.id).pages] == [
@@ -53,7 +61,7 @@ def test_a_full_disk_stops_no_painting_and_later_pages_bring_the_earlier_along()
 
 def test_a_library_that_stays_full_is_named_at_the_end() -> None:
     shop = workshop(FullDisk(99))
-    last = list(paint_pages(shop, painting(shop)))[-1]
+    last = list(painting(shop, a_job()))[-1]
     assert "The disk is full" in last.line
     assert all(p.picture for p in last.book.pages)
 
@@ -61,15 +69,15 @@ def test_a_library_that_stays_full_is_named_at_the_end() -> None:
 @pytest.mark.parametrize("leave", [False, True])
 def test_finished_pages_are_in_the_library_however_it_ends(leave: bool) -> None:
     shop = workshop(MemoryLibrary())
-    task = painting(shop)
-    moments = paint_pages(shop, task)
+    job = a_job()
+    moments = painting(shop, job)
     for moment in moments:
         if any(p.picture for p in moment.book.pages):
             break
     if leave:
         moments.close()  # type: ignore[attr-defined]
     else:
-        task.job.stop()
+        job.stop()
         assert "1 of 3 pages is kept" in list(moments)[-1].line
-    pages = shop.library.get(task.book.id).pages
+    pages = shop.library.get(BOOK.id).pages
     assert [p.picture is not None for p in pages] == [True, False, False]

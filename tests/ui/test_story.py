@@ -10,9 +10,10 @@ from pipelines.book import Book, Page
 from pipelines.errors import InvalidInput
 from pipelines.events import Draft, Sentence, StoryProgress
 from pipelines.presets import MAX_SEED, StoryConfig
+from ui.desk import Origin
 from ui.manuscript import Manuscript
 from ui.pictures import next_book, picture_config
-from ui.story import Origin, finished_part, story_config
+from ui.story import finished_part, story_config
 
 CONFIG = StoryConfig("a fox", seed=7)
 DRAFT = Draft("Pip", (Sentence("A fox slept.", "fox @forest day"),), 7)

@@ -25,6 +25,7 @@ function commit() {
     author: author ? author.value : '',
     sentences: rows.map(({ text, brief, shows }) => ({ text, brief, shows })),
   };
+  if (rows.length) window.storybrush?.keep('story', props.value);
 }
 
 function fit(area) {

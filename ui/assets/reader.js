@@ -1,17 +1,30 @@
-// Leafing through a book: buttons, arrow keys and swipes turn the leaf that is shown.
+// Leafing through a book: buttons, dots, keys and swipes turn the leaf that is shown. Handed in by
+// Gradio: element, watch. The HTML comes from markup.reader.
 let at = 0;
+let voice = null;
 
 const reader = () => element.querySelector('.reader');
+const leaves = () => [...element.querySelectorAll('.leaf')];
+const calm = matchMedia('(prefers-reduced-motion: reduce)');
 
-function show(to) {
-  const leaves = element.querySelectorAll('.leaf');
-  if (!leaves.length) return;
-  at = Math.min(Math.max(to, 0), leaves.length - 1);
-  leaves.forEach((leaf, n) => { leaf.hidden = n !== at; });
-  const inner = at > 0 && at < leaves.length - 1;
-  element.querySelector('.where').textContent = inner ? at + ' / ' + (leaves.length - 2) : '';
+function show(to, from) {
+  const all = leaves();
+  if (!all.length) return;
+  const next = Math.min(Math.max(to, 0), all.length - 1);
+  reader().dataset.turning = from === undefined ? 'none' : next < from ? 'back' : 'on';
+  at = next;
+  all.forEach((leaf, n) => { leaf.hidden = n !== at; leaf.style.transform = ''; });
+  element.querySelectorAll('.dot').forEach((dot, n) => {
+    if (n === at) dot.setAttribute('aria-current', 'page');
+    else dot.removeAttribute('aria-current');
+  });
   element.querySelector('[data-turn="-1"]').disabled = at === 0;
-  element.querySelector('[data-turn="1"]').disabled = at === leaves.length - 1;
+  element.querySelector('[data-turn="1"]').disabled = at === all.length - 1;
+}
+
+function turn(by) {
+  quiet();
+  show(at + by, at);
 }
 
 function opened() {
@@ -20,44 +33,123 @@ function opened() {
   if (book) address.searchParams.set('book', book.dataset.book);
   else address.searchParams.delete('book');
   history.replaceState(history.state, '', address);
+  quiet();
+  full(false);
   show(0);
   if (!book) return;
+  const aloud = book.querySelector('[data-aloud]');
+  const ready = () => { aloud.hidden = !speechSynthesis.getVoices().length; };
+  if ('speechSynthesis' in window) {
+    ready();
+    speechSynthesis.addEventListener('voiceschanged', ready, { once: true });
+  }
+  if (!book.offsetParent) return; // another tab is open
   book.focus({ preventScroll: true });
-  element.scrollIntoView({ block: 'start' });
+  element.scrollIntoView({ block: 'nearest' });
+}
+
+// Full screen, by the browser where it can (not on an iPhone) and by the style sheet everywhere.
+function full(on) {
+  const book = reader();
+  if (book) {
+    book.classList.toggle('full', on);
+    book.querySelector('[data-full]').textContent = on ? 'Leave full screen' : 'Full screen';
+    if (on) book.requestFullscreen?.().catch(() => {});
+  }
+  document.documentElement.classList.toggle('reading-full', Boolean(book && on));
+  if (!on && document.fullscreenElement) document.exitFullscreen().catch(() => {});
+}
+const isFull = () => Boolean(reader()?.classList.contains('full'));
+
+function left() {
+  if (!element.isConnected) document.removeEventListener('fullscreenchange', left);
+  else if (!document.fullscreenElement && isFull()) full(false);
+}
+document.addEventListener('fullscreenchange', left);
+
+// Read aloud by the browser's own voice: this page, then the next ones.
+function quiet() {
+  if (!voice) return;
+  voice = null;
+  speechSynthesis.cancel();
+  const button = element.querySelector('[data-aloud]');
+  if (button) button.textContent = 'Read aloud';
+}
+
+function aloud() {
+  const words = new SpeechSynthesisUtterance(leaves()[at].querySelector('.text').innerText);
+  words.rate = 0.9;
+  voice = words;
+  element.querySelector('[data-aloud]').textContent = 'Stop reading';
+  words.onend = () => {
+    if (voice !== words) return;
+    if (at === leaves().length - 1) return quiet();
+    show(at + 1, at);
+    aloud();
+  };
+  speechSynthesis.speak(words);
 }
 
 element.addEventListener('click', async (event) => {
-  const turn = event.target.closest('[data-turn]');
-  if (turn) show(at + Number(turn.dataset.turn));
-  const link = event.target.closest('[data-link]');
-  if (!link) return;
-  try {
-    await navigator.clipboard.writeText(location.href);
-    link.textContent = 'Copied';
-  } catch (error) { // a page without https may not write to the clipboard
-    link.textContent = location.href;
+  const on = (name) => event.target.closest('[data-' + name + ']');
+  if (on('turn')) turn(Number(on('turn').dataset.turn));
+  else if (on('go')) turn(Number(on('go').dataset.go) - at);
+  else if (on('full')) full(!isFull());
+  else if (on('aloud')) (voice ? quiet : aloud)();
+  else if (on('link')) {
+    try {
+      await navigator.clipboard.writeText(location.href);
+      on('link').textContent = 'Copied';
+    } catch (error) { // a page without https may not write to the clipboard
+      on('link').textContent = location.href;
+    }
+  } else if (event.target.closest('.plate') && !swiped) {
+    turn(1); // a click on the picture turns the page
   }
 });
 
-function turnByKey(event) {
-  if (!element.isConnected) return document.removeEventListener('keydown', turnByKey);
-  const by = { ArrowLeft: -1, ArrowRight: 1 }[event.key];
-  const busy = event.target.closest?.('input, textarea, select, [role="tab"]');
-  if (by && !busy && reader()?.offsetParent) {
-    event.preventDefault();
-    show(at + by);
-  }
+function key(event) {
+  if (!element.isConnected) return document.removeEventListener('keydown', key);
+  if (!reader()?.offsetParent && !isFull()) return;
+  if (event.target.closest?.('input, textarea, select, [role="tab"]')) return;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  const keys = {
+    ArrowLeft: () => turn(-1), ArrowRight: () => turn(1), PageUp: () => turn(-1),
+    PageDown: () => turn(1), Home: () => turn(-at), End: () => turn(leaves().length), f: () => full(!isFull()),
+  };
+  if (event.key === 'Escape' && isFull()) keys.Escape = () => full(false);
+  if (event.key === ' ' && !event.target.closest?.('button, a')) keys[' '] = () => turn(1);
+  const act = keys[event.key];
+  if (!act) return;
+  event.preventDefault();
+  act();
 }
-document.addEventListener('keydown', turnByKey);
+document.addEventListener('keydown', key);
 
-let touch = null;
-element.addEventListener('touchstart', (event) => { touch = event.changedTouches[0]; }, { passive: true });
-element.addEventListener('touchend', (event) => {
-  const end = event.changedTouches[0];
-  const x = touch ? end.clientX - touch.clientX : 0;
-  const y = touch ? end.clientY - touch.clientY : 0;
-  touch = null;
-  if (Math.abs(x) > 40 && Math.abs(x) > 2 * Math.abs(y)) show(at + (x < 0 ? 1 : -1));
+// A swipe: the leaf follows the finger, and is turned when it has been carried far enough.
+let finger = null;
+let swiped = false;
+element.addEventListener('touchstart', (event) => {
+  swiped = false;
+  finger = event.touches.length === 1 && event.target.closest('.leaves')
+    ? { x: event.touches[0].clientX, y: event.touches[0].clientY, by: 0 } : null;
+}, { passive: true });
+element.addEventListener('touchmove', (event) => {
+  if (!finger || event.touches.length > 1) return;
+  const x = event.touches[0].clientX - finger.x;
+  const y = event.touches[0].clientY - finger.y;
+  if (!finger.by && Math.abs(y) > Math.abs(x)) finger = null; // that is scrolling
+  else {
+    finger.by = x;
+    if (!calm.matches) leaves()[at].style.transform = 'translateX(' + x * 0.6 + 'px)';
+  }
+}, { passive: true });
+element.addEventListener('touchend', () => {
+  const by = finger?.by || 0;
+  finger = null;
+  swiped = Math.abs(by) > 10;
+  if (Math.abs(by) > 40) turn(by < 0 ? 1 : -1);
+  else if (leaves()[at]) leaves()[at].style.transform = '';
 }, { passive: true });
 
 watch('value', opened);

@@ -1,0 +1,148 @@
+"""A desk outlives its page, is found again by its own browser only, and loses no work."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from pipelines.book import Book, Page
+from pipelines.errors import InvalidInput
+from pipelines.events import Draft, Sentence
+from pipelines.presets import StoryConfig
+from tests.ui.test_jobs import Gate, until
+from ui.desk import Desk, Desks, Origin, Tale
+from ui.jobs import Job, Jobs
+from ui.manuscript import Manuscript
+
+CONFIG = StoryConfig("a fox", seed=7)
+
+
+def draft(title: str) -> Tale:
+    told = Draft(title, (Sentence(f"{title} slept.", "fox @forest day"),), 7)
+    return Tale(Manuscript.from_draft(told), Origin(told, CONFIG))
+
+
+def titles(desk: Desk) -> list[str]:
+    return [t.manuscript.title for t in desk.tales]
+
+
+def edited(desk: Desk, title: str) -> dict[str, object]:
+    """What the editor sends after its title was changed."""
+    assert desk.tale is not None
+    return {**desk.tale.manuscript.to_value(), "title": title}
+
+
+def test_a_page_loaded_again_finds_its_desk_before_the_old_one_is_missed() -> None:
+    desks = Desks()
+    first, _ = desks.arrive("page 1", "ada", "tab")
+    again, belongs = desks.arrive("page 2", "ada", "tab", "tab")
+    assert again.desk is first.desk
+    assert belongs
+    desks.leave("page 1")
+    assert not first.desk.gone(0)
+    desks.leave("page 2")
+    assert not first.desk.gone(60)
+    time.sleep(0.01)
+    assert first.desk.gone(0.001)
+
+
+def test_a_second_tab_has_a_desk_of_its_own_until_the_first_is_closed() -> None:
+    desks = Desks()
+    first, _ = desks.arrive("page 1", "ada", "tab 1")
+    second, belongs = desks.arrive("page 2", "ada", "tab 2", "tab 1")
+    assert second.desk is not first.desk
+    assert not belongs  # what the browser remembers is the first tab's
+    desks.leave("page 1")
+    third, belongs = desks.arrive("page 3", "ada", "tab 3", "tab 1")
+    assert third.desk is first.desk
+    assert belongs
+
+
+def test_strangers_never_share_a_desk() -> None:
+    desks = Desks()
+    ada, _ = desks.arrive("page 1", "ada", "tab")
+    desks.leave("page 1")
+    bob, _ = desks.arrive("page 2", "bob", "tab", "tab")
+    assert bob.desk is not ada.desk
+    with pytest.raises(InvalidInput, match="Load this page again"):
+        desks.visit("page 3")
+    assert not desks.knows("page 3")
+
+
+def test_a_restarted_server_takes_what_the_browser_remembers() -> None:
+    assert Desks().arrive("page", "ada", "tab", "tab")[1]
+
+
+@pytest.fixture
+def jobs() -> Iterator[Jobs]:
+    line = Jobs()
+    yield line
+    line.close()
+
+
+def test_a_job_goes_on_while_the_page_is_loaded_again_and_ends_when_nobody_comes(
+    jobs: Jobs,
+) -> None:
+    desks = Desks(grace=0.3)
+    desk = desks.arrive("page 1", "ada", "tab")[0].desk
+    job = desk.begin(jobs, "paint", Gate(), desks.grace)
+    with pytest.raises(InvalidInput, match="One thing at a time"):
+        desk.begin(jobs, "paint", Gate(), desks.grace)
+    desks.leave("page 1")
+    desks.arrive("page 2", "ada", "tab", "tab")
+    time.sleep(0.5)
+    assert desk.job_of("paint") is job
+    assert desk.job_of("write") is None
+    desks.leave("page 2")
+    until(lambda: job.done)
+    assert desk.job is None
+
+
+def test_bad_news_is_told_once(jobs: Jobs) -> None:
+    def fail(job: Job) -> Iterator[int]:
+        raise OSError("no")
+        yield
+
+    desk = Desk("ada", "tab")
+    job = desk.begin(jobs, "paint", fail)
+    until(lambda: job.done)
+    assert isinstance(desk.bad_news(), OSError)
+    assert desk.bad_news() is None
+
+
+def test_every_draft_keeps_its_own_changes_and_its_book() -> None:
+    desk = Desk("ada", "tab")
+    desk.add((draft("Pip"), draft("Tom")), choose=True)
+    desk.remember(edited(desk, "Pip the fox"))
+    desk.keep_book(Book("Pip the fox", (Page("Pip slept.", "fox @forest day", b"png"),)))
+    desk.choose(1)
+    assert desk.handed["title"] == "Tom"
+    assert desk.book is None
+    desk.choose(0)
+    assert desk.handed["title"] == "Pip the fox"
+    assert desk.book is not None
+
+
+def test_new_drafts_replace_only_those_that_nobody_worked_on() -> None:
+    desk = Desk("ada", "tab")
+    desk.add((draft("Pip"), draft("Tom")), choose=True)
+    desk.remember(edited(desk, "Mine"))
+    desk.add((draft("Eve"), draft("Kim")), choose=False)
+    assert titles(desk) == ["Eve", "Kim", "Mine"]
+    assert desk.tale is not None
+    assert desk.tale.manuscript.title == "Mine"  # still in the editor
+    desk.add((draft("Lou"),), choose=True)
+    assert titles(desk) == ["Lou", "Mine"]
+    assert desk.handed["title"] == "Lou"
+
+
+def test_what_cannot_be_read_from_the_editor_changes_nothing() -> None:
+    desk = Desk("ada", "tab")
+    desk.remember({"sentences": [{"text": "A fox."}]})
+    assert desk.tale is None
+    desk.add((draft("Pip"),), choose=True)
+    for odd in (None, 7, {"sentences": []}, {"sentences": [{"text": "a " * 600}]}):
+        desk.remember(odd)
+        assert desk.tale == draft("Pip")

@@ -1,0 +1,136 @@
+"""A page is opened: who comes, and what they were working on.
+
+A browser keeps a secret (whose books and desks are its own), a name for each tab, and what stands
+in the editor and the settings (`assets/desk.js`), so that even a restart of the server loses none
+of a visitor's words.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from pipelines.errors import AppError, InvalidInput
+from pipelines.presets import STYLES
+from storage.base import BOOK_ID
+from ui import gallery
+from ui.desk import Desk, Tale
+from ui.manuscript import Manuscript
+from ui.messages import explain, guarded
+from ui.repaint import OPENED
+from ui.running import Runner
+from ui.workshop import QUIET, Workshop, a_secret, owner_of, session_of
+
+MAX_KEPT = 100_000
+"""Characters of what a browser kept that are looked at."""
+
+
+def build(
+    demo: gr.Blocks,
+    runner: Runner,
+    secret: gr.BrowserState,
+    settings: Mapping[str, Sequence[Component]],
+) -> Any:
+    """Connect the page's load event, and return it; `settings` are kept under their names."""
+    shop = runner.shop
+    kept = gr.Textbox(visible=False)
+    wanted = [component for group in settings.values() for component in group]
+
+    @guarded
+    def arrive(request: gr.Request, secret_now: object, kept_now: object) -> dict[Any, Any]:
+        known = a_secret(secret_now)
+        memory = read_memory(kept_now)
+        owner = owner_of(known)
+        tab, last = a_secret(memory.get("tab")), str(memory.get("last"))
+        visit, belongs = shop.desks.arrive(session_of(request), owner, tab, last)
+        if belongs and visit.desk.tales:
+            visit.desk.remember(memory.get("story"))
+        elif belongs:
+            restore(shop, visit.desk, memory)
+        open_address(shop, visit.desk, request.query_params.get("book", ""))
+        if visit.desk.tale is not None:
+            visit.desk.handed = visit.desk.tale.manuscript.to_value()
+        found: dict[Any, Any] = {secret: known}
+        for name, components in settings.items():
+            values = memory.get(name)
+            if isinstance(values, list) and len(values) == len(components):
+                pairs = zip(components, values, strict=True)
+                found |= {component: value for component, value in pairs if fits(component, value)}
+        return {**runner.draw(visit), **found}
+
+    for name, components in settings.items():
+        gr.on(
+            [component.change for component in components],  # type: ignore[attr-defined]
+            None,
+            [*components],
+            None,
+            js=f"(...values) => {{ storybrush.keep({json.dumps(name)}, values); }}",
+            **QUIET,
+        )
+    arrived = demo.load(
+        arrive,
+        [secret, kept],
+        [secret, *wanted, *runner.outputs],
+        js="(secret) => [secret, storybrush.kept()]",
+        **QUIET,
+    )
+    arrived.success(None, js=OPENED)
+    return arrived
+
+
+def read_memory(kept: object) -> Mapping[str, Any]:
+    """What the browser kept: {"tab", "story", "book", settings by name}; it may be anything."""
+    if not isinstance(kept, str) or len(kept) > MAX_KEPT:
+        return {}
+    try:
+        memory = json.loads(kept)
+    except (ValueError, RecursionError):
+        return {}
+    return memory if isinstance(memory, dict) else {}
+
+
+def restore(shop: Workshop, desk: Desk, memory: Mapping[str, Any]) -> None:
+    """Put the story that the browser remembers on a new desk, with its book if that is its own."""
+    try:
+        manuscript = Manuscript.from_value(memory.get("story"))
+    except InvalidInput:
+        return
+    book, wanted = None, memory.get("book")
+    if isinstance(wanted, str) and BOOK_ID.fullmatch(wanted):
+        try:
+            found = shop.library.get(wanted)
+            book = found if found.owner == desk.owner else None
+        except AppError:
+            book = None
+    desk.add((Tale(manuscript, None, book),), choose=True)
+
+
+def open_address(shop: Workshop, desk: Desk, wanted: str) -> None:
+    """Open the book that the page's address names."""
+    if desk.reading is not None and desk.reading.book.id == wanted:
+        desk.shown = "gallery"
+    elif BOOK_ID.fullmatch(wanted):
+        try:
+            desk.reading = gallery.reading(shop.library.get(wanted))
+            desk.shown = "gallery"
+        except AppError as error:
+            explain(error)
+
+
+def fits(component: Component, value: object) -> bool:
+    """Whether a value from a browser may be put into a widget."""
+    if isinstance(component, gr.Slider):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            return False
+        return component.minimum <= value <= component.maximum
+    if isinstance(component, gr.Number):
+        return value is None or (type(value) is int and value >= 0)
+    if isinstance(component, gr.Radio):
+        return value in [key for _, key in component.choices]
+    if isinstance(component, gr.Textbox):
+        return isinstance(value, str) and len(value) <= (component.max_length or 2000)
+    return value in STYLES if isinstance(value, str) else False

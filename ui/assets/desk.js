@@ -1,0 +1,36 @@
+// What a browser remembers of the work on this page: in the tab's own storage, so that loading the
+// page again changes nothing, and in the browser's, for the next tab after this one was closed.
+window.storybrush = (() => {
+  const key = 'storybrush-desk';
+  const read = (store) => {
+    try {
+      return JSON.parse(window[store].getItem(key)) || {};
+    } catch (error) { // nothing there, damaged, or storage is switched off
+      return {};
+    }
+  };
+  const write = (store) => {
+    try {
+      window[store].setItem(key, JSON.stringify(now));
+    } catch (error) { /* full or switched off: the desk on the server still knows */ }
+  };
+  const name = () => Array.from(crypto.getRandomValues(new Uint8Array(16)),
+    (byte) => byte.toString(16).padStart(2, '0')).join('');
+  const own = read('sessionStorage');
+  const before = own.tab ? own : read('localStorage');
+  const now = { ...before, tab: own.tab || name() };
+  const found = JSON.stringify({ ...now, last: before.tab });
+  if (!own.tab) { // another tab may still work on that story
+    delete now.story;
+    delete now.book;
+  }
+  write('sessionStorage');
+  return {
+    kept: () => found,
+    keep: (part, value) => {
+      now[part] = value;
+      write('sessionStorage');
+      write('localStorage');
+    },
+  };
+})();

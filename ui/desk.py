@@ -1,0 +1,253 @@
+"""What one visitor works on: stories, their books, the job that runs. It outlives a page.
+
+A page that is loaded again finds its desk by the browser's secret and the tab's own name; nobody
+else has them. What a page shows is drawn from its desk (`ui/running.py`).
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from pipelines.book import Book, Page
+from pipelines.errors import InvalidInput
+from pipelines.events import Draft
+from pipelines.presets import StoryConfig
+from ui.jobs import ONE_AT_A_TIME, Job, Jobs, Work
+from ui.manuscript import Manuscript
+
+GRACE = 30.0
+"""Seconds after which a visitor who closed the page counts as gone; their job ends then."""
+
+KEEP_DESKS = 3600.0
+"""Seconds that the desk of somebody who has gone is kept."""
+
+STARTED_AGAIN = (
+    "Storybrush was started again in the meantime. Load this page again: your words are kept, "
+    "and finished pages are in the gallery."
+)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a story came from, unless its visitor wrote it."""
+
+    draft: Draft
+    config: StoryConfig
+
+
+@dataclass(frozen=True)
+class Tale:
+    """One story: its words as they are now, and the book that is painted from them."""
+
+    manuscript: Manuscript
+    origin: Origin | None = None
+    book: Book | None = None
+
+    @property
+    def touched(self) -> bool:
+        """Whether a person has put work into it: such a story is never replaced."""
+        if self.origin is None or self.book is not None:
+            return any(s.text for s in self.manuscript.sentences)
+        return self.manuscript != Manuscript.from_draft(self.origin.draft)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The book that is open in the gallery, and its files to take away."""
+
+    book: Book
+    zip: Path
+    page: Path
+
+
+@dataclass(frozen=True)
+class Retry:
+    """Page `index` (from 0) is being painted again; `new` is the other picture, if any."""
+
+    index: int
+    new: Page | None = None
+
+
+@dataclass(eq=False)
+class Desk:
+    """Everything of one visitor in one browser tab. The lock guards what jobs change, too."""
+
+    owner: str
+    tab: str
+    tales: tuple[Tale, ...] = ()
+    chosen: int | None = None
+    handed: dict[str, Any] = field(default_factory=lambda: Manuscript().to_value())
+    """What the server last put into the editor; a person may have changed it there since."""
+    lines: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
+    """The last word on a tab by its name: (text, kind of `markup.status`)."""
+    shown: str = "story"
+    """The tab that is open."""
+    reading: Reading | None = None
+    retry: Retry | None = None
+    settings: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
+    sessions: set[str] = field(default_factory=set[str])
+    left: float = field(default_factory=time.monotonic)
+    lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
+    _job: Job | None = None
+
+    @property
+    def job(self) -> Job | None:
+        """The job that waits or runs."""
+        return None if self._job is None or self._job.done else self._job
+
+    def job_of(self, *kinds: str) -> Job | None:
+        """The job, if it is one of these kinds."""
+        job = self.job
+        return job if job is not None and job.kind in kinds else None
+
+    @property
+    def tale(self) -> Tale | None:
+        """The story in the editor."""
+        with self.lock:
+            return None if self.chosen is None else self.tales[self.chosen]
+
+    @property
+    def book(self) -> Book | None:
+        tale = self.tale
+        return tale.book if tale else None
+
+    def gone(self, grace: float) -> bool:
+        """Whether no page has shown this desk for so many seconds."""
+        return not self.sessions and time.monotonic() - self.left > grace
+
+    def begin(self, jobs: Jobs, kind: str, work: Work, grace: float = GRACE) -> Job:
+        """A job at the end of the line. Raises: InvalidInput while there is one already."""
+        with self.lock:
+            self.refuse_while_busy()
+            self._job = job = Job(kind, work, lambda: self.gone(grace))
+        jobs.add(job)
+        return job
+
+    def refuse_while_busy(self) -> None:
+        """Raises InvalidInput while a job runs or waits."""
+        if self.job is not None:
+            raise InvalidInput(ONE_AT_A_TIME)
+
+    def bad_news(self) -> Exception | None:
+        """Why the last job failed; told once."""
+        with self.lock:
+            job = self._job
+            if job is None or not job.done or job.error is None:
+                return None
+            self._job = None
+            return job.error
+
+    def remember(self, value: object) -> None:
+        """Take over the words as they stand in the editor; what cannot be read changes nothing."""
+        with self.lock:
+            tale = self.tale
+            if tale is None:
+                return
+            try:
+                self._put(replace(tale, manuscript=Manuscript.from_value(value)))
+            except InvalidInput:
+                return
+
+    def keep_book(self, book: Book) -> None:
+        """The story in the editor has become this book."""
+        with self.lock:
+            tale = self.tale
+            if tale is not None:
+                self._put(replace(tale, book=book))
+
+    def add(self, tales: tuple[Tale, ...], choose: bool) -> None:
+        """Put new stories first; of the others those stay that a person has worked on.
+
+        With `choose` the first one goes into the editor; otherwise the story there stays.
+        """
+        with self.lock:
+            chosen = self.tale
+            stay = tuple(t for t in self.tales if t.touched)
+            self.tales = (*tales, *stay)
+            self.chosen = None
+            if choose and tales:
+                self.choose(0)
+            elif chosen in stay:
+                self.chosen = len(tales) + stay.index(chosen)
+            else:
+                self.handed = Manuscript().to_value()
+
+    def choose(self, index: int) -> None:
+        """Put a story into the editor, as it was when it was last there."""
+        with self.lock:
+            self.chosen = index
+            self.handed = self.tales[index].manuscript.to_value()
+
+    def _put(self, tale: Tale) -> None:
+        n = self.chosen
+        assert n is not None
+        self.tales = (*self.tales[:n], tale, *self.tales[n + 1 :])
+
+
+@dataclass
+class Visit:
+    """One page that shows a desk; `sent` is what it was last told, by component."""
+
+    desk: Desk
+    sent: dict[int, Any] = field(default_factory=dict[int, Any])
+
+
+class Desks:
+    """The desks of all visitors. Safe to call from any thread."""
+
+    def __init__(self, grace: float = GRACE) -> None:
+        self.grace = grace
+        self._lock = threading.Lock()
+        self._desks: list[Desk] = []
+        self._visits: dict[str, Visit] = {}
+
+    def arrive(self, session: str, owner: str, tab: str, last: str = "") -> tuple[Visit, bool]:
+        """A page is opened: the visit, and whether what its browser remembers belongs to its desk.
+
+        It gets the desk that this tab had; a new tab gets one that the same browser has left.
+        `last` is the tab whose work the browser remembers.
+        """
+        with self._lock:
+            self._desks = [d for d in self._desks if not d.gone(KEEP_DESKS)]
+            self._visits = {s: v for s, v in self._visits.items() if v.desk in self._desks}
+            mine = [d for d in self._desks if d.owner == owner]
+            desk = next((d for d in mine if d.tab == tab), None)
+            if desk is None:
+                left = [d for d in mine if not d.sessions]
+                desk = max(left, key=lambda d: d.left, default=None)
+            if desk is None:
+                belongs = all(d.tab != last for d in mine)
+                desk = Desk(owner, tab)
+                self._desks.append(desk)
+            else:
+                belongs = desk.tab == last
+            desk.tab = tab
+            desk.sessions.add(session)
+            visit = self._visits[session] = Visit(desk)
+            return visit, belongs
+
+    def knows(self, session: str) -> bool:
+        """Whether the page of this session has arrived."""
+        with self._lock:
+            return session in self._visits
+
+    def visit(self, session: str) -> Visit:
+        """The visit of a page that is open. Raises InvalidInput when this server never saw it."""
+        with self._lock:
+            visit = self._visits.get(session)
+            if visit is None:
+                raise InvalidInput(STARTED_AGAIN)
+            visit.desk.sessions.add(session)  # it may have been offline for a while
+            return visit
+
+    def leave(self, session: str) -> None:
+        """A page was closed, or its connection was lost."""
+        with self._lock:
+            visit = self._visits.get(session)
+            if visit is not None:
+                visit.desk.sessions.discard(session)
+                visit.desk.left = time.monotonic()

@@ -1,0 +1,176 @@
+"""How a page and its visitor's desk meet: begin a job, watch it, stop it, show what has changed.
+
+Tabs say what they show (`shows`) and which buttons do what (`starts`, `acts`, `stops`); everything
+else is the same for all of them and stands here. A page is drawn from its desk alone, so a page
+that is loaded again looks as it did.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from ui.desk import Desk, Visit
+from ui.jobs import Work
+from ui.messages import explain, guarded
+from ui.workshop import QUIET, Workshop, session_of
+
+LOOK_EVERY = 0.1
+"""Seconds between two looks at a job."""
+
+WATCHING: Any = {**QUIET, "concurrency_limit": None, "trigger_mode": "multiple"}
+
+Drawing = Mapping[Any, Any]
+"""What components show, by component."""
+
+
+@dataclass
+class Runner:
+    """Connects the tabs of one page with the desks of its visitors."""
+
+    shop: Workshop
+    tabs: gr.Tabs
+    _drawings: list[Callable[[Desk], Drawing]] = field(default_factory=list[Any])
+    _shown: list[Component] = field(default_factory=list[Component])
+    _waiting: list[Callable[[], Any]] = field(default_factory=list[Any])
+
+    def __post_init__(self) -> None:
+        self.shows(lambda desk: {self.tabs: gr.update(selected=desk.shown)}, [self.tabs])
+
+    def shows(self, draw: Callable[[Desk], Drawing], components: Sequence[Any]) -> None:
+        """`draw` says what these components show; it must be quick and change nothing."""
+        self._drawings.append(draw)
+        self._shown.extend(components)
+
+    def starts(
+        self,
+        event: Callable[..., Any],
+        kind: str,
+        begin: Callable[..., Work],
+        inputs: Sequence[Any],
+        js: str | None = None,
+    ) -> None:
+        """`begin(desk, *inputs)` checks what is asked and returns the work; `js` runs after it."""
+
+        def start(request: gr.Request, *values: Any) -> Any:
+            visit = self._visit(request)
+            desk = visit.desk
+            desk.refuse_while_busy()
+            desk.begin(self.shop.jobs, kind, begin(desk, *values), self.shop.desks.grace)
+            return self.draw(visit)
+
+        def connect() -> None:
+            asked = event(guarded(start), [*inputs], self._shown, **QUIET)
+            if js:
+                asked.success(None, js=js)
+            asked.success(self._watch, None, self._shown, **WATCHING)
+
+        self._waiting.append(connect)
+
+    def acts(
+        self,
+        event: Callable[..., Any],
+        act: Callable[..., Drawing | None],
+        inputs: Sequence[Any] = (),
+        outputs: Sequence[Any] = (),
+        js: str | None = None,
+    ) -> None:
+        """`act(desk, *inputs)` changes the desk; what it returns is shown in `outputs` besides.
+
+        It is handed the Gradio event, too, if its second parameter is called `event`.
+        """
+        named = "event" in inspect.signature(act).parameters
+
+        def handle(request: gr.Request, event: gr.EventData, *values: Any) -> Any:
+            visit = self._visit(request)
+            more = act(visit.desk, event, *values) if named else act(visit.desk, *values)
+            return {**self.draw(visit), **(more or {})}
+
+        def connect() -> None:
+            done = event(guarded(handle), [*inputs], [*self._shown, *outputs], **QUIET)
+            if js:
+                done.success(None, js=js)
+
+        self._waiting.append(connect)
+
+    def stops(self, event: Callable[..., Any]) -> None:
+        """End the visitor's job; what is finished stays."""
+
+        def stop(desk: Desk) -> None:
+            job = desk.job
+            if job is not None:
+                self.shop.jobs.stop(job)
+
+        self.acts(event, stop)
+
+    def connect(self, arrived: Any) -> None:
+        """Bind all events, once every tab is laid out; `arrived` is the page's load event."""
+        for connect in self._waiting:
+            connect()
+        # A job that went on while the page was loaded again is watched again.
+        arrived.success(self._watch, None, self._shown, **WATCHING)
+
+    def opens(
+        self,
+        tab: gr.Tab,
+        name: str,
+        act: Callable[..., Drawing | None],
+        inputs: Sequence[Any] = (),
+        outputs: Sequence[Any] = (),
+    ) -> None:
+        """A tab was opened: note which, and do as `acts` does."""
+
+        def handle(request: gr.Request, *values: Any) -> Any:
+            if not self.shop.desks.knows(session_of(request)):
+                return {self.tabs: gr.skip()}  # the first tab opens before its visitor has arrived
+            visit = self._visit(request)
+            visit.desk.shown = name
+            visit.sent[self.tabs._id] = gr.update(selected=name)  # the page knows
+            more = act(visit.desk, *values)
+            return {**self.draw(visit), **(more or {})}
+
+        self._waiting.append(
+            lambda: tab.select(guarded(handle), [*inputs], [*self._shown, *outputs], **QUIET)
+        )
+
+    @property
+    def outputs(self) -> list[Component]:
+        """Everything that is drawn from the desk."""
+        return self._shown
+
+    def draw(self, visit: Visit) -> dict[Any, Any]:
+        """What has changed since this page was last told; never empty, as Gradio wants it."""
+        fresh: dict[Any, Any] = {}
+        for drawing in self._drawings:
+            for component, value in drawing(visit.desk).items():
+                if visit.sent.get(component._id, ...) != value:
+                    visit.sent[component._id] = value
+                    fresh[component] = value
+        return fresh or {self._shown[0]: gr.skip()}
+
+    def _visit(self, request: gr.Request) -> Visit:
+        return self.shop.desks.visit(session_of(request))
+
+    async def _watch(self, request: gr.Request) -> Any:
+        """Show a job until it ends; the page may come and go meanwhile."""
+        try:
+            visit = self._visit(request)
+            seen: Any = None
+            while (job := visit.desk.job) is not None:
+                now = job, job.news, self.shop.jobs.ahead(job)
+                if now != seen:
+                    seen = now
+                    yield await asyncio.to_thread(self.draw, visit)
+                await asyncio.sleep(LOOK_EVERY)
+            yield await asyncio.to_thread(self.draw, visit)
+            error = visit.desk.bad_news()
+        except Exception as unexpected:
+            error = unexpected
+        if error is not None:
+            raise explain(error) from error
