@@ -89,6 +89,8 @@ STYLES: dict[str, Style] = {
         Style("watercolour", "Watercolour", prefix="a watercolour painting of"),
         Style("pencil", "Pencil drawing", prefix="a pencil drawing of"),
         Style("vintage", "Old print", prefix="a vintage print of"),
+        Style("papercut", "Paper cut-out", prefix="a paper cut-out of"),
+        Style("crayon", "Wax crayons", prefix="a crayon drawing of"),
     )
 }
 

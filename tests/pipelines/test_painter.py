@@ -10,14 +10,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
+from pipelines.bodies import BODIES
+from pipelines.clipart import extent, looks, shadow
 from pipelines.painter import (
     GRID,
     SIMPLE_SIZES,
     SIZE,
     STYLE_FILTERS,
+    Painting,
+    Placed,
     lay_out,
     paint,
-    simplify,
     sprite,
 )
 from pipelines.presets import STYLES
@@ -34,6 +37,15 @@ scenes = st.builds(
     st.lists(st.sampled_from(SKIES), unique=True, max_size=4),
 )
 seeds = st.integers(0, 2**31)
+
+
+def middle(p: Placed) -> float:
+    return p.x + p.size / 2
+
+
+def foot(p: Placed) -> int:
+    return p.y + p.size
+
 
 FOX = parse_brief("fox near owl @forest day")
 
@@ -100,11 +112,40 @@ def test_every_word_has_clip_art(word: str) -> None:
     )
 
 
-@given(scenes, seeds)
-@settings(max_examples=300, deadline=None)
-def test_clip_art_lies_on_the_page_and_on_the_grid(scene: Scene, seed: int) -> None:
-    layout = lay_out(scene, random.Random(seed))
+def test_words_do_not_look_alike() -> None:
+    names = list(vocabulary())
+    seen = np.stack([np.asarray(sprite(w, 16, False), np.float32).ravel() for w in names])
+    for n in range(len(names) - 1):
+        apart = np.abs(seen[n + 1 :] - seen[n]).mean(axis=1)
+        assert apart.min() > 1.5, (names[n], names[n + 1 + int(apart.argmin())])
+
+
+@pytest.mark.parametrize("word", BODIES)
+def test_whole_figures_stand_on_their_feet(word: str) -> None:
+    _, top, _, bottom = extent(word)
+    assert top < 0.15
+    assert 0.93 < bottom <= 1.0
+    assert looks(word) in (-1, 0, 1)
+
+
+@pytest.mark.parametrize("flip", [False, True])
+@pytest.mark.parametrize("word", ["fox", "horse", "balloon", "rock"])
+def test_a_shadow_lies_at_the_foot(word: str, flip: bool) -> None:
+    dark, dx, dy = shadow(word, 96, flip)
+    assert dark.mode == "L"
+    assert np.asarray(dark).max() > 80
+    assert abs(dy + dark.height / 2 - extent(word)[3] * 96) < 8
+    assert -20 < dx < 96
+
+
+@given(scenes, seeds, st.booleans())
+@settings(max_examples=200, deadline=None)
+def test_clip_art_lies_on_the_page_and_on_the_grid(scene: Scene, seed: int, simple: bool) -> None:
+    layout = lay_out(scene, random.Random(seed), simple=simple)
+    assert len({(p.x, p.y) for p in layout}) == len(layout)  # never two on one spot
     for p in layout:
+        if simple:
+            assert p.size in SIMPLE_SIZES
         assert p.x >= 0
         assert p.y >= 0
         assert p.size >= 3 * GRID
@@ -134,6 +175,64 @@ def test_on_means_above_its_foot(seed: int, brief: str) -> None:
     assert above.y + above.size < below.y + below.size
     assert above.x < below.x + below.size
     assert below.x < above.x + above.size
+
+
+RELATED = st.sampled_from(sorted(w for w, v in vocabulary().items() if v["class"] == "land"))
+
+
+def pair(brief: str, seed: int, simple: bool) -> tuple[Placed, Placed, list[Placed]]:
+    """Subject, object, and the painting order."""
+    scene = parse_brief(brief)
+    layout = lay_out(scene, random.Random(seed), simple=simple)
+    place = {p.word: p for p in layout}
+    return place[scene.items[0].word], place[scene.items[1].word], layout
+
+
+@given(RELATED, seeds, st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_relations_can_be_seen(word: str, seed: int, simple: bool) -> None:
+    who, what, order = pair(f"{word} under tree @forest day", seed, simple)
+    assert what.size > who.size
+    assert order.index(what) < order.index(who)
+    assert what.y < who.y
+    who, what, order = pair(f"{word} behind rock @forest day", seed, simple)
+    assert order.index(who) < order.index(what)
+    assert foot(who) <= foot(what)
+    who, what, order = pair(f"{word} in basket @forest day", seed, simple)
+    assert order.index(who) < order.index(what)
+    assert foot(who) < foot(what)
+    who, what, _ = pair(f"{word} above flower @forest day", seed, simple)
+    assert foot(who) <= foot(what) - what.size / 2
+    who, what, order = pair(f"{word} holding key @forest day", seed, simple)
+    assert order.index(who) < order.index(what)
+    assert what.size <= 0.75 * who.size
+    assert abs(middle(what) - middle(who)) < who.size
+
+
+@given(st.sampled_from(["horse", "cow", "rabbit", "duck"]), seeds, st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_those_who_meet_look_at_each_other(word: str, seed: int, simple: bool) -> None:
+    a, b, _ = pair(f"{word} near pig @farm day", seed, simple)
+    left, right = sorted((a, b), key=middle)
+    assert left.flip  # all of these look left as they come
+    assert not right.flip
+
+
+def test_who_is_alone_looks_both_ways() -> None:
+    scene = parse_brief("horse @farm day")
+    flips = {lay_out(scene, random.Random(s), simple=True)[0].flip for s in range(20)}
+    assert flips == {False, True}
+    for s in range(20):  # a face that looks at the reader is never mirrored
+        assert not lay_out(FOX, random.Random(s))[0].flip
+
+
+@given(seeds, st.booleans())
+@settings(max_examples=60, deadline=None)
+def test_company_does_not_hide_company(seed: int, simple: bool) -> None:
+    scene = parse_brief("bear + fox near 2*apple @forest day")
+    place = {p.word: p for p in lay_out(scene, random.Random(seed), simple=simple)}
+    a, b = place["bear"], place["fox"]
+    assert abs(middle(a) - middle(b)) > 0.6 * (a.size + b.size) / 2
 
 
 # the whole page
@@ -169,12 +268,21 @@ def test_the_foreground_is_where_clip_art_is(scene: Scene, seed: int) -> None:
     assert mask.any()
 
 
+def near_the_foot(page: Painting) -> np.ndarray:
+    """Where shadows may fall: around each piece's lower edge."""
+    around = np.zeros((SIZE, SIZE), bool)
+    for p in page.layout:
+        around[foot(p) - p.size // 3 : foot(p) + 16, max(p.x - 24, 0) : p.x + p.size + 24] = True
+    return around
+
+
 def test_clip_art_is_painted_where_the_foreground_says() -> None:
     """Behind the mask the page is that of another character at the same place."""
     fox, owl = (
         paint(parse_brief(f"{word} @farm day"), random.Random(3)) for word in ("fox", "owl")
     )
     outside = (np.asarray(fox.foreground) == 0) & (np.asarray(owl.foreground) == 0)
+    outside &= ~near_the_foot(fox) & ~near_the_foot(owl)
     a, b = np.asarray(fox.picture), np.asarray(owl.picture)
     assert (a[outside] == b[outside]).all()
     inside = np.asarray(fox.foreground) == 255
@@ -185,48 +293,37 @@ def test_clip_art_is_painted_where_the_foreground_says() -> None:
 def test_styles_change_the_picture_and_nothing_else(style: str) -> None:
     plain = paint(FOX, random.Random(2))
     styled = paint(FOX, random.Random(2), style=style)
-    assert difference(plain.picture, styled.picture) > 8
+    assert difference(plain.picture, styled.picture) > 5
     assert plain.foreground.tobytes() == styled.foreground.tobytes()
     assert plain.layout == styled.layout
 
 
 def test_styles_differ_from_each_other_and_are_offered() -> None:
     assert set(STYLE_FILTERS) == set(STYLES) - {"storybook"}
-    looks = {s: paint(FOX, random.Random(2), style=s).picture for s in STYLE_FILTERS}
-    names = sorted(looks)
+    drawn = {s: paint(FOX, random.Random(2), style=s).picture for s in STYLE_FILTERS}
+    names = sorted(drawn)
     for n, a in enumerate(names):
         for b in names[n + 1 :]:
-            assert difference(looks[a], looks[b]) > 8
-    grey = np.asarray(looks["pencil"], np.float32)
-    assert (grey.max(-1) - grey.min(-1)).max() < 30  # a pencil has no colours
+            assert difference(drawn[a], drawn[b]) > 5, (a, b)
 
 
-# simple layouts
+@pytest.mark.parametrize("style", STYLES)
+def test_a_larger_page_shows_the_same(style: str) -> None:
+    scene = parse_brief("fox near owl @farm sunset snow")
+    small = paint(scene, random.Random(4), style=style)
+    large = paint(scene, random.Random(4), style=style, scale=2)
+    assert large.picture.size == large.foreground.size == (2 * SIZE, 2 * SIZE)
+    assert large.layout == small.layout
+    assert difference(large.picture.reduce(2), small.picture) < 9
+    assert difference(large.foreground.reduce(2), small.foreground) < 2
 
 
-@given(scenes, seeds)
-@settings(max_examples=200, deadline=None)
-def test_simple_pieces_keep_to_the_sizes_and_stand_where_they_stood(
-    scene: Scene, seed: int
-) -> None:
-    for p in lay_out(scene, random.Random(seed)):
-        q = simplify(p)
-        assert (q.word, q.flip) == (p.word, False)
-        assert q.size in SIMPLE_SIZES
-        assert abs(q.size - p.size) == min(abs(s - p.size) for s in SIMPLE_SIZES)
-        assert 0 <= q.x <= SIZE - q.size
-        assert q.y + q.size == max(p.y + p.size, q.size)  # on the same ground
-        assert q.y + q.size <= SIZE
-        assert q.x % GRID == q.y % GRID == 0
-        assert abs((2 * q.x + q.size) - (2 * p.x + p.size)) <= abs(q.size - p.size) + GRID
-
-
-def test_a_simple_page_differs_in_its_layout_alone() -> None:
+def test_a_simple_page_has_the_same_background() -> None:
     scene = parse_brief("fox @farm day")
     for seed in range(10):
         usual = paint(scene, random.Random(seed))
         plain = paint(scene, random.Random(seed), simple=True)
-        assert plain.layout == tuple(simplify(p) for p in usual.layout)
         away = (np.asarray(usual.foreground) == 0) & (np.asarray(plain.foreground) == 0)
+        away &= ~near_the_foot(usual) & ~near_the_foot(plain)
         a, b = np.asarray(usual.picture), np.asarray(plain.picture)
         assert (a[away] == b[away]).all()
