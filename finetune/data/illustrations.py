@@ -24,9 +24,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from finetune.data.scans import wear
 from finetune.data.scenes import sample_record
 from finetune.data.simplify import flatten
 from finetune.data.strokes import Cell, recolour, simulate_hints, simulate_mask
+from pipelines.colorize.drawing import clean
 from pipelines.colorize.hints import CELL
 from pipelines.colorize.lineart import draw_lines
 from pipelines.errors import InvalidInput
@@ -43,6 +45,12 @@ SIDE = 256
 SIGMAS = (0.3, 0.4, 0.5)
 """Of XDoG. Source: the linearts of PaintsTorch."""
 
+WORN = 0.6
+"""Share of line art that is drawn again and photographed; the rest is as XDoG drew it."""
+
+CLEANED = 0.7
+"""Share of the worn line art that is cleaned afterwards, as the app does with what it is given."""
+
 ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
 
 
@@ -52,6 +60,11 @@ class Source(Protocol):
     @property
     def share(self) -> float:
         """How often it is drawn from, against the shares of the others."""
+        ...
+
+    @property
+    def strength(self) -> tuple[float, float]:
+        """From weak to strong: how its lines are drawn."""
         ...
 
     def draw(self, n: int, rng: random.Random) -> tuple[Image.Image, dict[str, Any]]:
@@ -65,6 +78,7 @@ class StoryWorld:
 
     share: float = 45
     split: str = "train"
+    strength: tuple[float, float] = (0.6, 1.1)
 
     def draw(self, n: int, rng: random.Random) -> tuple[Image.Image, dict[str, Any]]:
         record = sample_record(rng, self.split)
@@ -81,6 +95,7 @@ class Pictures:
 
     files: tuple[str, ...]
     share: float = 45
+    strength: tuple[float, float] = (0.3, 0.85)
 
     def draw(self, n: int, rng: random.Random) -> tuple[Image.Image, dict[str, Any]]:
         file = self.files[n % len(self.files)]
@@ -103,6 +118,7 @@ class ClipArt:
     """One to three pieces of clip art on a plain or gradient ground."""
 
     share: float = 10
+    strength: tuple[float, float] = (0.6, 1.1)
 
     def draw(self, n: int, rng: random.Random) -> tuple[Image.Image, dict[str, Any]]:
         top, bottom = ([rng.randrange(256) for _ in range(3)] for _ in "ab")
@@ -149,12 +165,17 @@ def make_item(
     base = large if rng.random() < 0.5 else picture
     lines = draw_lines(
         base,
-        strength=rng.uniform(0.3, 0.8),
+        strength=rng.uniform(*source.strength),
         sigma=rng.choice(SIGMAS),
         scale=max(1.0, len(base) / SIDE / 1.5),
     )
     if len(lines) != SIDE:
         lines = np.asarray(cv2.resize(lines, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+    kind = rng.random()
+    if kind < WORN:
+        lines = wear(lines, np.random.default_rng(rng.getrandbits(64)))
+        if kind < WORN * CLEANED:
+            lines = clean(lines)
     return picture, lines, flatten(picture), {**row, "n": n}
 
 
