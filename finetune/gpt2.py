@@ -45,13 +45,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CONFIG: dict[str, Any] = {
-    "vocab_size": 5000, "n_positions": 512, "n_embd": 320, "n_layer": 8, "n_head": 5,
-    "activation_function": "gelu_pytorch_tanh",
-    "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0,
-    "bos_token_id": None, "eos_token_id": 1,
-}  # fmt: skip
-
 REAL = 0.12
 """Share of sequences that come from real stories."""
 POOL = 8
@@ -62,6 +55,17 @@ SKIPPED = -100
 
 Sequence_ = tuple[list[int], int]
 """Tokens, and how many at the start are not learned."""
+
+
+def embedded_config() -> dict[str, Any]:
+    """Shape of the shipped model, as plain values."""
+    return {
+        "vocab_size": load_tokenizer().get_vocab_size(),
+        "n_positions": 512, "n_embd": 320, "n_layer": 8, "n_head": 5,
+        "activation_function": "gelu_pytorch_tanh",
+        "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0,
+        "bos_token_id": None, "eos_token_id": 1,
+    }  # fmt: skip
 
 
 def build(config: dict[str, Any]) -> GPT2LMHeadModel:
@@ -186,7 +190,7 @@ def train(
     runs: Path,
     device: torch.device,
     *,
-    config: dict[str, Any] = CONFIG,
+    config: dict[str, Any] | None = None,
     stories: Sequence[CorpusStory] = (),
     seed: int = 0,
     batch: int = 24,
@@ -201,6 +205,7 @@ def train(
     `workers` processes prepare the stories (0: none beside this one).
     """
     torch.manual_seed(seed)
+    config = config or embedded_config()
     model, averaged = build(config), build(config)
     for module in (model, averaged):
         nn.Module.to(module, device)
@@ -258,7 +263,7 @@ def main() -> None:
         batch=args.batch, save_every=args.save_every,
     )  # fmt: skip
     model = report(events)
-    save(model, CONFIG, args.out)
+    save(model, embedded_config(), args.out)
     log.info("wrote %s", args.out)
 
 

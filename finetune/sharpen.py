@@ -8,6 +8,7 @@ codebooks are not touched, everything that was trained on the codes stays valid.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -78,18 +79,27 @@ def sharpen(
     report_every: int = 50,
 ) -> Iterator[TrainStep | VQGAN]:
     """Train the decoder of `vqgan` on whole pages, resuming from `runs/sharpen.pt`; the last event
-    is the averaged model. The discriminator learns alone until `adversary_from`."""
+    is the averaged model. The discriminator learns alone until `adversary_from`.
+
+    A bank of pictures of twice the side teaches the decoder to draw those, too.
+    """
     torch.manual_seed(seed)  # the discriminator's weights
-    model = VQGAN(vqgan.config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    model.load_state_dict(vqgan.state_dict())
+    large = bank.scale > 1
+    config = replace(vqgan.config, large=large or vqgan.config.large)
+    model = VQGAN(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    model.load_state_dict(vqgan.state_dict(), strict=False)
+    if large and not vqgan.config.large:
+        model.decoder.begin_large()
     model.requires_grad_(False)
     model.decoder.requires_grad_(True)
-    averaged = VQGAN(vqgan.config).to(device)
+    averaged = VQGAN(config).to(device)
     judge = PatchDiscriminator().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    optimizer = torch.optim.AdamW(model.decoder.parameters(), lr=peak, betas=(0.5, 0.95))
+    trained = [p for p in model.decoder.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=peak, betas=(0.5, 0.95))
     adversary = torch.optim.AdamW(judge.parameters(), lr=peak, betas=(0.5, 0.95))
     parts = {"model": model, "averaged": averaged, "judge": judge, "optimizer": optimizer,
              "adversary": adversary}  # fmt: skip
+    last = model.decoder.large_out if large else model.decoder.out
     ema = Ema(model, averaged)
     start, extra = load_checkpoint(runs / "sharpen.pt", parts)
     clock = Clock(start, steps, minutes, extra.get("progress", 0.0))
@@ -97,35 +107,43 @@ def sharpen(
     while not clock.over(step):
         progress = clock.progress(step)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + 500_000 + step)
-        pixels, weight = bank.crops(generator, batch, SIZE)
+        target, weight = bank.crops(generator, batch, SIZE)
+        pixels = F.interpolate(target, size=(SIZE, SIZE), mode="area") if large else target
         with autocast(device):
             with torch.no_grad():
                 quantised, _ = model.quantizer(model.encode(pixels).float())
-            fake = model.decode(quantised).float()
-        reconstruction = reconstruction_loss(fake, pixels, weight)
-        loss = reconstruction
+            features = model.decoder.features(quantised)
+            fake = model.decoder.draw(features).float()
+            drawn = model.decoder.draw_large(features).float() if large else fake
+        loss = reconstruction_loss(drawn, target, weight)
+        reconstruction = loss
+        if large:
+            small = F.interpolate(weight, size=(SIZE, SIZE), mode="area")
+            loss = loss + reconstruction_loss(fake, pixels, small)
+        y, x = torch.randint(target.shape[2] - SIZE + 1, (2,), generator=generator).tolist()
+        real, made = (t[:, :, y : y + SIZE, x : x + SIZE] for t in (target, drawn))
         if progress >= adversary_from:
             with autocast(device):
-                adversarial = -judge(fake).float().mean()
-            share = adaptive_weight(reconstruction, adversarial, model.decoder.out.weight)
+                adversarial = -judge(made).float().mean()
+            share = adaptive_weight(reconstruction, adversarial, last.weight)
             loss = loss + ADVERSARIAL * share * adversarial
         set_learning_rate([optimizer, adversary], rate(progress, peak))
         optimizer.zero_grad()
-        loss.backward(inputs=list(model.decoder.parameters()))
-        torch.nn.utils.clip_grad_norm_(model.decoder.parameters(), 1.0)
+        loss.backward(inputs=trained)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         with autocast(device):
-            real, made = judge(pixels), judge(fake.detach())
-        hinge = F.relu(1 - real.float()).mean() + F.relu(1 + made.float()).mean()
+            true, false = judge(real), judge(made.detach())
+        hinge = F.relu(1 - true.float()).mean() + F.relu(1 + false.float()).mean()
         adversary.zero_grad()
         hinge.backward()
         adversary.step()
         ema.update(step)
         step += 1
-        last = clock.over(step)
-        if step % save_every == 0 or last:
+        over = clock.over(step)
+        if step % save_every == 0 or over:
             save_checkpoint(runs / "sharpen.pt", step, parts, progress=clock.progress(step))
-        if step % report_every == 0 or last:
+        if step % report_every == 0 or over:
             metrics = {"loss": reconstruction.item(), "hinge": hinge.item(),
                        "psnr": psnr(fake.detach(), pixels)}  # fmt: skip
             yield TrainStep(step, steps, metrics, clock.eta(step))

@@ -38,7 +38,7 @@ def main() -> None:
 
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--stories", type=Path, help="folder stories_text: real stories to mix in")
-    p.add_argument("--size", type=int, default=5000)
+    p.add_argument("--size", type=int, default=6000)
     p.add_argument("--out", type=Path, default=EMBEDDED / "tokenizer.json")
     p.add_argument("--seed", type=int, default=0)
     args = p.parse_args()

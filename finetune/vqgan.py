@@ -3,8 +3,8 @@
 Phase 1 trains encoder and decoder, at first without codes; then the codebooks start from k-means of
 what the encoder says. Crops around characters (the network is convolutional) make every step count;
 the last part runs on whole pages. Loss: L1 + gradients + commitment, clip art weighing more.
-Phase 2 (`finetune/sharpen.py`) leaves the codes as they are and sharpens the decoder against a
-patch discriminator (Esser et al. 2021, section 3.1).
+Phase 2 (`finetune/sharpen.py`) leaves the codes as they are, sharpens the decoder against a patch
+discriminator (Esser et al. 2021, section 3.1), and teaches it to draw twice as large.
 """
 
 from __future__ import annotations
@@ -145,18 +145,21 @@ def main() -> None:
         help="codes: encoder, codebooks, decoder; sharpen: the decoder of --out alone",
     )
     p.add_argument("--sharpen-steps", type=int, default=2000)
+    p.add_argument("--large-scenes", type=int, default=3000, help="those painted for phase 2")
     args = p.parse_args()
     device = begin(args)
-    scenes = SceneSet(args.runs / "scenes-train", args.scenes)
-    pages = PageSet(list(read_pages(args.pages, "train"))) if args.pages else None
-    bank = PictureBank(scenes, pages, device)
+    real = list(read_pages(args.pages, "train")) if args.pages else []
     if args.phase != "sharpen":
+        scenes = SceneSet(args.runs / "scenes-train", args.scenes)
+        bank = PictureBank(scenes, PageSet(real) if real else None, device)
         events = train(args.steps, bank, args.runs, device, minutes=args.minutes, seed=args.seed,
                        batch=args.batch, save_every=args.save_every)  # fmt: skip
         model = report(events)
         save_model(model, model.config, args.out)
         log.info("wrote %s", args.out)
     if args.phase != "codes":
+        scenes = SceneSet(args.runs / "scenes-large", args.large_scenes, seed=2, scale=2)
+        bank = PictureBank(scenes, PageSet(real, 2 * SIZE) if real else None, device)
         model = VQGAN.from_pretrained(args.out, device)
         events = sharpen(args.sharpen_steps, model, bank, args.runs, device, minutes=args.minutes,
                          seed=args.seed, batch=max(args.batch // 4, 1),

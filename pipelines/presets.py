@@ -124,7 +124,9 @@ class PictureConfig:
     """Classifier-free guidance of the code transformer; 1 = none."""
     width: int = 256
     height: int = 256
-    """Pixels, multiples of 16."""
+    """Pixels, multiples of 16, of the picture while it is painted."""
+    enlarge: bool = True
+    """Finish at twice the size, where the models can."""
     preview_every: int = 4
     """Steps between previews."""
     seed: int | None = None

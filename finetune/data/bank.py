@@ -11,7 +11,7 @@ from torch import Tensor
 
 from finetune.data.pages import PageSet
 from finetune.data.scenes import CELLS, SceneSet
-from pipelines.painter import GRID
+from pipelines.painter import GRID, SIZE
 
 REAL = 0.15
 """Share of crops from real pages, where there are any."""
@@ -20,8 +20,8 @@ REAL = 0.15
 class PictureBank:
     """Pictures to cut crops from, on the device where there is room, with what is worth seeing.
 
-    `pictures` (N, 256, 256, 3) uint8, `front` (N, 16, 16) bool: the cells of clip art. Real pages,
-    which have no clip art, follow the scenes; `REAL` of the crops are theirs.
+    `pictures` (N, S, S, 3) uint8, S = 256 times `scale`; `front` (N, 16, 16) bool: the cells of
+    clip art. Real pages, which have no clip art, follow the scenes; `REAL` of the crops are theirs.
     """
 
     def __init__(
@@ -29,6 +29,7 @@ class PictureBank:
     ) -> None:
         """At most `most` scenes, so that a graphics card holds them (200 KB each)."""
         self.device = device
+        self.scale = scenes.pictures.shape[1] // SIZE
         self.scenes = min(len(scenes), most)
         painted = hold(scenes.pictures[: self.scenes], device)
         front = torch.from_numpy(scenes.labels[: self.scenes] >= 0)
@@ -39,7 +40,8 @@ class PictureBank:
                                                  device=device)))  # fmt: skip
 
     def crops(self, generator: torch.Generator, count: int, side: int) -> tuple[Tensor, Tensor]:
-        """Pixels (B, 3, s, s) in [-1, 1] and weights (B, 1, s, s): 3 on clip art, else 1.
+        """Pixels (B, 3, s, s) in [-1, 1] and weights (B, 1, s, s), s = side times the bank's scale:
+        3 on clip art, else 1.
 
         Crops lie on the grid, so that a patch is cut as it is in the whole page; two of three are
         drawn around a piece of clip art. `generator` is on the CPU: the same crops on any device.
@@ -48,7 +50,8 @@ class PictureBank:
         cut = [self._cut(k, generator, n, side) for k, n in ((0, count - real), (1, real)) if n]
         pixels, front = (torch.cat(t) for t in zip(*cut, strict=True))
         pixels = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
-        fine = front.repeat_interleave(GRID, 1).repeat_interleave(GRID, 2)
+        cell = GRID * self.scale
+        fine = front.repeat_interleave(cell, 1).repeat_interleave(cell, 2)
         return pixels, 1.0 + 2.0 * fine[:, None].float()
 
     def _cut(
@@ -68,16 +71,17 @@ class PictureBank:
         y, x = torch.where(use[:, None], around.clamp(0, most), place).unbind(1)
         i = which.to(front.device)[:, None, None]
 
-        def taken(source: Tensor, size: int) -> Tensor:
-            rows, columns = (_span(c, side // size, size, source.device) for c in (y, x))
+        def taken(source: Tensor, unit: int) -> Tensor:
+            """`unit`: how many of the source's pixels lie along a cell."""
+            rows, columns = (_span(c, cells, unit, source.device) for c in (y, x))
             return source[i, rows[:, :, None], columns[:, None]]
 
-        return taken(pictures, 1), taken(front, GRID)
+        return taken(pictures, GRID * self.scale), taken(front, 1)
 
 
-def _span(first: Tensor, length: int, step: int, device: torch.device) -> Tensor:
-    """Cells `first` (B,) -> the `length` positions of size `step` from there on, (B, length)."""
-    return (first * GRID // step)[:, None].to(device) + torch.arange(length, device=device)
+def _span(first: Tensor, cells: int, unit: int, device: torch.device) -> Tensor:
+    """Cells `first` (B,) -> the positions of `cells` cells from there on, (B, cells * unit)."""
+    return (first * unit)[:, None].to(device) + torch.arange(cells * unit, device=device)
 
 
 def hold(pictures: NDArray[np.uint8], device: torch.device) -> Tensor:

@@ -51,23 +51,23 @@ def read_pages(folder: Path, split: str, *, coloured: bool = True) -> Iterator[S
 
 
 class PageSet:
-    """Story pages in memory: `pictures` (N, 256, 256, 3) uint8, the middle of each page."""
+    """Story pages in memory: `pictures` (N, side, side, 3) uint8, the middle of each page."""
 
-    def __init__(self, pages: Sequence[StoryPage]) -> None:
+    def __init__(self, pages: Sequence[StoryPage], side: int = SIZE) -> None:
         """Raises InvalidInput when there is no page."""
         if not pages:
             raise InvalidInput("There are no usable story pages in the folder.")
         self.pages = list(pages)
         files = list(dict.fromkeys(p.picture for p in pages))
         with ThreadPoolExecutor(4) as pool:
-            squares = dict(zip(files, pool.map(_square, files), strict=True))
+            squares = dict(zip(files, pool.map(lambda f: _square(f, side), files), strict=True))
         self.pictures: NDArray[np.uint8] = np.stack([squares[p.picture] for p in pages])
 
     def __len__(self) -> int:
         return len(self.pages)
 
 
-def _square(path: Path) -> NDArray[np.uint8]:
+def _square(path: Path, side: int) -> NDArray[np.uint8]:
     with Image.open(path) as picture:
         whole = picture.convert("RGB")
-    return np.asarray(ImageOps.fit(whole, (SIZE, SIZE), Image.Resampling.LANCZOS))
+    return np.asarray(ImageOps.fit(whole, (side, side), Image.Resampling.LANCZOS))

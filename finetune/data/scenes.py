@@ -59,8 +59,8 @@ class SceneRecord:
         text = prompt_of(self.captioned, rng)
         return f"{style.prefix} {text}" if style.prefix else text
 
-    def paint(self, rng: random.Random, *, simple: bool = False) -> Painting:
-        return paint(self.captioned.scene, rng, style=self.style, simple=simple)
+    def paint(self, rng: random.Random, *, simple: bool = False, scale: int = 1) -> Painting:
+        return paint(self.captioned.scene, rng, style=self.style, simple=simple, scale=scale)
 
 
 def sample_record(rng: random.Random, split: str) -> SceneRecord:
@@ -90,7 +90,8 @@ def label_map(page: Painting) -> NDArray[np.int16]:
 
     A cell counts as covered where the clip art's mask covers its middle.
     """
-    middle = np.asarray(page.foreground)[GRID // 2 :: GRID, GRID // 2 :: GRID] > 127
+    step = page.foreground.width // CELLS
+    middle = np.asarray(page.foreground)[step // 2 :: step, step // 2 :: step] > 127
     labels = np.full((CELLS, CELLS), -1, np.int16)
     boxes = [
         (slice(p.y // GRID, (p.y + p.size) // GRID), slice(p.x // GRID, (p.x + p.size) // GRID))
@@ -123,12 +124,14 @@ class PaintedScene:
     simple: bool
 
 
-def painted_scene(number: int, split: str, seed: int, simple: float = SIMPLE) -> PaintedScene:
+def painted_scene(
+    number: int, split: str, seed: int, simple: float = SIMPLE, scale: int = 1
+) -> PaintedScene:
     """Scene `number` of a set: the same for the same arguments."""
     rng = random.Random(f"{seed} {split} {number}")
     record = sample_record(rng, split)
     plain = rng.random() < simple
-    return PaintedScene(record, record.paint(rng, simple=plain), plain)
+    return PaintedScene(record, record.paint(rng, simple=plain, scale=scale), plain)
 
 
 class SceneSet:
@@ -142,12 +145,15 @@ class SceneSet:
         split: str = "train",
         seed: int = 0,
         simple: float = SIMPLE,
+        scale: int = 1,
         workers: int | None = None,
     ) -> None:
-        """`simple`: share of simple layouts; `workers`: processes (None: one for every core)."""
+        """`simple`: share of simple layouts; `scale` 2: pictures of twice the side; `workers`:
+        processes (None: one for every core)."""
         self.folder = folder
         if not (folder / "scenes.jsonl").exists():
-            self._make(count, split, seed, simple, workers or os.cpu_count() or 1)
+            job = _Job(folder, split, seed, simple, scale)
+            self._make(count, job, workers or os.cpu_count() or 1)
         self.pictures = np.load(folder / "pictures.npy", mmap_mode="r")
         self.labels = np.load(folder / "labels.npy")
         self.plans = np.load(folder / "plans.npy")
@@ -157,16 +163,17 @@ class SceneSet:
     def __len__(self) -> int:
         return len(self.records)
 
-    def _make(self, count: int, split: str, seed: int, simple: float, workers: int) -> None:
+    def _make(self, count: int, job: _Job, workers: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
+        side = SIZE * job.scale
         pictures = np.lib.format.open_memmap(
-            self.folder / "pictures.npy", mode="w+", dtype=np.uint8, shape=(count, SIZE, SIZE, 3)
+            self.folder / "pictures.npy", mode="w+", dtype=np.uint8, shape=(count, side, side, 3)
         )
         pictures.flush()
         labels = np.empty((count, CELLS, CELLS), np.int16)
         plans = np.empty((count, PIECES * FIELDS), np.int16)
         rows = [""] * count
-        bar = tqdm(total=count, desc=f"painting {split} scenes", unit="scene", mininterval=5)
+        bar = tqdm(total=count, desc=f"painting {job.split} scenes", unit="scene", mininterval=5)
 
         def keep(begin: int, made: _Chunk) -> None:
             end = begin + len(made.rows)
@@ -182,15 +189,12 @@ class SceneSet:
             # Fresh processes: forking one whose libraries run threads may hang.
             context = multiprocessing.get_context("spawn")
             with ProcessPoolExecutor(min(workers, len(spans)), mp_context=context) as pool:
-                jobs = {
-                    pool.submit(_paint_chunk, self.folder, *span, split, seed, simple): span[0]
-                    for span in spans
-                }
-                for job in as_completed(jobs):
-                    keep(jobs[job], job.result())
+                begun = {pool.submit(_paint_chunk, job, *span): span[0] for span in spans}
+                for done in as_completed(begun):
+                    keep(begun[done], done.result())
         else:
             for span in spans:
-                keep(span[0], _paint_chunk(self.folder, *span, split, seed, simple))
+                keep(span[0], _paint_chunk(job, *span))
         bar.close()
         np.save(self.folder / "labels.npy", labels)
         np.save(self.folder / "plans.npy", plans)
@@ -209,14 +213,23 @@ class _Chunk:
     rows: list[str]
 
 
-def _paint_chunk(
-    folder: Path, begin: int, end: int, split: str, seed: int, simple: float
-) -> _Chunk:
+@dataclass(frozen=True)
+class _Job:
+    """What every scene of a set has in common."""
+
+    folder: Path
+    split: str
+    seed: int
+    simple: float
+    scale: int
+
+
+def _paint_chunk(job: _Job, begin: int, end: int) -> _Chunk:
     """Paint scenes begin..end into the set's pictures; the rest is returned."""
-    pictures = np.load(folder / "pictures.npy", mmap_mode="r+")
+    pictures = np.load(job.folder / "pictures.npy", mmap_mode="r+")
     labels, plans, rows = [], [], list[str]()
     for n in range(begin, end):
-        scene = painted_scene(n, split, seed, simple)
+        scene = painted_scene(n, job.split, job.seed, job.simple, job.scale)
         pictures[n] = np.asarray(scene.page.picture)
         labels.append(label_map(scene.page))
         plans.append(plan_of(scene.page.layout) if scene.simple else [-1] * (PIECES * FIELDS))

@@ -103,7 +103,8 @@ class Guidance:
         return loss.item(), score
 
     @torch.no_grad()
-    def decode(self) -> Tensor:
-        """The picture now: (3, H, W) in [-1, 1]."""
+    def decode(self, *, large: bool = False) -> Tensor:
+        """The picture now: (3, H, W) in [-1, 1]; `large`: (3, 2H, 2W), where the VQGAN can."""
         quantised, _ = self._vqgan.quantizer(self.latents)
-        return self._vqgan.decode(quantised)[0].float().clamp(-1, 1)
+        draw = self._vqgan.decode_large if large else self._vqgan.decode
+        return draw(quantised)[0].float().clamp(-1, 1)

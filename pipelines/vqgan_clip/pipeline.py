@@ -188,7 +188,8 @@ class VQGANCLIPPipeline:
         with self._lock:
             pixels = guide.decode()
             score = self.score(pixels[None], prompt)[0].item()
-        final = to_picture(pixels)
+            large = config.enlarge and self.vqgan.config.large
+            final = to_picture(guide.decode(large=True) if large else pixels)
         yield PictureProgress(of, of, "refine", None, score, final, 0.0)
         recipe = self.recipe(prompt, seed, config)
         yield Page(sentence.text, sentence.brief, encode_png(final, recipe, sentence.text), score,

@@ -35,6 +35,8 @@ class VQGANConfig:
     finest_channels: int = 0
     """Width at 1/4 of the resolution, where the decoder sharpens; 0 = pixels come from 1/8."""
     finest_blocks: int = 2
+    large: bool = False
+    """Whether the decoder also draws pictures of twice the side."""
 
     @property
     def latent_channels(self) -> int:
@@ -107,14 +109,44 @@ class Decoder(nn.Module):
             self.finest = nn.Sequential(*(ResidualBlock(last) for _ in range(c.finest_blocks)))
         self.norm = PositionNorm(last)
         self.out = nn.Conv2d(last, 3 * self.scale**2, 3, padding=1)
+        if c.large:
+            self.large_block = ResidualBlock(last)
+            self.large_norm = PositionNorm(last)
+            self.large_out = nn.Conv2d(last, 3 * (2 * self.scale) ** 2, 3, padding=1)
 
-    def forward(self, latents: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, 3, 16h, 16w), about [-1, 1], not clamped."""
+    def features(self, latents: Tensor) -> Tensor:
+        """(B, C, h, w) -> what both sizes are drawn from, at 1/4 or 1/8 of the resolution."""
         x = self.coarse(self.stem(latents))
         x = self.fine(F.pixel_shuffle(self.up(x), 2))
         if self.scale < _STEM:
             x = self.finest(F.pixel_shuffle(self.finest_up(x), 2))
+        return x
+
+    def draw(self, x: Tensor) -> Tensor:
+        """Features -> (B, 3, 16h, 16w), about [-1, 1], not clamped."""
         return F.pixel_shuffle(self.out(F.silu(self.norm(x))), self.scale)
+
+    def draw_large(self, x: Tensor) -> Tensor:
+        """Features -> (B, 3, 32h, 32w), about [-1, 1], not clamped."""
+        x = self.large_norm(self.large_block(x))
+        return F.pixel_shuffle(self.large_out(F.silu(x)), 2 * self.scale)
+
+    def forward(self, latents: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, 3, 16h, 16w), about [-1, 1], not clamped."""
+        return self.draw(self.features(latents))
+
+    @torch.no_grad()
+    def begin_large(self) -> None:
+        """Let the large picture begin as the small one with every pixel four times."""
+        side = self.scale
+        self.large_norm.load_state_dict(self.norm.state_dict())
+        for mine, theirs in ((self.large_out.weight, self.out.weight),
+                             (self.large_out.bias, self.out.bias)):  # fmt: skip
+            assert mine is not None
+            assert theirs is not None
+            rest = theirs.shape[1:]
+            small = theirs.view(3, side, 1, side, 1, *rest).expand(3, side, 2, side, 2, *rest)
+            mine.copy_(small.reshape(mine.shape))
 
 
 class ProductQuantizer(nn.Module):
@@ -237,6 +269,10 @@ class VQGAN(nn.Module):
     def decode(self, latents: Tensor) -> Tensor:
         """Latents, quantised or not -> pixels (B, 3, 16h, 16w), about [-1, 1]."""
         return self.decoder(latents)
+
+    def decode_large(self, latents: Tensor) -> Tensor:
+        """Latents -> pixels (B, 3, 32h, 32w), about [-1, 1]; needs `config.large`."""
+        return self.decoder.draw_large(self.decoder.features(latents))
 
     def decode_indices(self, indices: Tensor, height: int | None = None) -> Tensor:
         """Codes (B, h*w, G) -> pixels in [-1, 1]; `height` in positions, square by default."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,8 +121,11 @@ class OneBatch(PictureBank):
 
     def __init__(self, pixels: torch.Tensor, weights: torch.Tensor) -> None:
         self.batch = pixels, weights
+        self.scale = pixels.shape[2] // SIZE
 
-    def crops(self, *_: Any) -> tuple[torch.Tensor, torch.Tensor]:
+    def crops(
+        self, generator: torch.Generator, count: int, side: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         return self.batch
 
 
@@ -187,6 +191,37 @@ def test_sharpening_leaves_the_codes_alone(bank: PictureBank, tmp_path: Path) ->
     assert hinges[-1] < hinges[0]  # the discriminator learns, too
 
 
+def test_sharpening_on_larger_pages_teaches_to_draw_them(tmp_path: Path) -> None:
+    before = vqgan()
+    scenes = SceneSet(tmp_path / "large", 2, scale=2, workers=1)
+    assert scenes.pictures.shape == (2, 2 * SIZE, 2 * SIZE, 3)
+    bank = PictureBank(scenes, None, CPU)
+    target, weights = bank.crops(torch.Generator().manual_seed(1), 2, SIZE)
+    assert target.shape == (2, 3, 2 * SIZE, 2 * SIZE)
+    shown = torch.nn.functional.max_pool2d(weights, 32)[:, 0] == 3
+    found = {tuple(s.flatten().tolist()) for s in shown}
+    assert found <= {tuple((scenes.labels[n] >= 0).flatten().tolist()) for n in (0, 1)}
+    *steps, after = sharpen(
+        12, before, OneBatch(target, weights), tmp_path, CPU, peak=0.01, report_every=1
+    )
+    assert isinstance(after, VQGAN)
+    assert after.config.large
+    losses = [e.metrics["loss"] for e in steps if isinstance(e, TrainStep)]
+    assert losses[-1] < 0.95 * losses[0]
+    latents = after.encode(torch.zeros(1, 3, 64, 48))
+    assert after.decode_large(latents).shape == (1, 3, 128, 96)
+
+
+def test_the_large_picture_begins_as_the_small_one() -> None:
+    model = VQGAN(replace(VQGAN_CONFIG, large=True, finest_channels=8))
+    model.decoder.begin_large()
+    latents = torch.randn(1, model.config.latent_channels, 4, 4)
+    with torch.no_grad():
+        small, large = model.decode(latents), model.decode_large(latents)
+    doubled = small.repeat_interleave(2, 2).repeat_interleave(2, 3)
+    assert torch.allclose(large, doubled, atol=1e-5)
+
+
 def test_the_adversary_has_a_fixed_share_of_the_gradient() -> None:
     weight = torch.ones(4, requires_grad=True)
     reconstruction, adversarial = (2 * weight).sum(), (8 * weight).sum()
@@ -199,11 +234,11 @@ def test_the_command_writes_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(command, "train", small)
     out = tmp_path / "weights" / "vqgan"
     arguments = ["--steps", "3", "--batch", "4", "--out", str(out), "--runs", str(tmp_path)]
-    arguments += ["--sharpen-steps", "2", "--scenes", "6"]
+    arguments += ["--sharpen-steps", "2", "--scenes", "6", "--large-scenes", "3"]
     monkeypatch.setattr(sys, "argv", ["vqgan", *arguments, "--device", "cpu"])
     command.main()
     model = VQGAN.from_pretrained(out, CPU)
-    assert model.config == VQGAN_CONFIG
+    assert model.config == replace(VQGAN_CONFIG, large=True)
     assert model.decode(model.encode(torch.zeros(1, 3, 64, 64))).isfinite().all()
     command.main()  # a finished run is not trained again: it writes the same model
     again = VQGAN.from_pretrained(out, CPU)
