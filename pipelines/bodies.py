@@ -269,7 +269,7 @@ def with_body(word: str, art: Picture) -> Picture:
     art = art.resize((head, head), Image.Resampling.LANCZOS)
     page = Image.new("RGBA", (side, side), (0, 0, 0, 0))
     if b.kind == "bust":
-        box = art.getchannel("A").point(lambda v: 255 * (v > 200)).getbbox()
+        box = art.getchannel("A").point([255 * (v > 200) for v in range(256)]).getbbox()
         art = art.crop((0, 0, head, box[3] if box else head))
         _draw_bust(page, art, b)
         page.alpha_composite(art, ((side - head) // 2, 0))

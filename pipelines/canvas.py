@@ -79,6 +79,7 @@ class Canvas:
         self.draw = ImageDraw.Draw(self.image)
         self.veil = ImageDraw.Draw(self.image, "RGBA")  # blends what it draws
         self.sun_x = rng.choice((0.16, 0.84))
+        self.tint = _TINT[time]
 
     def page(self) -> Picture:
         """The finished background at the page's size."""
@@ -88,7 +89,7 @@ class Canvas:
 
     def light(self, colour: RGB) -> RGB:
         """The colour under the light of the hour, a little different every time."""
-        tint, amount = _TINT[self.time]
+        tint, amount = self.tint
         j = self.rng.randint(-4, 4)
         r, g, b = mix(colour, tint, amount)
         return (min(max(r + j, 0), 255), min(max(g + j, 0), 255), min(max(b + j, 0), 255))
@@ -96,6 +97,11 @@ class Canvas:
     def far(self, colour: RGB, distance: float) -> RGB:
         """The colour seen through air: nearer to the sky's with the distance in [0, 1]."""
         return mix(mix(colour, *_TINT[self.time]), SKY[self.time][1], distance)
+
+    def lamplight(self) -> None:
+        """From here on what is drawn is indoors: at night somebody has lit a lamp."""
+        if self.time == "night":
+            self.tint = ((74, 58, 118), 0.34)
 
     # areas
 

@@ -92,7 +92,7 @@ def sprite(word: str, size: int, flip: bool) -> Picture:
 def extent(word: str) -> tuple[float, float, float, float]:
     """Left, top, right and bottom of what can be seen of a word's art, as parts of its side."""
     art = _art(word)
-    box = art.getchannel("A").point(lambda v: 255 * (v > 127)).getbbox()
+    box = art.getchannel("A").point([255 * (v > 127) for v in range(256)]).getbbox()
     left, top, right, bottom = box or (0, 0, art.width, art.height)
     return left / art.width, top / art.height, right / art.width, bottom / art.height
 
@@ -111,6 +111,6 @@ def shadow(word: str, size: int, flip: bool) -> tuple[Picture, int, int]:
     pad = max(round(size * 0.05), 2)
     page = Image.new("L", (round(2 * (rx + pad)), round(2 * (ry + pad))), 0)
     w, h = page.size
-    ImageDraw.Draw(page).ellipse((pad, pad, w - pad, h - pad), fill=150)
+    ImageDraw.Draw(page).ellipse((pad, pad, w - pad, h - pad), fill=132)
     page = page.filter(ImageFilter.GaussianBlur(pad * 0.55))
     return page, round((left + right) / 2 - w / 2), round(bottom - size * 0.025 - h / 2)

@@ -114,6 +114,12 @@ def _groups(scene: Scene, rng: random.Random) -> list[_Group]:
     return groups
 
 
+def _half(word: str) -> float:
+    """Half the width of what can be seen of a word's art, as a part of its side."""
+    left, _, right, _ = extent(word)
+    return max(0.5 - left, right - 0.5)
+
+
 class _Arranger:
     """Builds a group's pieces at one unit size, in pixels relative to the floor."""
 
@@ -165,16 +171,22 @@ class _Arranger:
         a = edge.size
         if h.relation == "holding":
             size = self.fit(min(self.unit * unit_of(h.word), 0.55 * a), 0.62 * a)
-            dx, base = 0.40 * a + 0.22 * size, edge.base - 0.14 * a
-            if h.word in _ON_A_STRING:
-                base = edge.base - 0.36 * a
+            dx = (_half(edge.word) - 0.08) * a + 0.26 * size
+            base = edge.base - (0.36 if h.word in _ON_A_STRING else 0.14) * a
         else:
             size = self.fit(self.unit * unit_of(h.word))
-            dx = 0.5 * a * 0.86 + 0.5 * size * 0.86
+            dx = _half(edge.word) * a + (_half(h.word) - 0.04) * size
             base = edge.base - (0.3 * a if h.word in _ON_A_STRING else 0.0)
         dx += (nth - 1) * 0.8 * size
+        step, rise = (0.45, 0.3) if h.word in _ON_A_STRING else (1.6 * _half(h.word), 0.06)
         return [
-            _Piece(h.word, size, edge.x + side * (dx + 0.62 * size * k), base - 4 * (k % 2), 2)
+            _Piece(
+                h.word,
+                size,
+                edge.x + side * (dx + step * size * k),
+                base - rise * size * (k % 2),
+                2,
+            )
             for k in range(min(h.count, 3))
         ]
 
@@ -230,7 +242,7 @@ class _Arranger:
         edge = max(main, key=lambda p: side * p.x)
         for p in main:
             p.base -= GRID
-        return _Piece(h.word, size, edge.x + side * 0.5 * (0.45 * edge.size + 0.5 * size), 0.0, 3)
+        return _Piece(h.word, size, edge.x + side * (0.3 * edge.size + 0.36 * size), 0.0, 3)
 
     def _above(self, main: list[_Piece], h: Item) -> _Piece:
         size = self.fit(self.unit * unit_of(h.word), SIZE - 40 - main[0].size * 0.8)
@@ -239,7 +251,8 @@ class _Arranger:
 
 
 def _span(pieces: list[_Piece]) -> tuple[float, float]:
-    return (min(p.x - 0.46 * p.size for p in pieces), max(p.x + 0.46 * p.size for p in pieces))
+    halves = [(p.x, _half(p.word) * p.size + 4) for p in pieces]
+    return min(x - half for x, half in halves), max(x + half for x, half in halves)
 
 
 def lay_out(scene: Scene, rng: random.Random, *, simple: bool = False) -> list[Placed]:
@@ -261,7 +274,7 @@ def lay_out(scene: Scene, rng: random.Random, *, simple: bool = False) -> list[P
         drawn = [arranger.group(g) for g in groups]
         spans = [_span(pieces) for pieces in drawn]
         total = sum(right - left for left, right in spans)
-        if total <= SIZE - 8 * (len(groups) - 1) or unit < 48:
+        if total <= SIZE - 8 * (len(groups) - 1) or unit < 76:
             break
         unit *= 0.9
     squeeze = min(1.0, SIZE / total)  # a crowd that is too wide even so

@@ -154,7 +154,9 @@ def _papercut(image: Picture, mask: Picture, rng: random.Random) -> Picture:
     cast = np.abs(_pixels(below) - levels[..., 0])[..., None]
     flat -= np.clip(cast - 14, 0, 60) * 0.32
     figures = _pixels(image)
-    rim = mask.filter(ImageFilter.GaussianBlur(1.6 * unit)).point(lambda v: min(6 * v, 255))
+    rim = mask.filter(ImageFilter.GaussianBlur(1.6 * unit)).point(
+        [min(6 * v, 255) for v in range(256)]
+    )
     shade = ImageChops.offset(rim, lift, round(1.5 * lift)).filter(
         ImageFilter.GaussianBlur(2.2 * unit)
     )
