@@ -98,7 +98,7 @@ def test_tokens_give_the_text_back(rng: random.Random) -> None:
 def test_a_story_is_stretched_or_squeezed(sentences: int) -> None:
     rng = random.Random(sentences)
     done = 0
-    for skeleton in rng.sample(skeletons(), 60):
+    for skeleton in rng.sample(skeletons(), 500):
         told = with_length(skeleton, sentences, rng)
         if told is not None:
             done += 1
