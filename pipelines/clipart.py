@@ -97,7 +97,7 @@ def extent(word: str) -> tuple[float, float, float, float]:
     return left / art.width, top / art.height, right / art.width, bottom / art.height
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=4096)
 def shadow(word: str, size: int, flip: bool) -> tuple[Picture, int, int]:
     """The soft shadow where a piece of clip art touches the ground.
 

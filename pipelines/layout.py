@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 
 from pipelines.canvas import SIZE
 from pipelines.clipart import extent, looks, unit_of
-from pipelines.places import FLOATING
 from pipelines.scene import CHARACTERS, Item, Scene, vocabulary
 
 GRID = 16
@@ -48,6 +47,7 @@ _IN_THE_AIR = frozenset(
     satellite butterfly bee bat dove ghost eagle mosquito housefly fairy bird crow rocket
     phoenix""".split()
 )
+_BOTTOM_DWELLERS = frozenset({"crab", "lobster", "starfish", "snail", "scorpion", "turtle"})
 _SOLID_AIR = frozenset({"balloon", "kite", "hot_air_balloon", "parachute", "satellite", "airplane",
                         "helicopter", "flying_saucer"})  # fmt: skip
 
@@ -81,7 +81,8 @@ class _Group:
 
     item: Item
     side: int
-    air: int
+    luck: int
+    """Cells above the ground if it floats."""
     hung: list[Item] = field(default_factory=list)
 
 
@@ -98,7 +99,17 @@ def _is_character(word: str) -> bool:
     return vocabulary()[word]["class"] in CHARACTERS
 
 
-def _flies(word: str, scene: Scene) -> bool:
+def _floats(g: _Group, scene: Scene) -> bool:
+    """Whether a group hangs in air, water or space rather than stands on the ground."""
+    word = g.item.word
+    if scene.place == "sky":
+        return True
+    if scene.place == "underwater":  # things sink, most who live there swim
+        return _is_character(word) and word not in _BOTTOM_DWELLERS
+    if scene.place == "space" and g.luck == 4:
+        return True
+    if not all(h.relation in ("holding", "with") for h in g.hung):
+        return False
     if scene.place in ("room", "school", "market", "castle_hall") and word not in _SOLID_AIR:
         return False
     return word in _IN_THE_AIR
@@ -171,7 +182,7 @@ class _Arranger:
         a = edge.size
         if h.relation == "holding":
             size = self.fit(min(self.unit * unit_of(h.word), 0.55 * a), 0.62 * a)
-            dx = (_half(edge.word) - 0.08) * a + 0.26 * size
+            dx = (_half(edge.word) - 0.03) * a + (_half(h.word) - 0.18) * size
             base = edge.base - (0.36 if h.word in _ON_A_STRING else 0.14) * a
         else:
             size = self.fit(self.unit * unit_of(h.word))
@@ -285,10 +296,9 @@ def lay_out(scene: Scene, rng: random.Random, *, simple: bool = False) -> list[P
         middle = x - left * squeeze
         x += (right - left) * squeeze + gap
         air = 0
-        lifted = all(h.relation in ("holding", "with") for h in g.hung)
-        if scene.place in FLOATING or (_flies(g.item.word, scene) and lifted):
+        if _floats(g, scene):
             top = max(-p.base + p.size for p in pieces)
-            air = max(min(GRID * g.air, floor - round(top)), 0)
+            air = max(min(GRID * g.luck, floor - round(top)), 0)
         for p in pieces:
             px = _keep(_snap(middle + p.x * squeeze - p.size / 2), p.size)
             py = _keep(_snap(floor - air + p.base - p.size), p.size)

@@ -17,7 +17,7 @@ from pipelines.canvas import SIZE, Canvas
 from pipelines.clipart import shadow, sprite
 from pipelines.layout import GRID, SIMPLE_SIZES, Placed, lay_out
 from pipelines.looks import STYLE_FILTERS
-from pipelines.places import FLOATING, INDOORS, PLACE_PAINTERS
+from pipelines.places import INDOORS, PLACE_PAINTERS
 from pipelines.scene import Scene
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ __all__ = [
     "sprite",
 ]  # fmt: skip
 
-_GROUND = 11 * GRID
+_GROUND = 12 * GRID
 """A piece whose foot is lower than this on the page stands on the ground and casts a shadow."""
 
 
@@ -67,7 +67,7 @@ def paint(
     for p in layout:
         size, x, y = p.size * scale, p.x * scale, p.y * scale
         art = sprite(p.word, size, p.flip)
-        if scene.place not in FLOATING and p.y + p.size >= _GROUND:
+        if scene.place != "sky" and p.y + p.size >= _GROUND:
             dark, dx, dy = shadow(p.word, size, p.flip)
             page.paste((26, 32, 62), (x + dx, y + dy), dark)
         page.paste(art, (x, y), art)
