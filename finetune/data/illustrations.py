@@ -24,11 +24,12 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
+from finetune.data.curation import curate
 from finetune.data.scans import wear
 from finetune.data.scenes import sample_record
 from finetune.data.simplify import flatten
 from finetune.data.strokes import Cell, recolour, simulate_hints, simulate_mask
-from pipelines.colorize.drawing import clean
+from pipelines.colorize.drawing import clean, on_white
 from pipelines.colorize.hints import CELL
 from pipelines.colorize.lineart import draw_lines
 from pipelines.errors import InvalidInput
@@ -100,7 +101,7 @@ class Pictures:
     def draw(self, n: int, rng: random.Random) -> tuple[Image.Image, dict[str, Any]]:
         file = self.files[n % len(self.files)]
         with Image.open(file) as image:
-            picture = _on_white(image)
+            picture = on_white(image)
         shorter = min(picture.size)
         # From 3/5 of a picture, or SIDE pixels of a large one, up to all of its shorter side.
         least = min(shorter, max(SIDE, shorter * 3 // 5))
@@ -141,15 +142,6 @@ def _crop(picture: Image.Image, side: int, rng: random.Random) -> Image.Image:
     left = rng.randint(0, picture.width - side)
     top = rng.randint(0, picture.height - side)
     return picture.crop((left, top, left + side, top + side))
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    """PIL RGB; what is transparent becomes white."""
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, image)
-    return image.convert("RGB")
 
 
 def make_item(
@@ -394,15 +386,26 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     args = parser().parse_args(arguments)
-    files = tuple(f for folder in args.folders for f in pictures_in(folder, args.split))
     sources: list[Source] = []
+    files = [f for folder in args.folders for f in pictures_in(folder, args.split)]
     if files:
-        sources.append(Pictures(files, args.pictures))
+        curation = curate(files, workers=args.workers)
+        print(curation.report())
+        args.out.mkdir(parents=True, exist_ok=True)
+        refused = "".join(f"{file}\t{why}\n" for file, why in curation.refused)
+        (args.out / "refused.tsv").write_text(refused, encoding="utf-8")
+        files = curation.kept
+    if files:
+        sources.append(Pictures(tuple(files), args.pictures))
     if args.storyworld > 0:
         sources.append(StoryWorld(args.storyworld, args.split))
     if args.clipart > 0:
         sources.append(ClipArt(args.clipart))
-    build(args.out, sources, args.count or 2 * len(files), seed=args.seed, workers=args.workers)
+    count = args.count or 2 * len(files)
+    try:
+        build(args.out, sources, count, seed=args.seed, workers=args.workers)
+    except InvalidInput as error:
+        raise SystemExit(str(error)) from error
 
 
 if __name__ == "__main__":

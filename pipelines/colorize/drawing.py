@@ -88,7 +88,7 @@ def _open(source: bytes | Path | Image.Image, max_megapixels: float) -> Image.Im
         elif isinstance(source, bytes):
             image = Image.open(io.BytesIO(source))
         else:
-            image = Image.open(source)
+            image = Image.open(io.BytesIO(source.read_bytes()))
         megapixels = image.width * image.height / 1e6
         if megapixels > max_megapixels:
             raise InvalidInput(
@@ -133,6 +133,15 @@ def _upright(image: Image.Image) -> tuple[Image.Image, bool]:
     return ImageOps.exif_transpose(image), True
 
 
+def on_white(image: Image.Image) -> Image.Image:
+    """PIL RGB; what is transparent becomes white."""
+    if image.has_transparency_data:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, layer)
+    return image.convert("RGB")
+
+
 def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
     """Any mode -> RGB, transparent parts as white paper."""
     if image.mode.startswith(("I", "F")):  # 16 and 32 bits
@@ -146,16 +155,13 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
         layer = image.convert("RGBA")
         alpha = np.asarray(layer.getchannel("A"))
         if alpha.min() < 255:
-            paper = 255
             shown = np.asarray(layer.convert("L"))[alpha > 127]
             if shown.size and np.percentile(shown, 10) > 200 and (alpha < 128).any():
-                paper = 0  # light lines on nothing
                 notes.append("Transparent parts were read as a dark ground under light lines.")
-            else:
-                notes.append("Transparent parts were read as white paper.")
-            ground = Image.new("RGBA", layer.size, (paper, paper, paper, 255))
-            return Image.alpha_composite(ground, layer).convert("RGB")
-    return image.convert("RGB")
+                black = Image.new("RGBA", layer.size, (0, 0, 0, 255))
+                return Image.alpha_composite(black, layer).convert("RGB")
+            notes.append("Transparent parts were read as white paper.")
+    return on_white(image)
 
 
 def _to_working_size(image: Image.Image, notes: list[str]) -> Image.Image:
@@ -173,25 +179,37 @@ def _to_working_size(image: Image.Image, notes: list[str]) -> Image.Image:
 def classify(image: Image.Image) -> Kind:
     """Lines on paper, light lines on a dark ground, or a picture; PIL RGB.
 
-    Thin lines are taken away. What is left of a drawing is its paper: even, whatever its shade and
-    the light on it, and of one hue. What is left of a picture is not.
+    Thin lines are taken away. What is left of a drawing is its paper: of one hue, and changing
+    slowly whatever the light and the shadows on it. What is left of a picture is not.
     """
     scale = min(1.0, 320 / max(image.size))
     size = max(LEAST_SIDE, round(image.width * scale)), max(LEAST_SIDE, round(image.height * scale))
     rgb = np.asarray(image.resize(size, Image.Resampling.BOX))
-    inverted = bool(np.median(rgb) < 100)
+    inverted = _has_light_lines(rgb)
     ground, hue = _ground(255 - rgb if inverted else rgb)
     if (hue > 14).mean() > 0.03:
         return "picture"
     bright = max(float(np.percentile(ground, 95)), 1.0)
-    # Light and shadows on paper change slowly, or along few edges.
-    steps = [np.abs(np.diff(np.log(ground + 16.0), axis=a)) > 0.05 for a in (0, 1)]
-    even = max(s.mean() for s in steps) < 0.04 and bright > 70
-    # Ink may fill large parts, as long as it is all black or white.
-    between = (ground > 0.25 * bright) & (ground < 0.75 * bright)
-    if not even and (between.mean() > 0.1 or (ground > 0.75 * bright).mean() < 0.3):
-        return "picture"
+    steps = [np.abs(np.diff(np.log(ground + 16.0), axis=a)) > 0.08 for a in (0, 1)]
+    if max(s.mean() for s in steps) > 0.01:
+        # Ink may fill large parts, as long as it is all black or white.
+        between = (ground > 0.25 * bright) & (ground < 0.75 * bright)
+        if between.mean() > 0.1 or (ground > 0.75 * bright).mean() < 0.3:
+            return "picture"
     return "inverted" if inverted else "lineart"
+
+
+def _has_light_lines(rgb: NDArray[np.uint8]) -> bool:
+    """Whether the thin things in a dark picture (H, W, 3) are lighter than what is around them."""
+    grey = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
+    if np.median(grey) > 127:
+        return False
+    disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (9, 9))
+    light, dark = (
+        float((cv2.morphologyEx(grey, kind, disc) > 25).mean())
+        for kind in (cv2.MORPH_TOPHAT, cv2.MORPH_BLACKHAT)
+    )
+    return light > dark
 
 
 def _ground(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
