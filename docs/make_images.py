@@ -105,7 +105,7 @@ def screenshots(library: Path) -> None:
             page.set_default_timeout(180_000)
             page.goto(url)
             page.get_by_label("What is your story about?").fill("a fox who wanted to fly")
-            page.get_by_role("button", name="Only write").click()
+            page.get_by_role("button", name="Write the story first").click()
             page.get_by_role("button", name="Use this story").first.wait_for()
             page.get_by_role("button", name="Use this story").first.click()
             page.locator(".line").first.wait_for()

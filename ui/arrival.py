@@ -48,7 +48,7 @@ def build(
         tab, last = a_secret(memory.get("tab")), str(memory.get("last"))
         visit, belongs = shop.desks.arrive(session_of(request), owner, tab, last)
         if belongs and visit.desk.tales:
-            visit.desk.remember(memory.get("story"))
+            visit.desk.remember(memory.get("tale"))
         elif belongs:
             restore(shop, visit.desk, memory)
         open_address(shop, visit.desk, request.query_params.get("book", ""))
@@ -83,7 +83,7 @@ def build(
 
 
 def read_memory(kept: object) -> Mapping[str, Any]:
-    """What the browser kept: {"tab", "story", "book", settings by name}; it may be anything."""
+    """What the browser kept, which may be anything: "tab", "last", "tale", "book", settings."""
     if not isinstance(kept, str) or len(kept) > MAX_KEPT:
         return {}
     try:
@@ -96,7 +96,7 @@ def read_memory(kept: object) -> Mapping[str, Any]:
 def restore(shop: Workshop, desk: Desk, memory: Mapping[str, Any]) -> None:
     """Put the story that the browser remembers on a new desk, with its book if that is its own."""
     try:
-        manuscript = Manuscript.from_value(memory.get("story"))
+        manuscript = Manuscript.from_value(memory.get("tale"))
     except InvalidInput:
         return
     book, wanted = None, memory.get("book")
@@ -127,8 +127,6 @@ def fits(component: Component, value: object) -> bool:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             return False
         return component.minimum <= value <= component.maximum
-    if isinstance(component, gr.Number):
-        return value is None or (type(value) is int and value >= 0)
     if isinstance(component, gr.Radio):
         return value in [key for _, key in component.choices]
     if isinstance(component, gr.Textbox):

@@ -67,6 +67,8 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
             with gr.Row(elem_classes="actions"):
                 back = gr.Button("‹ All books", size="sm", elem_id="back")
                 work_on = gr.Button("Work on it", size="sm", visible=False, elem_id="work-on")
+            reader = gr.HTML("", js_on_load=asset("reader.js"), apply_default_css=False)
+            with gr.Row(elem_classes="actions centred"):
                 as_zip = gr.DownloadButton("Download ZIP", size="sm", elem_id="as-zip")
                 as_page = gr.DownloadButton("Download web page", size="sm", elem_id="as-page")
                 delete = gr.Button("Delete", size="sm", visible=False, elem_id="delete")
@@ -74,7 +76,6 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
                 gr.HTML(markup.status(CONFIRM))
                 sure = gr.Button("Delete it", variant="stop", size="sm", elem_id="delete-sure")
                 spare = gr.Button("Keep it", size="sm", elem_id="delete-spare")
-            reader = gr.HTML("", js_on_load=asset("reader.js"), apply_default_css=False)
         offset = gr.State(0)
 
     def draw(desk: Desk) -> dict[Any, Any]:

@@ -37,16 +37,20 @@ def waiting(ahead: int) -> str:
     return status("Getting ready…", "busy")
 
 
-def empty(title: str, text: str, action: str = "") -> str:
-    """A friendly picture for a place where nothing is yet; `action` is the HTML of a button."""
-    return f"""
-<div class="empty">
-  <svg viewBox="0 0 120 80" width="150" height="100" aria-hidden="true">
+HILLS = """<svg viewBox="0 0 120 80" width="150" height="100" aria-hidden="true">
     <path class="hill" d="M4 70c18-26 34-26 50-8 14-22 38-26 62 8z"/>
     <circle class="sun" cx="92" cy="22" r="9"/>
     <path class="trail" d="M14 20c10-8 18 6 28-2s14-10 22-2"/>
     <path class="quill" d="M64 16c8-10 18-12 24-12-2 8-8 16-18 20z"/>
-  </svg>
+  </svg>"""
+"""A quill that flies over hills: ours, drawn in the colours of the page."""
+
+
+def empty(title: str, text: str, action: str = "") -> str:
+    """A friendly picture for a place where nothing is yet; `action` is the HTML of a button."""
+    return f"""
+<div class="empty">
+  {HILLS}
   <h3>{escape(title)}</h3>
   <p>{escape(text)}</p>{action}
 </div>"""
@@ -306,7 +310,7 @@ def reader(book: Book) -> str:
 </figcaption></figure>"""
         )
     leaves.append(
-        """<div class="spread-leaf end-leaf"><div class="text"><h2>The end</h2>
+        f"""<div class="spread-leaf end-leaf"><div class="text">{HILLS}<h2>The end</h2>
 <button type="button" class="small-button" data-go="0">Read it again</button></div></div>"""
     )
     body = "".join(f'<section class="leaf" hidden>{leaf}</section>' for leaf in leaves)
@@ -316,7 +320,7 @@ def reader(book: Book) -> str:
             ["Cover", *(f"Page {n + 1}" for n in range(len(book.pages))), "The end"]
         )
     )
-    return f"""<div class="reader" role="region" aria-roledescription="book" tabindex="0"
+    return f"""<div class="reader" role="region" aria-roledescription="book" tabindex="-1"
   data-book="{escape(book.id)}" aria-label="{escape(book.title)}">
   <div class="leaves" aria-live="polite">{body}</div>
   <div class="turn"><button type="button" class="small-button" data-turn="-1">‹ Back</button>

@@ -21,7 +21,7 @@ from ui.jobs import Job, Work, until_stopped
 from ui.manuscript import Manuscript
 from ui.panel import panel
 from ui.running import Runner
-from ui.story import StoryTab, read_seed
+from ui.story import StoryTab, read_seed, seed_box
 from ui.theme import ASSETS, asset
 from ui.workshop import Workshop, paced, url_of
 
@@ -31,8 +31,6 @@ NO_STORY = markup.empty(
     "No story yet", "Write one in the Story tab; its pages will be painted here, one by one."
 )
 SOON = markup.empty("Your story is being written", "Its pages will be painted here, one by one.")
-
-SHOW_PAGES = "() => setTimeout(() => document.querySelector('#pages')?.scrollIntoView(), 80)"
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def picture_config(
     cutouts: float,
     width: float,
     height: float,
-    seed: float | None,
+    seed: str | None,
 ) -> PictureConfig:
     """What the widgets say, checked. Raises: InvalidInput."""
     return PictureConfig(
@@ -83,7 +81,7 @@ def picture_config(
         cutouts=int(cutouts),
         width=int(width),
         height=int(height),
-        seed=None if seed is None else read_seed(seed),
+        seed=read_seed(seed),
     )
 
 
@@ -249,7 +247,7 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
     runner.shows(draw, [read, go, stop, save, status, pages])
     wanted = [story.editor, *settings]
     for button in (go, story.paint):
-        runner.starts(button.click, "paint", begin, wanted, js=SHOW_PAGES)
+        runner.starts(button.click, "paint", begin, wanted)
     runner.stops(stop.click)
     runner.acts(save.click, keep, [story.editor])
     runner.opens(tab, "pictures", lambda desk, value: desk.remember(value), [story.editor])
@@ -284,9 +282,7 @@ def _settings() -> list[Component]:
         with gr.Row():
             width = gr.Slider(128, 512, plain.width, step=16, label="Width")
             height = gr.Slider(128, 512, plain.height, step=16, label="Height")
-            seed = gr.Number(
-                None, label="Seed", precision=0, minimum=0, placeholder="new each time"
-            )
+            seed = seed_box()
     return [
         style, prefix, suffix, start, candidates, guidance, steps, step_size, cutouts,
         width, height, seed,

@@ -67,7 +67,7 @@ def story_config(
     repetition_penalty: float,
     length_penalty: float,
     ban: str,
-    seed: float | None,
+    seed: str | None,
 ) -> StoryConfig:
     """What the widgets say, checked; a missing seed is drawn here. Raises: InvalidInput."""
     return StoryConfig(
@@ -82,17 +82,24 @@ def story_config(
         repetition_penalty=float(repetition_penalty),
         length_penalty=float(length_penalty),
         ban=tuple(w.strip() for w in re.split(r"[,\n]", ban or "") if w.strip()),
-        seed=read_seed(seed),
+        seed=draw_seed() if (given := read_seed(seed)) is None else given,
     )
 
 
-def read_seed(seed: float | None) -> int:
-    """The seed of the box, or a fresh one when it is empty. Raises: InvalidInput."""
-    if seed is None:
-        return draw_seed()
-    if seed != int(seed):
-        raise InvalidInput("A seed is a whole number; leave it empty for a new one.")
-    return int(seed)
+def seed_box() -> gr.Textbox:
+    """A field for a seed. Not gr.Number, which turns an empty field into 0 when it is unfolded."""
+    return gr.Textbox(label="Seed", placeholder="new each time", lines=1, max_length=12)
+
+
+def read_seed(text: str | None) -> int | None:
+    """The seed in the box; None when it is empty. Raises: InvalidInput."""
+    digits = (text or "").strip()
+    try:
+        return int(digits) if digits else None
+    except ValueError as error:
+        raise InvalidInput(
+            f"A seed is a whole number, not “{digits}”; leave it empty for a new one."
+        ) from error
 
 
 def finished_part(progress: StoryProgress, config: StoryConfig) -> Draft | None:
@@ -268,9 +275,7 @@ def _settings() -> list[Component]:
             )
         with gr.Row():
             ban = gr.Textbox(label="Banned words", placeholder="ghost, storm", lines=1)
-            seed = gr.Number(
-                None, label="Seed", precision=0, minimum=0, placeholder="new each time"
-            )
+            seed = seed_box()
     return [
         sentences, temperature, drafts, min_words, max_words, top_k, top_p,
         repetition, length, ban, seed,

@@ -104,6 +104,8 @@ def theme() -> Base:
         input_border_color_focus_dark="*primary_400",
         input_placeholder_color="*neutral_500",
         input_placeholder_color_dark="#a29684",
+        checkbox_border_color="*neutral_500",
+        checkbox_border_color_dark="#8f8577",
         slider_color="*primary_600",
         slider_color_dark="*primary_400",
         button_primary_background_fill="*primary_600",

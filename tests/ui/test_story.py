@@ -13,7 +13,7 @@ from pipelines.presets import MAX_SEED, StoryConfig
 from ui.desk import Origin
 from ui.manuscript import Manuscript
 from ui.pictures import next_book, picture_config
-from ui.story import finished_part, story_config
+from ui.story import finished_part, read_seed, story_config
 
 CONFIG = StoryConfig("a fox", seed=7)
 DRAFT = Draft("Pip", (Sentence("A fox slept.", "fox @forest day"),), 7)
@@ -27,12 +27,18 @@ def test_the_widgets_say_a_story_config() -> None:
     assert 0 <= config.seed <= MAX_SEED
 
 
-@pytest.mark.parametrize("seed", [-1, 0.5, MAX_SEED + 1.0])
-def test_odd_seeds_are_refused(seed: float) -> None:
+@pytest.mark.parametrize("seed", ["-1", "0.5", str(MAX_SEED + 1), "seven", "1e3"])
+def test_odd_seeds_are_refused(seed: str) -> None:
     with pytest.raises(InvalidInput, match=r"[Ss]eed"):
         story_config("a fox", 6, 0.5, 3, 0, 150, 0, 0.9, 1.2, 0.5, "", seed)
     with pytest.raises(InvalidInput, match=r"[Ss]eed"):
         picture_config("storybook", "", "", "noise", 1, 1, 4, 0.1, 4, 128, 128, seed)
+
+
+def test_a_seed_is_read_and_an_empty_one_is_drawn() -> None:
+    assert read_seed(" 42 ") == 42
+    assert read_seed("0") == 0
+    assert read_seed("") is read_seed(None) is None
 
 
 def test_of_a_stopped_draft_whole_sentences_stay() -> None:

@@ -21,7 +21,7 @@ window.storybrush = (() => {
   const now = { ...before, tab: own.tab || name() };
   const found = JSON.stringify({ ...now, last: before.tab });
   if (!own.tab) { // another tab may still work on that story
-    delete now.story;
+    delete now.tale;
     delete now.book;
   }
   write('sessionStorage');

@@ -25,7 +25,7 @@ function commit() {
     author: author ? author.value : '',
     sentences: rows.map(({ text, brief, shows }) => ({ text, brief, shows })),
   };
-  if (rows.length) window.storybrush?.keep('story', props.value);
+  if (rows.length) window.storybrush?.keep('tale', props.value);
 }
 
 function fit(area) {
