@@ -32,8 +32,10 @@ _BIRDS = frozenset(
 )
 _LEGLESS = frozenset("snake snail worm caterpillar".split())
 # Those whom few stories fit unless they were written for them.
-_SPECIAL = frozenset("""baby snowman ghost genie mermaid skeleton alien santa vampire zombie tyrannosaurus phoenix
-    housefly mosquito scorpion dodo starfish orangutan guard""".split())
+_SPECIAL = frozenset(
+    """baby snowman ghost genie mermaid skeleton alien santa vampire zombie tyrannosaurus phoenix
+    housefly mosquito scorpion dodo starfish orangutan guard""".split()
+)
 
 
 def _of(*classes: str) -> frozenset[str]:
