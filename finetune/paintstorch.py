@@ -1,0 +1,87 @@
+"""Train PaintsTorch: `python -m finetune.paintstorch --data SET`.
+
+G1 colours, G2 redraws the line art from the colours (the cycle), a WGAN-GP critic with drift judges
+(Hati et al. 2019). SET is a folder made by `python -m finetune.data.illustrations`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from finetune.colorizer import Task, train
+from finetune.data.illustrations import ColourBatch, IllustrationSet
+from finetune.training import begin, parser, report
+from pipelines.colorize.generator import GeneratorConfig, Joined, LineDrawer
+from pipelines.weights import save_model
+
+log = logging.getLogger(__name__)
+
+
+class PaintsTorch:
+    """Line art and hints in, everything coloured."""
+
+    name = "paintstorch"
+    inputs = 1
+
+    def helper(self, config: GeneratorConfig) -> nn.Module:
+        return LineDrawer(config.channels[0])
+
+    def prepare(self, made: ColourBatch) -> ColourBatch:
+        return replace(made, mask=torch.ones_like(made.mask))
+
+    def see(self, made: ColourBatch) -> Tensor:
+        return made.lineart
+
+    def paste(self, fake: Tensor, made: ColourBatch) -> Tensor:
+        return fake
+
+    def help(self, helper: nn.Module, fake: Tensor, joined: Joined, made: ColourBatch) -> Tensor:
+        """The line art must be readable from the colours, painted and original alike."""
+        drawn, learned = helper(torch.cat([fake, made.picture])).float().chunk(2)
+        return F.mse_loss(drawn, made.lineart) + F.mse_loss(learned, made.lineart)
+
+
+def options(description: str, out: str) -> argparse.ArgumentParser:
+    """The options of both colorizers' commands."""
+    p = parser(description, steps=20_000, out=out)
+    p.add_argument("--data", type=Path, required=True, help="a set of illustrations")
+    p.add_argument("--batch", type=int, default=16, help="pictures a step")
+    p.add_argument("--workers", type=int, default=0, help="processes that make the batches")
+    p.add_argument("--features", default="own", help="what fills the slot: own, clip, none")
+    p.add_argument("--clip", type=Path, help="folder of a CLIP whose features measure content")
+    return p
+
+
+def command(task: Task, p: argparse.ArgumentParser) -> None:
+    """Train a colorizer and write it."""
+    args = p.parse_args()
+    device = begin(args)
+    clip = None
+    if args.clip is not None:
+        from pipelines.vqgan_clip.clip import CLIP
+
+        clip = CLIP.from_pretrained(args.clip, device)
+    events = train(
+        task, args.steps, IllustrationSet(args.data), args.runs, device,
+        config=GeneratorConfig(inputs=task.inputs, features=args.features), minutes=args.minutes,
+        clip=clip, seed=args.seed, count=args.batch, workers=args.workers,
+        save_every=args.save_every,
+    )  # fmt: skip
+    model = report(events)
+    save_model(model, model.config, args.out)
+    log.info("wrote %s", args.out)
+
+
+def main() -> None:
+    command(PaintsTorch(), options(__doc__ or "", "pipelines/weights/paintstorch"))
+
+
+if __name__ == "__main__":
+    main()
