@@ -22,7 +22,7 @@ from finetune.data.storyworld import (
     skeletons,
     split_of,
 )
-from finetune.data.wider import wider_slots
+from finetune.data.wider import made_for_few, wider_slots
 from pipelines.scene import PLACES, TIMES, plural, vocabulary
 from pipelines.story_requests import FUNCTION_WORDS, normal_form, prompt_of
 from pipelines.tokenizer import BRIEF, END, NEW_WORDS, SENTENCE
@@ -400,4 +400,5 @@ def sample_example(rng: random.Random, split: str = "train") -> Example:
     request = story.requests[0] if asked else _keywords(story, rng)
     request = normal_form(_corrupted(request, rng), set(given_names()))
     example = Example(request, story)
-    return with_unknown_words(example, rng) if rng.random() < 0.22 else example
+    unknown = 0.08 if made_for_few(skeleton) else 0.4
+    return with_unknown_words(example, rng) if rng.random() < unknown else example

@@ -140,6 +140,12 @@ def wider_slots(story: Skeleton) -> Skeleton:
     return replace(story, slots=slots)
 
 
+def made_for_few(story: Skeleton) -> bool:
+    """Whether a story is true of its own heroes only: an unknown one would get their beaks."""
+    plain = re.sub(r"\{[^}]*\}", " ", " ".join(t for t, _ in story.lines)).lower()
+    return len(story.slots.get("hero", ())) < LEAST or _TELLING.search(plain) is not None
+
+
 def _spoken(choices: tuple[str, ...], plain: str) -> bool:
     """Whether the text speaks of one of the words by name."""
     said = set(re.findall(r"[a-z]+", plain))

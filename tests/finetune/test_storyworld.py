@@ -23,7 +23,7 @@ from finetune.data.storyworld import (
     split_of,
     stream_scenes,
 )
-from finetune.data.wider import bodies, wider_slots
+from finetune.data.wider import bodies, made_for_few, wider_slots
 from pipelines.errors import InvalidInput
 from pipelines.scene import article, parse_brief, vocabulary
 
@@ -173,6 +173,8 @@ def test_slots_open_to_their_own_kinds_and_never_when_closed() -> None:
     assert wider_slots(closed).slots == closed.slots
     assert closed.closed == {"hero"}
     assert wider_slots(bodily).slots == bodily.slots
+    assert made_for_few(bodily)
+    assert not made_for_few(open_)
 
 
 def test_nobody_is_given_a_place_to_drown_or_dry_in() -> None:
