@@ -27,7 +27,9 @@ from torch import Tensor
 from tqdm import tqdm
 
 from finetune.clip import recall
+from finetune.data.pages import PageSet, read_pages
 from finetune.data.scenes import SceneRecord, SceneSet
+from finetune.losses import psnr
 from pipelines.device import pick_device
 from pipelines.events import Sentence
 from pipelines.presets import PictureConfig
@@ -78,6 +80,30 @@ def r_precision(judge: CLIP, seen: Tensor, prompts: list[str], pool: list[str]) 
     return first / len(prompts)
 
 
+@torch.no_grad()
+def real_psnr(vqgan: VQGAN, pages: PageSet) -> float:
+    """Mean PSNR in dB of pages of real books, encoded and decoded."""
+    found: list[float] = []
+    for picture in pages.pictures:
+        pixels = torch.from_numpy(picture).permute(2, 0, 1)[None].float() / 127.5 - 1
+        found.append(psnr(vqgan.decode(vqgan.quantizer(vqgan.encode(pixels))[0]), pixels))
+    return float(np.mean(found))
+
+
+@torch.no_grad()
+def real_recall(clip: CLIP, pages: PageSet) -> dict[str, float]:
+    """How often CLIP finds the words of a real page among those of all, and its picture."""
+    words = [p.caption or p.text for p in pages.pages]
+    raw = torch.from_numpy(pages.pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
+    seen, read = embed(clip, raw), clip.embed_texts(words)
+    found: dict[str, float] = {"real pages": float(len(words))}
+    for name, scores in (("picture to words", seen @ read.T), ("words to picture", read @ seen.T)):
+        rank = (scores > scores.diagonal()[:, None]).sum(1).float()
+        found[f"real pages, {name}: recall@10"] = (rank < 10).float().mean().item()
+        found[f"real pages, {name}: median rank"] = rank.median().item() + 1
+    return found
+
+
 def evaluate_vqgan(vqgan: VQGAN, judge: CLIP, scenes: SceneSet, count: int) -> dict[str, float]:
     """PSNR in dB (peak 255), share of codes used, judge's R-precision before and after."""
     rng = random.Random(0)
@@ -104,12 +130,12 @@ def evaluate_vqgan(vqgan: VQGAN, judge: CLIP, scenes: SceneSet, count: int) -> d
     original = r_precision(judge, torch.cat(before), prompts, prompts)
     rebuilt = r_precision(judge, torch.cat(after), prompts, prompts)
 
-    def psnr(errors: list[float]) -> float:
+    def decibel(errors: list[float]) -> float:
         return float(np.mean([10 * np.log10(4 / max(e, 1e-9)) for e in errors]))
 
     return {
-        "PSNR": psnr(whole),
-        "PSNR clip art": psnr(front),
+        "PSNR": decibel(whole),
+        "PSNR clip art": decibel(front),
         "codes used": used.float().mean().item(),
         "R-precision originals": original,
         "R-precision reconstructions": rebuilt,
@@ -192,6 +218,7 @@ def main() -> None:
     p.add_argument("--runs", type=Path, default=Path("runs"), help="where painted scenes are kept")
     p.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
     p.add_argument("--grid", type=Path, help="write a grid of pictures here")
+    p.add_argument("--pages", type=Path, help="folder of story pages, for figures on real books")
     p.add_argument("--device", default="auto")
     p.add_argument("--threads", type=int, default=0)
     args = p.parse_args()
@@ -203,18 +230,23 @@ def main() -> None:
         scenes = SceneSet(args.runs / "scenes-test", 1000, split="test")
         return CLIP.from_pretrained(args.weights / "judge", device), scenes
 
+    def real() -> PageSet:
+        return PageSet(list(read_pages(args.pages, "test")))
+
     def vqgan() -> dict[str, float]:
         judge, scenes = judge_and_scenes()
         model = VQGAN.from_pretrained(args.weights / "vqgan", device)
         if args.grid:
             reconstruction_grid(model, scenes, args.grid)
-        return evaluate_vqgan(model, judge, scenes, args.count or 500)
+        found = evaluate_vqgan(model, judge, scenes, args.count or 500)
+        return found | ({"PSNR real pages": real_psnr(model, real())} if args.pages else {})
 
     def clip() -> dict[str, float]:
         judge, scenes = judge_and_scenes()
         guide = CLIP.from_pretrained(args.weights / "clip", device)
         found = recall(guide, scenes)
-        return found | {f"judge {k}": v for k, v in recall(judge, scenes).items()}
+        found |= {f"judge {k}": v for k, v in recall(judge, scenes).items()}
+        return found | (real_recall(guide, real()) if args.pages else {})
 
     def pictures() -> dict[str, float]:
         judge, scenes = judge_and_scenes()

@@ -283,8 +283,9 @@ class Captioned:
 def sample_scene(rng: random.Random, split: str = "train") -> Captioned:
     """A scene to paint. Train: stories and random scenes, nothing held out. Test: of test stories
     and of held-out words in places and pairs, half each."""
+    told = rng.random() < (0.5 if split == "test" else 0.55)
     while True:
-        if split == "test" and rng.random() < 0.5 or split == "train" and rng.random() < 0.55:
+        if told:
             story = sample_story(rng, split)
             sentence = rng.choice(story.sentences)
             found = Captioned(parse_brief(sentence.brief), sentence.text)
