@@ -129,8 +129,9 @@ def text_share(grey: NDArray[np.uint8]) -> float:
         _, _, stats, _ = cv2.connectedComponentsWithStats(dark)
         x, y, w, h, area = stats[1:].T.astype(np.float64)
         letter = (h >= 5) & (h <= grey.shape[0] / 10) & (w < 2.5 * h) & (area > 0.12 * w * h)
-        x, y, w, h = x[letter], y[letter], w[letter], h[letter]
-        covered = 0.0
+        ink = max(float(area.sum()), 1.0)
+        x, y, w, h, area = x[letter], y[letter], w[letter], h[letter], area[letter]
+        covered = written = 0.0
         for k in range(len(x)):
             beside = (
                 (np.abs(y + h - y[k] - h[k]) < 0.35 * h[k])
@@ -139,7 +140,9 @@ def text_share(grey: NDArray[np.uint8]) -> float:
             )
             if beside.sum() >= 6:
                 covered += 1.6 * h[k] * (w[k] + 0.4 * h[k])
-        best = max(best, covered / grey.size)
+                written += area[k]
+        if written > 0.6 * ink:  # grass and crowds have such islands too, among much else
+            best = max(best, covered / grey.size)
     return best
 
 

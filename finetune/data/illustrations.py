@@ -79,7 +79,7 @@ class StoryWorld:
 
     share: float = 45
     split: str = "train"
-    strength: tuple[float, float] = (0.6, 1.1)
+    strength: tuple[float, float] = (0.7, 1.2)
 
     def draw(self, n: int, rng: random.Random) -> tuple[Image.Image, dict[str, Any]]:
         record = sample_record(rng, self.split)
@@ -119,7 +119,7 @@ class ClipArt:
     """One to three pieces of clip art on a plain or gradient ground."""
 
     share: float = 10
-    strength: tuple[float, float] = (0.6, 1.1)
+    strength: tuple[float, float] = (0.7, 1.2)
 
     def draw(self, n: int, rng: random.Random) -> tuple[Image.Image, dict[str, Any]]:
         top, bottom = ([rng.randrange(256) for _ in range(3)] for _ in "ab")
@@ -373,6 +373,7 @@ def parser() -> argparse.ArgumentParser:
         description="Make a set of illustrations with line art and flat colours to train on.",
     )
     command.add_argument("folders", nargs="*", type=Path, help="folders of pictures")
+    command.add_argument("--as-is", action="store_true", help="take every picture, unexamined")
     command.add_argument("--out", type=Path, required=True, help="folder of the set")
     command.add_argument("--count", type=int, help="items; by default two for every picture")
     command.add_argument("--pictures", type=float, default=45, help="share of the folders")
@@ -388,7 +389,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     args = parser().parse_args(arguments)
     sources: list[Source] = []
     files = [f for folder in args.folders for f in pictures_in(folder, args.split)]
-    if files:
+    if files and not args.as_is:
         curation = curate(files, workers=args.workers)
         print(curation.report())
         args.out.mkdir(parents=True, exist_ok=True)
