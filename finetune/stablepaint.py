@@ -221,6 +221,7 @@ def train(
     count: int = 64,
     workers: int = 0,
     peak: float = 1e-3,
+    denoiser_peak: float = 7e-4,
     autoencoder: float = AUTOENCODER,
     save_every: int = 250,
     report_every: int = 50,
@@ -275,7 +276,8 @@ def train(
             # What ships is what the denoiser learns from.
             coder.load_state_dict(averaged.autoencoder.state_dict())
             coder.requires_grad_(False)
-            coder.measure_latents(seen.picture)
+            many = (batch(data, np.random.default_rng([seed, k, 2]), count) for k in range(4))
+            coder.measure_latents(m.picture.to(device) for m in many)
             averaged.autoencoder.load_state_dict(coder.state_dict())
             began = step
         if began < 0:
@@ -304,7 +306,7 @@ def train(
             phase = (progress - autoencoder) / (1 - autoencoder)
             with torch.autocast(device.type, torch.bfloat16, enabled=low_precision):
                 loss = denoiser_loss(model, seen, generator)
-            set_learning_rate([optimizers["denoiser"]], rate(phase, peak))
+            set_learning_rate([optimizers["denoiser"]], rate(phase, denoiser_peak))
             descend(loss, model.denoiser, optimizers["denoiser"], scaler)
             if (step - began) % EMA_EVERY == 0:
                 emas["denoiser"].update((step - began) // EMA_EVERY)

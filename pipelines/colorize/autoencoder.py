@@ -4,11 +4,13 @@ Source: MODELS.md of the project's design, after Rombach et al. 2022 (arXiv 2112
 reads illustrations, the other line art with hints, and both speak the decoder's language. We
 differ in three ways: pixel-unshuffle stems (nothing runs at full resolution, which a CPU likes);
 norms that look at one position at a time, so that a part decodes as the whole does; and the
-decoder is given the line art, so that latents need only hold colour and lines stay crisp.
+decoder is given the line art, so that latents need only hold colour and lines stay crisp. The first
+three channels begin as the picture's colours, small: what is learned is added to them.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -17,6 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipelines.colorize.hints import CELL
 from pipelines.vqgan_clip.vqgan import PositionNorm, ResidualBlock
 
 STRIDE = 8
@@ -26,6 +29,10 @@ MULTIPLE = 32
 REACH = 96
 """Pixels: what lies farther than this does not change a decoded pixel."""
 _STEM = 4
+_COLOUR = 2.0
+"""Latent units for one unit of colour."""
+_LOG_VARIANCE = -4.0
+"""What posteriors begin with: little noise, so that there is something to decode."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +47,14 @@ class AutoencoderConfig:
     decoder_channels: tuple[int, int] = (48, 96)
     decoder_blocks: tuple[int, int] = (2, 3)
     """At 1/4 and at 1/8."""
+
+
+def pool_hints(hints: Tensor, size: int) -> Tensor:
+    """(B, 4, H, W) -> (B, 4, H/size, W/size): mean colour of the hinted cells, and whether any."""
+    colour, mask = hints[:, :3] * hints[:, 3:], hints[:, 3:]
+    share = F.avg_pool2d(mask, size)
+    mean = F.avg_pool2d(colour, size) / share.clamp_min(1e-6)
+    return torch.cat([mean, (share > 0).to(mean.dtype)], dim=1)
 
 
 class Posterior(NamedTuple):
@@ -59,6 +74,12 @@ class Posterior(NamedTuple):
         return 0.5 * terms.flatten(1).sum(1)
 
 
+def _with_colours(latents: Tensor, colours: Tensor) -> Tensor:
+    """Colours (B, 3, h, w) in [-1, 1] added to the first three channels."""
+    rest = latents.shape[1] - 3
+    return latents + F.pad(_COLOUR * colours, (0, 0, 0, 0, 0, rest))
+
+
 class IllustrationEncoder(nn.Module):
     """Pictures to latents."""
 
@@ -70,12 +91,15 @@ class IllustrationEncoder(nn.Module):
         self.blocks = nn.Sequential(*(ResidualBlock(coarse) for _ in range(c.illustration_blocks)))
         self.norm = PositionNorm(coarse)
         self.out = nn.Conv2d(coarse, 2 * c.latent_channels, 1)
+        assert self.out.bias is not None
+        nn.init.constant_(self.out.bias[c.latent_channels :], _LOG_VARIANCE)
 
     def forward(self, pixels: Tensor) -> Posterior:
         """(B, 3, H, W) in [-1, 1] -> (B, C, H/8, W/8) twice."""
         x = F.silu(self.stem(F.pixel_unshuffle(pixels, _STEM)))  # (B, fine, H/4, W/4)
         x = self.blocks(self.down(F.pixel_unshuffle(x, 2)))  # (B, coarse, H/8, W/8)
         mean, log_variance = self.out(self.norm(x)).float().chunk(2, dim=1)
+        mean = _with_colours(mean, F.avg_pool2d(pixels, STRIDE))
         return Posterior(mean, log_variance.clamp(-12, 4))
 
 
@@ -97,6 +121,7 @@ class ConditionEncoder(nn.Module):
     def forward(self, lineart: Tensor, hints: Tensor) -> Tensor:
         """lineart (B, 1, H, W), hint map (B, 4, H/4, W/4) -> (B, C, H/8, W/8)."""
         x = torch.cat([F.pixel_unshuffle(lineart, _STEM), hints], dim=1)  # (B, 20, H/4, W/4)
+        hinted = pool_hints(hints, STRIDE // CELL)[:, :3]
         x = F.silu(self.stem(x))
         seen: list[Tensor] = []
         for down, block in zip(self.downs, self.before, strict=True):
@@ -106,7 +131,7 @@ class ConditionEncoder(nn.Module):
             x = self.after[level](x)
             if level:
                 x = seen[level - 1] + F.pixel_shuffle(self.ups[level - 1](x), 2)
-        return self.out(self.norm(x)).float()
+        return _with_colours(self.out(self.norm(x)).float(), hinted)
 
 
 class Decoder(nn.Module):
@@ -129,7 +154,9 @@ class Decoder(nn.Module):
         x = F.pixel_shuffle(self.up(self.coarse(self.stem(latents))), 2)  # (B, fine, 2h, 2w)
         lines = F.silu(self.lines(F.pixel_unshuffle(lineart, _STEM)))
         x = self.fine(self.mix(torch.cat([x, lines], dim=1)))
-        return F.pixel_shuffle(self.out(F.silu(self.norm(x))), _STEM).float()
+        pixels = F.pixel_shuffle(self.out(F.silu(self.norm(x))), _STEM).float()
+        colours = F.interpolate(latents[:, :3].float(), scale_factor=STRIDE, mode="bilinear")
+        return colours / _COLOUR + pixels
 
 
 class Autoencoder(nn.Module):
@@ -160,8 +187,8 @@ class Autoencoder(nn.Module):
         return self.decoder(latents * self.latent_std + self.latent_mean, lineart)
 
     @torch.no_grad()
-    def measure_latents(self, pixels: Tensor) -> None:
-        """Learn the latents' mean and deviation from pictures (B, 3, H, W)."""
-        raw = self.illustration(pixels).mean
+    def measure_latents(self, pictures: Iterable[Tensor]) -> None:
+        """Learn the latents' mean and deviation from batches of pictures, (B, 3, H, W) each."""
+        raw = torch.cat([self.illustration(pixels).mean for pixels in pictures])
         self.latent_mean.copy_(raw.mean(dim=(0, 2, 3), keepdim=True))
         self.latent_std.copy_(raw.std(dim=(0, 2, 3), keepdim=True).clamp_min(1e-3))

@@ -11,6 +11,7 @@ so the size of a picture is free.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -21,7 +22,7 @@ from diffusers.schedulers.scheduling_ddim import DDIMScheduler
 from diffusers.schedulers.scheduling_dpmsolver_multistep import DPMSolverMultistepScheduler
 from torch import Tensor, nn
 
-from pipelines.colorize.autoencoder import STRIDE, Autoencoder, AutoencoderConfig
+from pipelines.colorize.autoencoder import STRIDE, Autoencoder, AutoencoderConfig, pool_hints
 from pipelines.colorize.hints import CELL
 from pipelines.weights import building, load_weights, read_config
 
@@ -59,14 +60,6 @@ class Condition(NamedTuple):
     def expand(self, count: int) -> Condition:
         """The same condition for `count` variations of one picture."""
         return Condition(*(x.expand(count, -1, -1, -1) for x in self))
-
-
-def pool_hints(hints: Tensor, size: int) -> Tensor:
-    """(B, 4, H, W) -> (B, 4, H/size, W/size): mean colour of the hinted cells, and whether any."""
-    colour, mask = hints[:, :3] * hints[:, 3:], hints[:, 3:]
-    share = F.avg_pool2d(mask, size)
-    mean = F.avg_pool2d(colour, size) / share.clamp_min(1e-6)
-    return torch.cat([mean, (share > 0).to(mean.dtype)], dim=1)
 
 
 class Denoiser(nn.Module):
@@ -117,18 +110,21 @@ _SCHEDULE = {
 }  # fmt: skip
 
 
-def scheduler(sampler: str, timesteps: list[int]) -> DPMSolverMultistepScheduler:
+def scheduler(
+    sampler: str, timesteps: list[int], noise: Mapping[str, Any] = _SCHEDULE
+) -> DPMSolverMultistepScheduler:
     """A scheduler for falling `timesteps`; after the last of them no noise is left.
 
     "ddim" is DPM-Solver++ of the first order, which is DDIM (Lu et al. 2022, arXiv 2211.01095,
-    section 4); "dpm" is that of the second order, multistep.
+    section 4); "dpm" is that of the second order, multistep. `noise` is a scheduler's config.
     """
     order = 1 if sampler == "ddim" else 2
     with warnings.catch_warnings():  # diffusers hands tensors to NumPy in a way of NumPy 1
         warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
-        schedule = DPMSolverMultistepScheduler(**_SCHEDULE, solver_order=order)
-        schedule.set_timesteps(timesteps=timesteps)
-    return schedule
+        made = DPMSolverMultistepScheduler.from_config(dict(noise), solver_order=order)
+        assert isinstance(made, DPMSolverMultistepScheduler)
+        made.set_timesteps(timesteps=timesteps)
+    return made
 
 
 @dataclass(frozen=True)
