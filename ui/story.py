@@ -167,7 +167,7 @@ def build(runner: Runner) -> StoryTab:
             stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop-writing")
         status = panel(elem_id="story-status")
         settings = [words, *_settings()]
-    drafts = panel(markup.welcome(), events=("choose",), elem_id="drafts")
+    drafts = panel(markup.welcome(), events=("choose",), script="drafts.js", elem_id="drafts")
     page = editor()
     with gr.Row(elem_classes="actions way-on"):
         paint = gr.Button("Paint this story", variant="primary", visible=False, elem_id="paint-it")

@@ -38,10 +38,11 @@ class Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/"
 
-    def start(self) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+    def start(self, *, same_port: bool = False) -> None:
+        if not same_port:
+            with socket.socket() as probe:
+                probe.bind(("127.0.0.1", 0))
+                self.port = probe.getsockname()[1]
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "GRADIO_HEARTBEAT_INTERVAL": "1"}
         self.process = subprocess.Popen(self.command(self.port), cwd=ROOT, env=environment)
         begin = time.monotonic()

@@ -8,11 +8,12 @@ from collections.abc import Callable
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import Server
+from tests.e2e.conftest import ROOT, Server
 
 pytestmark = pytest.mark.e2e
 
 Visit = Callable[..., Page]
+SAMPLE = ROOT / "ui" / "assets" / "styles" / "pencil.webp"
 
 
 def write_story(page: Page, words: str = "a fox who wanted to fly") -> None:
@@ -69,14 +70,72 @@ def test_words_to_book_and_still_there_after_a_restart(quick: Server, visit: Vis
     assert download.value.suggested_filename == "The-dragon.zip"
 
 
-def test_one_click_from_words_to_pictures(quick: Server, visit: Visit) -> None:
-    page = visit(quick.url)
+def test_one_button_makes_the_book_even_if_the_page_is_loaded_again(
+    quick: Server, visit: Visit
+) -> None:
+    page = visit(quick.url, 390, 844)
+    page.get_by_role("tab", name="Pictures").click()
+    page.get_by_label("Pencil drawing").check(force=True)
+    page.get_by_role("tab", name="Story").click()
     page.get_by_role("button", name="a dragon who lost its fire").click()
     page.get_by_role("button", name="Make my book").click()
     expect(page.locator(".spread.painted").first).to_be_visible()
     expect(page.locator(".spread.painting .bar")).to_be_visible()
-    page.get_by_role("button", name="Stop", exact=True).click()
-    expect(page.get_by_text("Stopped:")).to_be_visible()
+    page.reload()
+    # Finished pages and the running job are found again, and so are words and settings.
+    expect(page.locator(".spread.painted").first).to_be_visible()
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_visible()
+    expect(page.get_by_label("Pencil drawing")).to_be_checked()
+    expect(page.locator("#words textarea")).to_have_value("a dragon who lost its fire")
+    expect(page.locator(".reader")).to_be_visible()
+    assert page.locator(".leaf").count() == 9
+
+    # Turned by swipes, and not by scrolling.
+    touch = page.context.new_cdp_session(page)
+
+    def swipe(x: int, y: int) -> None:
+        box = page.locator(".leaves").bounding_box()
+        assert box is not None
+        at = (box["x"] + box["width"] / 2, box["y"] + 150)
+        points = [{"x": at[0] + x * n / 4, "y": at[1] + y * n / 4} for n in range(5)]
+        for kind, point in zip(("touchStart", *("touchMove",) * 4), points, strict=True):
+            touch.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": [point]})
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    here = page.locator(".dot[aria-current]")
+    for x, y, label in (
+        (-120, 5, "Page 1"),
+        (-120, 0, "Page 2"),
+        (5, -90, "Page 2"),
+        (120, 0, "Page 1"),
+    ):
+        swipe(x, y)
+        expect(here).to_have_attribute("aria-label", label)
+    page.get_by_role("button", name="Full screen").click()
+    page.keyboard.press("End")
+    expect(here).to_have_attribute("aria-label", "The end")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Full screen", exact=True)).to_be_visible()
+
+
+def test_a_reload_keeps_the_words_and_every_draft_its_changes(quick: Server, visit: Visit) -> None:
+    page = visit(quick.url)
+    write_story(page)
+    title = page.get_by_role("textbox", name="Title")
+    title.fill("Mine")
+    page.get_by_role("button", name="Use this story").click()
+    expect(title).to_have_value("The fox who flew 2")
+    page.get_by_role("textbox", name="Sentence 2", exact=True).fill("The second was changed.")
+    page.reload()
+    expect(title).to_have_value("The fox who flew 2")
+    assert sentences(page)[1] == "The second was changed."
+    page.get_by_role("button", name="Use this story: Mine").click()
+    expect(title).to_have_value("Mine")
+    # Even where the server was started again, the words are still there.
+    quick.stop()
+    quick.start(same_port=True)
+    page.reload()
+    expect(title).to_have_value("Mine")
 
 
 def test_stop_keeps_finished_pages_and_paint_goes_on(quick: Server, visit: Visit) -> None:
@@ -104,6 +163,12 @@ def test_a_page_is_painted_again_and_the_better_one_kept(quick: Server, visit: V
     for keep, changed in (("Keep the old one", False), ("Keep the new one", True)):
         page.get_by_role("button", name="Paint again: page 2").click()
         page.get_by_label("What the picture shows").fill("a green dragon on a castle")
+        if changed:
+            page.get_by_label("From a picture of mine").check()
+            page.locator("#repaint-go").click()
+            expect(page.get_by_test_id("toast-text")).to_have_text(re.compile("Add your picture"))
+            page.locator("#upload input[type=file]").set_input_files(SAMPLE)
+            expect(page.locator("#upload img")).to_be_visible()
         page.locator("#repaint-go").click()
         expect(page.get_by_role("button", name="Keep the new one")).to_be_visible()
         page.get_by_role("button", name=keep).click()

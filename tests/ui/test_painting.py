@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipelines.book import Book, Page
 from pipelines.errors import StorageError
-from pipelines.presets import PictureConfig
+from pipelines.presets import PictureConfig, StoryConfig
 from storage.memory import MemoryLibrary
-from tests.ui.stand_in import QuickPainter
+from tests.ui.stand_in import QuickPainter, QuickWriter
+from ui.desk import Desk
 from ui.jobs import Job
+from ui.make import make_book
 from ui.pictures import Moment, paint_pages
 from ui.workshop import Workshop
 
@@ -34,8 +37,9 @@ class FullDisk(MemoryLibrary):
 
 
 def workshop(library: MemoryLibrary) -> Workshop:
+    writer: Any = QuickWriter()
     painter: Any = QuickPainter()
-    return Workshop(writer=lambda: painter, painter=lambda: painter, library=library)
+    return Workshop(writer=lambda: writer, painter=lambda: painter, library=library)
 
 
 BOOK = Book("Pip", (Page("A fox slept.", "fox @forest day"),) * 3)
@@ -64,6 +68,33 @@ def test_a_library_that_stays_full_is_named_at_the_end() -> None:
     last = list(painting(shop, a_job()))[-1]
     assert "The disk is full" in last.line
     assert all(p.picture for p in last.book.pages)
+
+
+@pytest.mark.parametrize(
+    "failures, shown, line",
+    [(0, "gallery", "Finished"), (99, "pictures", "The disk is full")],
+)
+def test_one_button_leads_to_the_book_or_to_what_is_wrong(
+    failures: int, shown: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    shop, desk = workshop(FullDisk(failures)), Desk("ada", "tab")
+    story = StoryConfig("a fox", sentences=4, drafts=2, seed=1)
+    for _ in make_book(shop, desk, a_job(), story, CONFIG):
+        assert desk.shown in ("story", "pictures")
+    assert desk.shown == shown
+    assert (desk.reading is not None) is (shown == "gallery")
+    assert line in desk.lines["pictures"][0]
+    assert desk.book is not None
+    assert all(p.picture for p in desk.book.pages)
+
+
+def test_stopping_while_the_story_is_written_paints_nothing() -> None:
+    shop, desk, job = workshop(MemoryLibrary()), Desk("ada", "tab"), a_job()
+    for _ in make_book(shop, desk, job, StoryConfig("a fox", seed=1), CONFIG):
+        job.stop()
+    assert desk.book is None
+    assert shop.library.count() == 0
 
 
 @pytest.mark.parametrize("leave", [False, True])

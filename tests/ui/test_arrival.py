@@ -1,0 +1,67 @@
+"""What a browser remembers is taken over as far as it makes sense, whatever it sends."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import gradio as gr
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pipelines.book import Book, Page
+from storage.memory import MemoryLibrary
+from ui.arrival import fits, read_memory, restore
+from ui.desk import Desk
+from ui.manuscript import Manuscript
+from ui.workshop import Workshop
+
+BOOK = Book("Pip", (Page("A fox slept.", "fox @forest day"),), owner="ada")
+TALE = Manuscript.from_book(BOOK).to_value()
+
+
+def nothing() -> Any:
+    raise AssertionError("no model is needed here")
+
+
+@given(st.text(max_size=40) | st.none() | st.integers())
+def test_any_memory_is_read(kept: object) -> None:
+    assert isinstance(read_memory(kept), dict)
+
+
+def test_a_memory_is_json_of_a_sensible_size() -> None:
+    assert read_memory(json.dumps({"tab": "a"})) == {"tab": "a"}
+    assert read_memory("[1]") == {}
+    assert read_memory("[" * 90_000) == {}
+    assert read_memory(json.dumps({"tab": "a" * 200_000})) == {}
+
+
+@pytest.mark.parametrize(
+    "owner, wanted, found",
+    [("ada", BOOK.id, True), ("bob", BOOK.id, False), ("ada", "0" * 16, False), ("ada", 7, False)],
+)
+def test_a_story_comes_back_with_its_book_if_that_is_ones_own(
+    owner: str, wanted: object, found: bool
+) -> None:
+    library = MemoryLibrary()
+    library.save(BOOK)
+    desk = Desk(owner, "tab")
+    restore(Workshop(nothing, nothing, library), desk, {"tale": TALE, "book": wanted})
+    assert desk.handed == TALE
+    assert (desk.book is not None) is found
+
+
+def test_without_a_story_the_desk_stays_empty() -> None:
+    desk = Desk("ada", "tab")
+    restore(Workshop(nothing, nothing, MemoryLibrary()), desk, {"tale": {"sentences": []}})
+    assert desk.tales == ()
+
+
+def test_widgets_take_only_what_they_could_have_said() -> None:
+    slider, text = gr.Slider(4, 12), gr.Textbox(max_length=5)
+    radio, style = gr.Radio([("Noise", "noise")]), gr.HTML()
+    assert [v for v in (4, 12, 7.5, 3, 13, "7", None, True) if fits(slider, v)] == [4, 12, 7.5]
+    assert [v for v in ("", "abcde", "abcdef", 7, None) if fits(text, v)] == ["", "abcde"]
+    assert [v for v in ("noise", "Noise", None) if fits(radio, v)] == ["noise"]
+    assert [v for v in ("pencil", "<b>", 7, None) if fits(style, v)] == ["pencil"]
