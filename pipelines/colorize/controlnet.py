@@ -225,7 +225,8 @@ class ControlNetPipeline:
     @torch.no_grad()
     def _words(self, prompt: str, guidance: float) -> Tensor:
         """Embeddings (1, T, D), or (2, T, D) with those of what is not wanted first."""
-        wanted, unwanted = self.models.encode_prompt(
+        models: Any = self.models
+        wanted, unwanted = models.encode_prompt(
             prompt, self.device, 1, guidance > 1, negative_prompt=NEGATIVE if guidance > 1 else None
         )
         return torch.cat([unwanted, wanted]) if guidance > 1 else wanted
