@@ -265,7 +265,8 @@ def train(
     psnr_of: tuple[Tensor, Tensor] | None = None
     kl = torch.zeros(())
     step = start
-    while not clock.over(step):
+    over = clock.over(step)
+    while not over:
         progress = clock.progress(step)
         rng = np.random.default_rng([seed, step, 1])
         generator = torch.Generator(device).manual_seed(seed * 1_000_003 + step)
