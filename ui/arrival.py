@@ -18,7 +18,7 @@ from pipelines.errors import AppError, InvalidInput
 from pipelines.presets import STYLES
 from storage.base import BOOK_ID
 from ui import gallery
-from ui.desk import Desk, Tale
+from ui.desk import FIRST_TAB, Desk, Tale
 from ui.manuscript import Manuscript
 from ui.messages import explain, guarded
 from ui.repaint import OPENED
@@ -54,6 +54,8 @@ def build(
         open_address(shop, visit.desk, request.query_params.get("book", ""))
         if visit.desk.tale is not None:
             visit.desk.handed = visit.desk.tale.manuscript.to_value()
+        if visit.desk.shown == FIRST_TAB:
+            runner.knows_tab(visit, FIRST_TAB)  # or a quick click on another would be undone
         found: dict[Any, Any] = {secret: known}
         for name, components in settings.items():
             values = memory.get(name)

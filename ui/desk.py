@@ -25,6 +25,8 @@ GRACE = 30.0
 KEEP_DESKS = 3600.0
 """Seconds that the desk of somebody who has gone is kept."""
 
+FIRST_TAB = "story"
+
 STARTED_AGAIN = (
     "Storybrush was started again in the meantime. Load this page again: your words are kept, "
     "and finished pages are in the gallery."
@@ -84,7 +86,7 @@ class Desk:
     """What the server last put into the editor; a person may have changed it there since."""
     lines: dict[str, tuple[str, str]] = field(default_factory=dict[str, tuple[str, str]])
     """The last word on a tab by its name: (text, kind of `markup.status`)."""
-    shown: str = "story"
+    shown: str = FIRST_TAB
     """The tab that is open."""
     reading: Reading | None = None
     retry: Retry | None = None
@@ -204,6 +206,7 @@ class Desks:
         self._lock = threading.Lock()
         self._desks: list[Desk] = []
         self._visits: dict[str, Visit] = {}
+        self._early: dict[str, str] = {}
 
     def arrive(self, session: str, owner: str, tab: str, last: str = "") -> tuple[Visit, bool]:
         """A page is opened: the visit, and whether what its browser remembers belongs to its desk.
@@ -227,13 +230,28 @@ class Desks:
                 belongs = desk.tab == last
             desk.tab = tab
             desk.sessions.add(session)
+            if self._early.get(session, FIRST_TAB) != FIRST_TAB:
+                desk.shown = self._early[session]
             visit = self._visits[session] = Visit(desk)
             return visit, belongs
 
-    def knows(self, session: str) -> bool:
-        """Whether the page of this session has arrived."""
+    def wait_for(self, session: str, tab: str, seconds: float = 10.0) -> Visit:
+        """The visit of a page that opened a tab, maybe just before it arrived.
+
+        Raises InvalidInput when it does not arrive.
+        """
+        end = time.monotonic() + seconds
         with self._lock:
-            return session in self._visits
+            if session not in self._visits:
+                self._early[session] = tab
+        while time.monotonic() < end:
+            with self._lock:
+                if session in self._visits:
+                    break
+            time.sleep(0.05)
+        with self._lock:
+            self._early.pop(session, None)
+        return self.visit(session)
 
     def visit(self, session: str) -> Visit:
         """The visit of a page that is open. Raises InvalidInput when this server never saw it."""

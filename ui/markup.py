@@ -25,9 +25,13 @@ PAGE_ACTIONS: dict[str, str] = {"repaint": "Paint again"}
 """Buttons beneath every painted page: the Gradio event of each and what it says."""
 
 
-def status(text: str, kind: str = "") -> str:
-    """A line that screen readers speak when it changes; kind: "busy", "done" or ""."""
-    return f'<p class="status {kind}" role="status" aria-live="polite">{escape(text)}</p>'
+def status(text: str, kind: str = "", aside: str = "") -> str:
+    """A line that screen readers speak when it changes; kind: "busy", "done" or "".
+
+    `aside` changes too often to be spoken.
+    """
+    more = f'<span aria-hidden="true">{escape(aside)}</span>' if aside else ""
+    return f'<p class="status {kind}" role="status" aria-live="polite">{escape(text)}{more}</p>'
 
 
 def waiting(ahead: int) -> str:

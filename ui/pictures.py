@@ -43,6 +43,8 @@ class Moment:
     saved: bool
     """Whether the library has the book as it is."""
     done: float = 0.0
+    left: str = ""
+    """How long it will take still, in words."""
 
 
 @dataclass(frozen=True)
@@ -130,10 +132,9 @@ def paint_pages(
             live = markup.Live(event.page, step, shown)
             if turned or step.preview is not None or next(due):
                 line = f"Painting page {event.page + 1} of {event.pages}"
-                if event.eta is not None:
-                    line += f", about {markup.seconds(event.eta)} left"
+                left = f"about {markup.seconds(event.eta)} left" if event.eta is not None else ""
                 done = (finished + step.step / max(step.of, 1)) / max(len(only), 1)
-                yield Moment(book, live, f"{line}. {trouble}", saved, done)
+                yield Moment(book, live, f"{line}. {trouble}", saved, done, left)
         elif isinstance(event, PageFinished):
             book, live, finished = book.with_page(event.index, event.page), None, finished + 1
             try:
@@ -198,7 +199,8 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
         busy = job is not None
         line = markup.status(*desk.lines.get("pictures", ("", "")))
         if job and isinstance(job.moment, Moment):
-            line = markup.status(job.moment.line, "busy") + markup.bar(job.moment.done, "Painted")
+            now = job.moment
+            line = markup.status(now.line, "busy", now.left) + markup.bar(now.done, "Painted")
             shown = markup.spreads(job.moment.book, job.moment.live, changeable=False)
         elif job and job.kind == "make":
             line, shown = markup.status("Your story is being written…", "busy"), SOON

@@ -127,17 +127,20 @@ class Runner:
         """A tab was opened: note which, and do as `acts` does."""
 
         def handle(request: gr.Request, *values: Any) -> Any:
-            if not self.shop.desks.knows(session_of(request)):
-                return {self.tabs: gr.skip()}  # the first tab opens before its visitor has arrived
-            visit = self._visit(request)
+            # Tabs are there, and may be clicked, before their visitor has arrived.
+            visit = self.shop.desks.wait_for(session_of(request), name)
             visit.desk.shown = name
-            visit.sent[self.tabs._id] = gr.update(selected=name)  # the page knows
+            self.knows_tab(visit, name)
             more = act(visit.desk, *values)
             return {**self.draw(visit), **(more or {})}
 
         self._waiting.append(
             lambda: tab.select(guarded(handle), [*inputs], [*self._shown, *outputs], **QUIET)
         )
+
+    def knows_tab(self, visit: Visit, name: str) -> None:
+        """This page has that tab open and need not be told."""
+        visit.sent[self.tabs._id] = gr.update(selected=name)
 
     @property
     def outputs(self) -> list[Component]:

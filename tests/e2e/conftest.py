@@ -33,6 +33,8 @@ class Server:
     command: Callable[[int], list[str]]
     port: int = field(default=0)
     process: subprocess.Popen[bytes] | None = None
+    hold: Path = Path("nowhere")
+    """While this file exists, the quick painter does not finish a second page in pencil."""
 
     @property
     def url(self) -> str:
@@ -119,8 +121,12 @@ def start_server(command: Callable[[int], list[str]]) -> Server:
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The page with the quick models of tests/ui/stand_in.py."""
     library = tmp_path_factory.mktemp("library")
+    hold = library.with_name("hold")
     server = start_server(
-        lambda port: [sys.executable, "-m", "tests.ui.stand_in", str(port), str(library)]
-    )
+        lambda port: [
+            sys.executable, "-m", "tests.ui.stand_in", str(port), str(library), str(hold)
+        ]
+    )  # fmt: skip
+    server.hold = hold
     yield server
     server.stop()

@@ -1,6 +1,6 @@
 """Quick models for tests of the page: they obey the pipelines' contract and need no weights.
 
-Run as a program it serves the page with them: `python -m tests.ui.stand_in PORT LIBRARY`.
+Run as a program it serves the page with them: `python -m tests.ui.stand_in PORT LIBRARY HOLD`.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw
@@ -52,10 +53,14 @@ class QuickWriter:
 
 
 class QuickPainter:
-    """Paints a sun over hills, whose colours come from the seed; a pencil drawing takes long."""
+    """Paints a sun over hills, whose colours come from the seed.
+
+    A pencil drawing of the tale's second page is not finished as long as the file `hold` exists,
+    so that tests can do something meanwhile however slow the machine is.
+    """
 
     pause = 0.02
-    long_pause = 0.1
+    hold: Path | None = None
 
     def stream(
         self,
@@ -69,9 +74,12 @@ class QuickPainter:
         tone = (60 + seed % 150, 110 + seed // 7 % 100, 120 + seed // 11 % 100)
         image = Image.new("RGB", (config.width, config.height), tone)
         draw = ImageDraw.Draw(image)
-        pause = self.long_pause if config.style == "pencil" else self.pause
+        held = config.style == "pencil" and sentence.text == TALE[1]
         for step in range(config.steps + 1):
-            time.sleep(pause)
+            time.sleep(self.pause)
+            while held and step and self.hold is not None and self.hold.exists():
+                time.sleep(self.pause)
+                yield PictureProgress(step, config.steps, "refine")
             x = 20 + step * (config.width - 60) // max(config.steps, 1)
             draw.ellipse((x, 30, x + 40, 70), fill=(250, 210, 90))
             draw.ellipse((-60 + x, 170, 160 + x, 380), fill=(70, 120 + step * 3 % 80, 80))
@@ -82,7 +90,7 @@ class QuickPainter:
                 0.9,
                 0.2 + step / 200,
                 image.copy() if step % config.preview_every == 0 or step == config.steps else None,
-                pause * (config.steps - step),
+                self.pause * (config.steps - step),
             )
         settings = asdict(config)
         recipe = Recipe(sentence.brief or sentence.text, seed, {"painter": "quick"}, settings)
@@ -90,7 +98,7 @@ class QuickPainter:
         yield Page(sentence.text, sentence.brief, png, 0.31, recipe)
 
 
-def serve(port: int, library: str) -> None:
+def serve(port: int, library: str, hold: str) -> None:
     """The page with these models, until killed."""
     import app
 
@@ -101,9 +109,10 @@ def serve(port: int, library: str) -> None:
 
     writer: Any = QuickWriter()
     painter: Any = QuickPainter()
+    painter.hold = Path(hold)
     shop = Workshop(lambda: writer, lambda: painter, open_library(library), desks=Desks(grace=4.0))
     app.launch(shop, app.parser().parse_args(["--port", str(port)]))
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), sys.argv[2])
+    serve(int(sys.argv[1]), sys.argv[2], sys.argv[3])

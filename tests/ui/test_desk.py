@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 
@@ -12,7 +13,7 @@ from pipelines.errors import InvalidInput
 from pipelines.events import Draft, Sentence
 from pipelines.presets import StoryConfig
 from tests.ui.test_jobs import Gate, until
-from ui.desk import Desk, Desks, Origin, Tale
+from ui.desk import Desk, Desks, Origin, Tale, Visit
 from ui.jobs import Job, Jobs
 from ui.manuscript import Manuscript
 
@@ -68,7 +69,21 @@ def test_strangers_never_share_a_desk() -> None:
     assert bob.desk is not ada.desk
     with pytest.raises(InvalidInput, match="Load this page again"):
         desks.visit("page 3")
-    assert not desks.knows("page 3")
+    with pytest.raises(InvalidInput, match="Load this page again"):
+        desks.wait_for("page 3", "gallery", 0.01)
+
+
+def test_a_tab_that_was_clicked_before_the_page_arrived_stays_open() -> None:
+    desks = Desks()
+    found: list[Visit] = []
+    waiting = threading.Thread(target=lambda: found.append(desks.wait_for("page", "gallery")))
+    waiting.start()
+    until(lambda: bool(desks._early))
+    visit, _ = desks.arrive("page", "ada", "tab")
+    waiting.join()
+    assert found == [visit]
+    assert visit.desk.shown == "gallery"
+    assert not desks._early
 
 
 def test_a_restarted_server_takes_what_the_browser_remembers() -> None:
