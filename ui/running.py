@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -160,7 +160,7 @@ class Runner:
     def _visit(self, request: gr.Request) -> Visit:
         return self.shop.desks.visit(session_of(request))
 
-    async def _watch(self, request: gr.Request) -> Any:
+    async def _watch(self, request: gr.Request) -> AsyncIterator[dict[Any, Any]]:
         """Show a job until it ends; the page may come and go meanwhile."""
         try:
             visit = self._visit(request)

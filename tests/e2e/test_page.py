@@ -255,6 +255,7 @@ def test_own_books_can_be_deleted_after_asking(quick: Server, visit: Visit) -> N
     page.get_by_role("button", name="Stop", exact=True).click()
     expect(page.get_by_text("Stopped:")).to_be_visible()
     page.reload()  # the browser still knows what is its own
+    expect(page.get_by_role("tab", name="Pictures", selected=True)).to_be_visible()
     page.get_by_role("tab", name="Gallery").click()
     page.get_by_role("button", name="Open Not for long").click()
     page.get_by_role("button", name="Work on it").click()

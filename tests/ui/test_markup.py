@@ -80,3 +80,42 @@ def test_owners_are_hashes_and_strangers_share_nothing() -> None:
     for odd in ("", "x" * 32, None, 7, {"a": 1}):
         assert len(owner_of(odd)) == 64
         assert owner_of(odd) != owner_of(odd)
+
+
+def test_the_place_in_line_counts_from_one_and_seconds_are_not_spoken() -> None:
+    assert "You are number 3 in line" in markup.waiting(2)
+    assert "number" not in markup.waiting(0)
+    assert '<span aria-hidden="true">about 9 s left</span>' in markup.status(
+        "Page 1", "", "about 9 s left"
+    )
+
+
+def test_stories_to_choose_from_show_the_words_as_they_are_now() -> None:
+    mine = Tale(Manuscript("Mine", "", (Sentence("A fox slept."),)))
+    assert "welcome" in markup.drafts(())
+    assert markup.drafts([mine], 0) == ""  # it is in the editor
+    html = markup.drafts([mine, mine], 1)
+    assert html.count("A fox slept.") == 2
+    assert html.count("changed by you") == 1
+    assert 'aria-pressed="true"' in html
+
+
+def test_a_book_on_the_shelf_has_title_pages_and_day() -> None:
+    made = BookSummary("0" * 16, "Pip", "Ada", "", "2026-11-05T10:00:00+00:00", 1, None, "me")
+    html = markup.shelf([made], "me")
+    assert "1 page<" in html
+    assert "5 November 2026" in html
+    assert "yours" in html
+    assert markup.date("yesterday") == ""
+
+
+def test_painted_pages_have_every_action_and_unpainted_ones_none(
+    monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    monkeypatch.setitem(markup.PAGE_ACTIONS, "colour", "Colour it")
+    painted = Page("A fox.", "", encode_png(Image.new("RGB", (16, 16))))
+    html = markup.spreads(Book("Pip", (painted, Page("It slept."))))
+    assert 'data-colour="0" aria-label="Colour it: page 1"' in html
+    assert 'data-repaint="0"' in html
+    assert 'data-repaint="1"' not in html
+    assert "data-repaint" not in markup.spreads(Book("Pip", (painted,)), changeable=False)

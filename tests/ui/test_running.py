@@ -1,0 +1,113 @@
+"""A page is told what has changed on its desk, a job's progress and its end, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from pipelines.errors import StorageError
+from storage.memory import MemoryLibrary
+from ui import running
+from ui.desk import Desk, Visit
+from ui.jobs import Job
+from ui.running import Runner
+from ui.workshop import Workshop
+
+PAGE: Any = SimpleNamespace(session_hash="page")
+
+
+def nothing() -> Any:
+    raise AssertionError("no model is needed here")
+
+
+@pytest.fixture
+def shop() -> Iterator[Workshop]:
+    shop = Workshop(nothing, nothing, MemoryLibrary())
+    yield shop
+    shop.jobs.close()
+
+
+@pytest.fixture
+def runner(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Runner:
+    """One component that shows the place in line or the job's moment."""
+    monkeypatch.setattr(running, "LOOK_EVERY", 0.005)
+    runner, line = Runner(shop, gr.Tabs()), gr.HTML()
+
+    def draw(desk: Desk) -> dict[Any, Any]:
+        job = desk.job
+        text = "at rest"
+        if job is not None:
+            text = f"{shop.jobs.ahead(job)} before you" if job.moment is None else job.moment
+        return {line: text}
+
+    runner.shows(draw, [line])
+    return runner
+
+
+def visit(shop: Workshop) -> Visit:
+    return shop.desks.arrive("page", "ada", "tab")[0]
+
+
+def watch(runner: Runner) -> list[Any]:
+    """What a page is told until the job has ended."""
+
+    async def collect() -> list[Any]:
+        return [v async for told in runner._watch(PAGE) for v in told.values() if type(v) is str]
+
+    return asyncio.run(collect())
+
+
+def test_a_page_is_told_only_what_is_new_to_it(shop: Workshop, runner: Runner) -> None:
+    page = visit(shop)
+    assert "at rest" in runner.draw(page).values()
+    assert "at rest" not in runner.draw(page).values()
+    page.desk.shown = "gallery"
+    assert list(runner.draw(page)) == [runner.tabs]
+    assert len(runner.draw(page)) == 1  # Gradio wants an answer even if there is no news
+    again = shop.desks.arrive("page loaded again", "ada", "tab")[0]
+    assert len(runner.draw(again)) == 2
+
+
+def test_a_job_is_watched_from_its_place_in_line_to_its_end(shop: Workshop, runner: Runner) -> None:
+    page, go_on = visit(shop), []
+
+    def others(job: Job) -> Iterator[str]:
+        while not go_on:
+            yield "theirs"
+
+    def mine(job: Job) -> Iterator[str]:
+        yield "painting"
+        while len(go_on) < 2:
+            yield "painting"
+
+    shop.jobs.add(Job("paint", others))
+    page.desk.begin(shop.jobs, "paint", mine)
+
+    async def collect() -> list[Any]:
+        told: list[Any] = []
+        async for changes in runner._watch(PAGE):
+            told += [v for v in changes.values() if type(v) is str]
+            go_on.append(1)
+        return told
+
+    assert asyncio.run(collect()) == ["1 before you", "painting", "at rest"]
+
+
+def test_the_page_is_at_rest_again_before_it_is_told_what_went_wrong(
+    shop: Workshop, runner: Runner
+) -> None:
+    def fail(job: Job) -> Iterator[str]:
+        raise StorageError("The disk is full.")
+        yield
+
+    page = visit(shop)
+    page.desk.begin(shop.jobs, "paint", fail)
+    with pytest.raises(gr.Error, match="The disk is full"):
+        watch(runner)
+    assert "at rest" in page.sent.values()
+    assert watch(runner) == []  # once is enough
