@@ -132,7 +132,7 @@ def paint_pages(
             live = markup.Live(event.page, step, shown)
             if turned or step.preview is not None or next(due):
                 line = f"Painting page {event.page + 1} of {event.pages}"
-                left = f"about {markup.seconds(event.eta)} left" if event.eta is not None else ""
+                left = f"About {markup.seconds(event.eta)} left" if event.eta is not None else ""
                 done = (finished + step.step / max(step.of, 1)) / max(len(only), 1)
                 yield Moment(book, live, f"{line}. {trouble}", saved, done, left)
         elif isinstance(event, PageFinished):

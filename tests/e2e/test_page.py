@@ -263,7 +263,7 @@ def test_own_books_can_be_deleted_after_asking(quick: Server, visit: Visit) -> N
     page.get_by_role("tab", name="Gallery").click()
     page.get_by_role("button", name="Delete", exact=True).click()
     page.get_by_role("button", name="Delete it").click()
-    expect(page.locator(".cover").first).to_be_visible()
+    expect(page.locator("#shelf")).to_be_visible()
     expect(page.get_by_role("button", name="Open Not for long")).to_have_count(0)
 
 
