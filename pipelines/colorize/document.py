@@ -1,0 +1,150 @@
+"""One document for the three colour models: line art, hints, a mask, and what is kept so far.
+
+PaintsTorch, StencilTorch and StablePaint all read this; no model has a format of its own.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageChops
+
+from pipelines.colorize import openraster
+from pipelines.colorize.hints import hint_layer, hint_map
+from pipelines.colorize.openraster import Layer
+from pipelines.errors import InvalidInput
+
+LINES, HINTS, MASK, KEPT, COLOURS = "Lines", "Hints", "Mask", "Kept so far", "Colours"
+"""Names of layers in a saved document."""
+
+
+@dataclass(frozen=True)
+class Document:
+    """Everything that a coloured drawing is made from. Parts are of the line art's size."""
+
+    lineart: Image.Image
+    """PIL L, 255 = paper."""
+    hints: Image.Image | None = None
+    """PIL RGBA, strokes where alpha is above 127; None = none."""
+    mask: Image.Image | None = None
+    """PIL L, 255 = colour here; None = everywhere."""
+    kept: Image.Image | None = None
+    """PIL RGB: the picture of the round before, which stays outside the mask."""
+    colours: Image.Image | None = field(default=None, compare=False)
+    """PIL RGB: what a model has made of all this; None = nothing yet."""
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.lineart.size
+
+    @cached_property
+    def hinted(self) -> bool:
+        """Whether there is a stroke anywhere."""
+        return self.hints is not None and _reaches(self.hints.getchannel("A"))
+
+    @property
+    def picture(self) -> Image.Image:
+        """As it looks now, PIL RGB: coloured, else what was kept, else the drawing."""
+        return self.colours or self.kept or self.lineart.convert("RGB")
+
+    def with_strokes(self, hints: Image.Image | None, mask: Image.Image | None) -> Document:
+        """The document with other hints and another mask, cut or filled up to its size.
+
+        Hints and masks of nothing become None. `colours` stay until a model has seen these.
+        """
+        strokes = None if hints is None else _fitted(hints.convert("RGBA"), self.size)
+        if strokes is not None and not _reaches(strokes.getchannel("A")):
+            strokes = None
+        inside = None if mask is None else _fitted(mask.convert("L"), self.size)
+        if inside is not None:
+            inside = inside.point(lambda v: 255 if v > 127 else 0)
+            if not _reaches(inside):
+                inside = None
+        return replace(self, hints=strokes, mask=inside)
+
+    def keep(self, picture: Image.Image) -> Document:
+        """The next round: `picture` stands, and hints and mask are empty again.
+
+        Raises: InvalidInput when it is of another size.
+        """
+        if picture.size != self.size:
+            raise InvalidInput("This picture is not of the drawing's size and cannot be kept.")
+        return Document(self.lineart, kept=picture.convert("RGB"))
+
+    # --- files ----------------------------------------------------------------------------
+
+    def hint_picture(self) -> Image.Image:
+        """The hint map as the models see it, PIL RGBA of the drawing's size."""
+        return hint_layer(hint_map(self.hints, *self.size), *self.size)
+
+    def to_openraster(self, about: Mapping[str, Any] | None = None) -> bytes:
+        """An .ora file: lines on top, strokes, mask (hidden), the colours, what was kept.
+
+        The lines are black with the paper transparent, so that they can be drawn over anything.
+        `about` holds JSON values that travel along.
+        """
+        layers = [Layer(LINES, _ink(self.lineart))]
+        if self.hints is not None:
+            layers.append(Layer(HINTS, self.hints, visible=False))
+        if self.mask is not None:
+            layers.append(Layer(MASK, _tint(self.mask), visible=False, opacity=0.5))
+        if self.colours is not None:
+            layers.append(Layer(COLOURS, self.colours))
+        if self.kept is not None:
+            layers.append(Layer(KEPT, self.kept, visible=self.colours is None))
+        layers.append(Layer("Paper", Image.new("RGB", self.size, "white")))
+        return openraster.write(layers, self.picture, note=json.dumps(dict(about or {})))
+
+    @staticmethod
+    def from_openraster(data: bytes) -> Document:
+        """The inverse of `to_openraster`, also after other programs have changed the layers.
+
+        Raises: InvalidInput when there are no lines in it.
+        """
+        found = {layer.name: layer.picture for layer in openraster.read(data)}
+        if LINES not in found:
+            raise InvalidInput(
+                f"There is no layer called “{LINES}” in this OpenRaster file: give the layer with "
+                "the line art that name, or hand in a PNG."
+            )
+        paper = Image.new("RGBA", found[LINES].size, "white")
+        lineart = Image.alpha_composite(paper, found[LINES]).convert("L")
+        kept, colours = found.get(KEPT), found.get(COLOURS)
+        plain = Document(
+            lineart,
+            kept=None if kept is None else kept.convert("RGB"),
+            colours=None if colours is None else colours.convert("RGB"),
+        )
+        mask = found.get(MASK)
+        return plain.with_strokes(found.get(HINTS), mask and mask.getchannel("A"))
+
+
+def _reaches(channel: Image.Image) -> bool:
+    """Whether anything in a PIL L picture is above 127."""
+    highest = channel.getextrema()[1]
+    return isinstance(highest, (int, float)) and highest > 127
+
+
+def _fitted(layer: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Cropped, or filled up with nothing, at the right and the bottom."""
+    return layer if layer.size == size else layer.crop((0, 0, *size))
+
+
+def _ink(lineart: Image.Image) -> Image.Image:
+    """Black, as opaque as the lines are dark; PIL RGBA."""
+    ink = Image.new("RGBA", lineart.size, "black")
+    ink.putalpha(ImageChops.invert(lineart.convert("L")))
+    return ink
+
+
+def _tint(mask: Image.Image) -> Image.Image:
+    """The mask in a colour that can be seen on pictures, PIL RGBA."""
+    tint = np.zeros((mask.height, mask.width, 4), np.uint8)
+    tint[...] = (228, 86, 42, 0)
+    tint[..., 3] = np.asarray(mask)
+    return Image.fromarray(tint)

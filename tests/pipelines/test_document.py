@@ -1,0 +1,90 @@
+"""One document for three models: strokes, rounds, and a file with layers that brings it back."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from pipelines.colorize import openraster
+from pipelines.colorize.document import HINTS, LINES, Document
+from pipelines.errors import InvalidInput
+
+SIZE = (60, 40)
+
+
+def drawing() -> Image.Image:
+    lineart = Image.new("L", SIZE, 255)
+    ImageDraw.Draw(lineart).ellipse((10, 5, 50, 35), outline=0, width=2)
+    return lineart
+
+
+def strokes(size: tuple[int, int] = SIZE) -> Image.Image:
+    hints = Image.new("RGBA", size)
+    ImageDraw.Draw(hints).line((20, 20, 40, 20), fill=(230, 60, 50, 255), width=5)
+    return hints
+
+
+def mask(size: tuple[int, int] = SIZE) -> Image.Image:
+    inside = Image.new("L", size)
+    ImageDraw.Draw(inside).rectangle((12, 8, 30, 30), fill=255)
+    return inside
+
+
+def same(a: Image.Image | None, b: Image.Image | None) -> bool:
+    return a is not None and b is not None and np.array_equal(np.asarray(a), np.asarray(b))
+
+
+def test_strokes_and_masks_of_nothing_are_none() -> None:
+    document = Document(drawing()).with_strokes(Image.new("RGBA", SIZE), Image.new("L", SIZE))
+    assert document.hints is None
+    assert document.mask is None
+    assert not document.hinted
+
+
+@pytest.mark.parametrize("size", [(80, 50), (45, 30)])
+def test_strokes_of_another_size_are_cut_or_filled_up(size: tuple[int, int]) -> None:
+    document = Document(drawing()).with_strokes(strokes(size), mask(size))
+    assert document.hints is not None
+    assert document.mask is not None
+    assert document.hints.size == document.mask.size == SIZE
+    assert document.hinted
+    outside = Document(drawing()).with_strokes(Image.new("RGBA", (5, 5)), None)
+    assert not outside.hinted
+
+
+def test_the_next_round_begins_with_what_was_kept() -> None:
+    first = Document(drawing()).with_strokes(strokes(), mask())
+    picture = Image.new("RGB", SIZE, (10, 200, 30))
+    second = first.keep(picture)
+    assert same(second.picture, picture)
+    assert second.hints is None
+    assert second.mask is None
+    with pytest.raises(InvalidInput, match="size"):
+        first.keep(Image.new("RGB", (5, 5)))
+
+
+def test_a_saved_document_comes_back() -> None:
+    colours, kept = Image.new("RGB", SIZE, (10, 200, 30)), Image.new("RGB", SIZE, (90, 20, 30))
+    before = Document(drawing(), kept=kept, colours=colours).with_strokes(strokes(), mask())
+    data = before.to_openraster({"seed": 5})
+    after = Document.from_openraster(data)
+    for name in ("lineart", "hints", "mask", "kept", "colours"):
+        assert same(getattr(before, name), getattr(after, name)), name
+    assert openraster.read_note(data) == '{"seed": 5}'
+    plain = Document.from_openraster(Document(drawing()).to_openraster())
+    assert (plain.hints, plain.mask, plain.kept, plain.colours) == (None, None, None, None)
+
+
+def test_layers_without_lines_are_refused() -> None:
+    layers = [openraster.Layer(HINTS, strokes())]
+    with pytest.raises(InvalidInput, match=LINES):
+        Document.from_openraster(openraster.write(layers, Image.new("RGB", SIZE)))
+
+
+def test_the_hint_map_is_what_models_see() -> None:
+    document = Document(drawing()).with_strokes(strokes(), None)
+    shown = document.hint_picture()
+    assert shown.size == SIZE
+    assert shown.getpixel((30, 20)) == (230, 60, 50, 255)
+    assert shown.getpixel((5, 5)) == (0, 0, 0, 0)
