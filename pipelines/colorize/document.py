@@ -62,7 +62,7 @@ class Document:
             strokes = None
         inside = None if mask is None else _fitted(mask.convert("L"), self.size)
         if inside is not None:
-            inside = inside.point(lambda v: 255 if v > 127 else 0)
+            inside = Image.fromarray(np.where(np.asarray(inside) > 127, 255, 0).astype(np.uint8))
             if not _reaches(inside):
                 inside = None
         return replace(self, hints=strokes, mask=inside)
