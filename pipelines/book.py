@@ -182,8 +182,12 @@ def picture_name(index: int) -> str:
     return f"page-{index + 1:02d}.png"
 
 
-def encode_png(image: Image, recipe: Recipe | None = None, caption: str = "") -> bytes:
+def encode_png(
+    image: Image, recipe: Recipe | None = None, caption: str = "", *, note: str = GENERATED_NOTE
+) -> bytes:
     """PNG bytes of a PIL picture with its caption and recipe as text inside.
+
+    `note` says how it was made.
 
     Text chunks: Description (the sentence), Software, Comment, DigitalSourceType, storybrush
     (the recipe as JSON).
@@ -194,7 +198,7 @@ def encode_png(image: Image, recipe: Recipe | None = None, caption: str = "") ->
     info.add_itxt("Description", caption)
     info.add_itxt("Software", "Storybrush")
     if recipe is not None:
-        info.add_itxt("Comment", GENERATED_NOTE)
+        info.add_itxt("Comment", note)
         info.add_itxt("DigitalSourceType", DIGITAL_SOURCE_TYPE)
         info.add_itxt("storybrush", json.dumps(recipe.to_json(), ensure_ascii=False))
     out = io.BytesIO()

@@ -10,7 +10,7 @@ import threading
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipelines.book import Book, Page
 from pipelines.errors import InvalidInput
@@ -18,6 +18,9 @@ from pipelines.events import Draft
 from pipelines.presets import StoryConfig
 from ui.jobs import ONE_AT_A_TIME, Job, Jobs, Work
 from ui.manuscript import Manuscript
+
+if TYPE_CHECKING:
+    from ui.colour_work import Easel
 
 GRACE = 30.0
 """Seconds after which a visitor who closed the page counts as gone; their job ends then."""
@@ -90,6 +93,8 @@ class Desk:
     """The tab that is open."""
     reading: Reading | None = None
     retry: Retry | None = None
+    easel: Easel | None = None
+    """The drawing that is coloured."""
     settings: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
     sessions: set[str] = field(default_factory=set[str])
     left: float = field(default_factory=time.monotonic)

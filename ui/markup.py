@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from ui.desk import Tale
 
 
-PAGE_ACTIONS: dict[str, str] = {"repaint": "Paint again"}
+PAGE_ACTIONS: dict[str, str] = {"repaint": "Paint again", "colour": "Colour it"}
 """Buttons beneath every painted page: the Gradio event of each and what it says."""
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from ui import arrival, gallery, make, pictures, repaint, story
+from ui import arrival, colour, gallery, make, pictures, repaint, story
 from ui.running import Runner
 from ui.theme import ASSETS, HEADER, HEADER_JS
 from ui.workshop import Workshop, session_of
@@ -22,7 +22,7 @@ KEEP_FILES = 24 * 3600
 
 def build(shop: Workshop) -> gr.Blocks:
     """The app as Gradio Blocks; theme and style sheet are given to `launch`."""
-    gr.set_static_paths([ASSETS / "styles"])
+    gr.set_static_paths([ASSETS / "styles", ASSETS / "drawings"])
     with gr.Blocks(title="Storybrush", delete_cache=(3600, KEEP_FILES)) as demo:
         # The key only scrambles what lies in the browser; who reads it there is its owner anyway.
         secret = gr.BrowserState("", storage_key="storybrush-secret", secret="storybrush")
@@ -32,6 +32,7 @@ def build(shop: Workshop) -> gr.Blocks:
             with gr.Tab("Story", id="story") as story_page:
                 story_tab = story.build(runner)
             pictures_tab = pictures.build(runner, story_tab)
+            colour.build(runner, pictures_tab)
             gallery.build(runner, story_tab, pictures_tab)
         runner.opens(story_page, "story", lambda desk: None)
         repaint.build(runner, pictures_tab)

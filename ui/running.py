@@ -80,10 +80,12 @@ class Runner:
         inputs: Sequence[Any] = (),
         outputs: Sequence[Any] = (),
         js: str | None = None,
+        watch: bool = False,
     ) -> None:
         """`act(desk, *inputs)` changes the desk; what it returns is shown in `outputs` besides.
 
-        It is handed the Gradio event, too, if its second parameter is called `event`.
+        It is handed the Gradio event, too, if its second parameter is called `event`. With `watch`
+        it may begin a job of its own accord, which is then shown; such events never get lost.
         """
         named = "event" in inspect.signature(act).parameters
 
@@ -93,9 +95,12 @@ class Runner:
             return {**self.draw(visit), **(more or {})}
 
         def connect() -> None:
-            done = event(guarded(handle), [*inputs], [*self._shown, *outputs], **QUIET)
+            kind = WATCHING if watch else QUIET
+            done = event(guarded(handle), [*inputs], [*self._shown, *outputs], **kind)
             if js:
                 done.success(None, js=js)
+            if watch:
+                done.success(self._watch, None, self._shown, **WATCHING)
 
         self._waiting.append(connect)
 

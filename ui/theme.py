@@ -141,7 +141,8 @@ def head() -> str:
 <meta name="theme-color" media="(prefers-color-scheme: dark)" content="#17151c">
 <meta name="description" content="A few words become an illustrated storybook.">
 <style>:root {{ --story-font: {serif}; }}
-{asset("style.css")}</style>
+{asset("style.css")}
+{asset("colour.css")}</style>
 <script>{asset("desk.js")}</script>
 """
 

@@ -18,6 +18,7 @@ from gradio.utils import get_upload_folder
 
 from pipelines.errors import AppError
 from storage.base import Library
+from ui.colour_models import Colourists
 from ui.desk import Desks
 from ui.jobs import Jobs
 
@@ -40,6 +41,7 @@ class Workshop:
     library: Library
     jobs: Jobs = field(default_factory=Jobs)
     desks: Desks = field(default_factory=Desks)
+    colourists: Colourists = field(default_factory=Colourists)
 
     def warm(self) -> None:
         """Load the models ahead of the first story; what goes wrong is said when they are used."""

@@ -1,0 +1,323 @@
+// The canvas of the Colour tab: strokes and a mask over a drawing, each a layer of its own.
+// Handed in by Gradio: element, props, trigger, watch. The server's value says what to show
+// (addresses of the layers); what is drawn here goes to it as the event `draw`, layer by layer.
+const root = element.querySelector('.easel');
+const MASK = '#e4562a';
+const STEPS = 60; // that can be undone
+const hints = document.createElement('canvas');
+const mask = document.createElement('canvas');
+let view, box, swatches, own, sizer, shown, status;
+let lines = null;
+let picture = null;
+let layer = hints;
+let tool = 'brush';
+let colour = '';
+let zoom = 1;
+let known = {}; // the value that is shown
+let undone = [];
+let done = [];
+let stroke = null;
+let timer = 0;
+const dirty = new Set();
+
+function make(tag, attributes, ...children) {
+  const node = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes || {})) {
+    if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
+    else if (name === 'text') node.textContent = value;
+    else node.setAttribute(name, value);
+  }
+  node.append(...children);
+  return node;
+}
+
+const load = (address) => new Promise((resolve) => {
+  if (!address) return resolve(null);
+  const image = new Image();
+  image.onload = () => resolve(image);
+  image.onerror = () => resolve(null);
+  image.src = address;
+});
+
+const lit = () => shown.getAttribute('aria-pressed') === 'true';
+
+function paint() { // what is seen: colours or lines, strokes, mask
+  if (!view) return;
+  const context = view.getContext('2d');
+  context.globalAlpha = 1;
+  context.fillStyle = '#fff';
+  context.fillRect(0, 0, view.width, view.height);
+  const under = picture && lit() ? picture : lines;
+  if (under) context.drawImage(under, 0, 0, view.width, view.height);
+  context.drawImage(hints, 0, 0);
+  context.globalAlpha = layer === mask ? 0.5 : 0.22;
+  context.drawImage(mask, 0, 0);
+}
+
+// --- what goes to the server ---------------------------------------------------------------
+
+const empty = (canvas) => !canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)
+  .data.some((value, n) => n % 4 === 3 && value > 127);
+
+function send() {
+  const sent = { name: known.name, round: known.round };
+  for (const [name, canvas] of [['hints', hints], ['mask', mask]]) {
+    if (dirty.has(name)) sent[name] = empty(canvas) ? '' : canvas.toDataURL('image/png');
+  }
+  dirty.clear();
+  trigger('draw', { value: JSON.stringify(sent) });
+}
+
+function touched(canvas) {
+  dirty.add(canvas === mask ? 'mask' : 'hints');
+  clearTimeout(timer);
+  timer = setTimeout(send, 90); // several quick strokes are sent as one
+  buttons();
+}
+
+// --- strokes ------------------------------------------------------------------------------
+
+function at(event) {
+  const frame = view.getBoundingClientRect();
+  return [(event.clientX - frame.left) * view.width / frame.width,
+    (event.clientY - frame.top) * view.height / frame.height];
+}
+
+// The sizes are meant for a picture as wide as the screen shows it at first.
+const width = () => sizer.value * view.width / 512;
+
+function dab(from, to) {
+  const context = layer.getContext('2d');
+  context.globalCompositeOperation = tool === 'eraser' ? 'destination-out' : 'source-over';
+  context.strokeStyle = layer === mask ? MASK : colour;
+  context.lineWidth = width() * (layer === mask || tool === 'eraser' ? 2 : 1);
+  context.lineCap = context.lineJoin = 'round';
+  context.beginPath();
+  context.moveTo(...from);
+  context.lineTo(to[0] + 0.01, to[1]);
+  context.stroke();
+  context.globalCompositeOperation = 'source-over';
+}
+
+const copy = (canvas) => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+
+function change(canvas, act) { // one step that can be undone
+  const before = copy(canvas);
+  act();
+  done.push({ canvas, before });
+  if (done.length > STEPS) done.shift();
+  undone = [];
+  touched(canvas);
+  requestAnimationFrame(paint);
+}
+
+function swap(from, to) {
+  const last = from.pop();
+  if (!last) return;
+  to.push({ canvas: last.canvas, before: copy(last.canvas) });
+  last.canvas.getContext('2d').putImageData(last.before, 0, 0);
+  touched(last.canvas);
+  paint();
+}
+
+function pick(point) {
+  const context = view.getContext('2d');
+  const [r, g, b] = context.getImageData(Math.round(point[0]), Math.round(point[1]), 1, 1).data;
+  choose('#' + [r, g, b].map((value) => value.toString(16).padStart(2, '0')).join(''));
+  use('brush');
+}
+
+function begin(event) {
+  if (!known.name || event.button > 0 || !event.isPrimary) return;
+  event.preventDefault();
+  view.focus({ preventScroll: true });
+  const point = at(event);
+  if (tool === 'pick') return pick(point);
+  view.setPointerCapture(event.pointerId);
+  stroke = { point, canvas: layer, before: copy(layer) };
+  dab(point, point);
+  requestAnimationFrame(paint);
+}
+
+function move(event) {
+  if (!stroke) return;
+  for (const part of event.getCoalescedEvents?.() || [event]) {
+    const point = at(part);
+    dab(stroke.point, point);
+    stroke.point = point;
+  }
+  requestAnimationFrame(paint);
+}
+
+function end(event) {
+  if (!stroke) return;
+  const { canvas, before } = stroke;
+  stroke = null;
+  if (event.type === 'pointercancel') { // a second finger: the page is being zoomed
+    canvas.getContext('2d').putImageData(before, 0, 0);
+    return paint();
+  }
+  done.push({ canvas, before });
+  if (done.length > STEPS) done.shift();
+  undone = [];
+  touched(canvas);
+}
+
+const wipe = (canvas) => canvas.getContext('2d').clearRect(0, 0, canvas.width, canvas.height);
+
+function fill() {
+  const context = mask.getContext('2d');
+  context.fillStyle = MASK;
+  context.fillRect(0, 0, mask.width, mask.height);
+}
+
+// --- tools --------------------------------------------------------------------------------
+
+function press(group, value) {
+  root.querySelectorAll(`[data-${group}]`).forEach((button) => {
+    button.setAttribute('aria-pressed', String(button.dataset[group] === value));
+  });
+}
+
+function use(name) {
+  tool = name;
+  press('tool', name);
+}
+
+function draw(name) {
+  layer = name === 'mask' ? mask : hints;
+  press('layer', name);
+  root.classList.toggle('masking', layer === mask);
+  if (tool === 'pick' && layer === mask) use('brush');
+  buttons();
+  paint();
+}
+
+function choose(value) {
+  colour = value;
+  own.value = value;
+  press('colour', value);
+  if (tool === 'eraser') use('brush');
+}
+
+function buttons() {
+  root.querySelector('.undo').disabled = !done.length;
+  root.querySelector('.redo').disabled = !undone.length;
+}
+
+function scale(by) {
+  zoom = Math.min(Math.max(zoom * by, 1), 6);
+  const middle = [box.scrollLeft + box.clientWidth / 2, box.scrollTop + box.clientHeight / 2];
+  view.style.width = 100 * zoom + '%';
+  box.style.maxHeight = zoom > 1 ? box.clientHeight + 'px' : '';
+  box.scrollTo(middle[0] * by - box.clientWidth / 2, middle[1] * by - box.clientHeight / 2);
+}
+
+function button(text, label, act, more) {
+  return make('button', {
+    type: 'button', class: 'small-button', text, 'aria-label': label, title: label, onclick: act, ...more,
+  });
+}
+
+function toggle(group, value, text, label, act) {
+  return button(text, label, act, { ['data-' + group]: value, 'aria-pressed': 'false' });
+}
+
+function palette(colours) {
+  swatches.replaceChildren(own, ...colours.map((value, n) => make('button', {
+    type: 'button', class: 'swatch', style: `background:${value}`, 'data-colour': value,
+    'aria-label': `Colour ${n + 1}, ${value}`, title: value, 'aria-pressed': 'false',
+    onclick: () => choose(value),
+  })));
+  if (!colour) choose(colours[0]);
+  else press('colour', colour);
+}
+
+function build() {
+  view = make('canvas', {
+    tabindex: '0', role: 'img', onpointerdown: begin, onpointermove: move, onpointerup: end,
+    onpointercancel: end,
+    'aria-label': 'Your drawing: draw strokes of colour over it with mouse, pen or finger',
+  });
+  box = make('div', { class: 'paper' }, view);
+  swatches = make('div', { class: 'swatches', role: 'group', 'aria-label': 'Colours' });
+  own = make('input', { type: 'color', 'aria-label': 'A colour of your own', oninput: () => choose(own.value) });
+  sizer = make('input', { type: 'range', min: '2', max: '40', value: '9', 'aria-label': 'Brush size' });
+  shown = button('Colours shown', 'Show the colours under your strokes, or the lines alone', () => {
+    shown.setAttribute('aria-pressed', String(!lit()));
+    paint();
+  }, { 'aria-pressed': 'true' });
+  root.append(
+    make('div', { class: 'tool-row' },
+      make('div', { class: 'group', role: 'group', 'aria-label': 'What to draw' },
+        toggle('layer', 'hints', 'Colours', 'Draw colours', () => draw('hints')),
+        toggle('layer', 'mask', 'Mask', 'Draw a mask: only there the picture will change', () => draw('mask'))),
+      make('div', { class: 'group', role: 'group', 'aria-label': 'Tool' },
+        toggle('tool', 'brush', '🖌', 'Brush', () => use('brush')),
+        toggle('tool', 'eraser', '⌫', 'Eraser', () => use('eraser')),
+        toggle('tool', 'pick', '⊕', 'Take a colour from the picture', () => use('pick'))),
+      make('div', { class: 'group' },
+        button('↶', 'Undo', () => { swap(done, undone); }, { class: 'small-button undo' }),
+        button('↷', 'Redo', () => { swap(undone, done); }, { class: 'small-button redo' })),
+      make('div', { class: 'group', role: 'group', 'aria-label': 'View' },
+        button('−', 'Smaller view', () => scale(1 / 1.5)),
+        button('+', 'Larger view', () => scale(1.5)))),
+    make('div', { class: 'tool-row for-hints' }, swatches),
+    make('div', { class: 'tool-row' },
+      make('label', { class: 'sizer' }, make('span', { text: 'Size' }), sizer),
+      button('Clear', 'Clear all strokes of this layer', () => change(layer, () => wipe(layer))),
+      button('Fill', 'Mask everything', () => change(mask, fill), { class: 'small-button for-mask' }),
+      shown),
+    box);
+  element.addEventListener('keydown', (event) => {
+    if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== 'z') return;
+    event.preventDefault();
+    if (event.shiftKey) swap(undone, done); else swap(done, undone);
+  });
+  use('brush');
+  draw('hints');
+}
+
+// --- what comes from the server -------------------------------------------------------------
+
+async function show() {
+  const value = props.value ? JSON.parse(props.value) : {};
+  if (!value.name) {
+    known = {};
+    return;
+  }
+  const before = known;
+  known = value;
+  if (!view) build();
+  const fresh = value.name !== before.name;
+  const anew = fresh || value.round !== before.round;
+  if (fresh || value.palette.join() !== (before.palette || []).join()) palette(value.palette);
+  if (fresh) {
+    [view, hints, mask].forEach((canvas) => { canvas.width = value.width; canvas.height = value.height; });
+    zoom = 1;
+    scale(1);
+    picture = null;
+  }
+  if (fresh || value.lines !== before.lines) lines = await load(value.lines);
+  if (anew) {
+    const [strokes, inside] = await Promise.all([load(value.hints), load(value.mask)]);
+    if (known.name !== value.name || known.round !== value.round) return;
+    for (const [canvas, image] of [[hints, strokes], [mask, inside]]) {
+      wipe(canvas);
+      if (image) canvas.getContext('2d').drawImage(image, 0, 0);
+    }
+    done = [];
+    undone = [];
+    if (!fresh) draw(value.masking ? 'mask' : 'hints');
+    buttons();
+  }
+  if (fresh || value.picture !== before.picture) {
+    const image = await load(value.picture);
+    if (known.picture === value.picture) picture = image;
+  }
+  root.dataset.picture = value.picture; // for whoever waits for it
+  paint();
+}
+
+watch('value', show);
+show();

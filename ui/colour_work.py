@@ -1,0 +1,413 @@
+"""What one visitor colours: a document, its history, and the jobs that paint it."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+
+from pipelines.book import Book, Recipe, encode_png
+from pipelines.colorize.document import Document
+from pipelines.colorize.drawing import Drawing
+from pipelines.colorize.hints import palette
+from pipelines.colorize.lineart import extract
+from pipelines.colorize.progress import ColourProgress, Variations
+from pipelines.colorize.settings import StablePaintConfig
+from pipelines.errors import InvalidInput
+from ui.colour_models import Colourists
+from ui.desk import Desk
+from ui.jobs import Job, until_stopped
+from ui.workshop import Workshop, file_for_browser, url_of
+
+MAX_LAYER = 12_000_000
+"""Characters of a layer that a browser sends."""
+
+MAX_HISTORY = 12
+"""Rounds that one can step back."""
+
+NOTE = "Generated picture: coloured by Storybrush with {}"
+
+CRAYONS = (
+    "#d94f3d", "#f08a3c", "#f6c945", "#8fbf4d", "#3f8f5f", "#5bb8c9", "#3d6fb6", "#6a4fa3",
+    "#d77fb0", "#f2c9a1", "#8a5a3c", "#f7f3e8", "#8d8d93", "#2b2a33",
+)  # fmt: skip
+"""The colours on the table, as CSS writes them."""
+
+MODELS = {
+    "paintstorch": "PaintsTorch",
+    "stenciltorch": "StencilTorch",
+    "stablepaint": "StablePaint",
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """A page of a book that is coloured: index from 0."""
+
+    book: str
+    index: int
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """Variations to choose from, finished or not."""
+
+    pictures: tuple[Image.Image, ...] = ()
+    urls: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+    config: StablePaintConfig | None = None
+
+
+@dataclass(frozen=True)
+class Round:
+    """One state of the work that one can step back to."""
+
+    document: Document
+    recipe: Recipe | None
+
+
+@dataclass(eq=False)
+class Easel:
+    """One visitor's colouring. The desk's lock guards it."""
+
+    drawing: Drawing
+    document: Document
+    place: Place | None = None
+    name: str = field(default_factory=lambda: secrets.token_hex(8))
+    """Of this drawing; strokes meant for another are not taken."""
+    round: int = 0
+    """Grows when hints and mask change on the server; the browser loads them anew then."""
+    revision: int = 0
+    """Grows with every change of what models see."""
+    painted: int = -1
+    """The revision that `document.colours` shows."""
+    live: bool = False
+    """Whether a job paints whatever comes."""
+    frozen: bool = False
+    """Whether `document.kept` is the picture that stood when a mask was begun."""
+    past: tuple[Round, ...] = ()
+    future: tuple[Round, ...] = ()
+    candidates: Candidates = Candidates()
+    recipe: Recipe | None = None
+    """What made `document.colours`, or else what was kept."""
+    strength: float = 0.5
+    saved: tuple[tuple[str, str, str], ...] = ()
+    """Files to take away: (address, name, what it is)."""
+    urls: dict[str, str] = field(default_factory=dict[str, str])
+    """Where the browser finds the layers, by name: lines, picture, hints, mask."""
+    table: tuple[str, ...] = CRAYONS
+    """The colours to choose from."""
+
+    @property
+    def waits_for_mask(self) -> bool:
+        """Strokes have no effect: the picture was kept, and nothing is masked."""
+        document = self.document
+        return document.kept is not None and document.mask is None
+
+    def changed(self) -> None:
+        """Models have something new to see."""
+        self.revision += 1
+        self.saved = ()
+
+    def begin_round(self, document: Document, recipe: Recipe | None) -> None:
+        """Show another document; what was there can be stepped back to by the caller."""
+        self.document, self.recipe = document, recipe
+        self.frozen = False
+        self.candidates = Candidates()
+        self.round += 1
+        self.changed()
+        self.publish("hints", "mask", "picture")
+
+    def publish(self, *layers: str) -> None:
+        """Write these layers where the browser finds them."""
+        document = self.document
+        pictures: dict[str, Image.Image | None] = {
+            "lines": document.lineart,
+            "picture": document.colours or document.kept,
+            "hints": document.hints,
+            "mask": document.mask and as_layer(document.mask),
+        }
+        for name in layers:
+            picture = pictures[name]
+            self.urls[name] = "" if picture is None else address(picture, name)
+
+
+def new_easel(drawing: Drawing, place: Place | None = None) -> Easel:
+    """A drawing is put up; a picture's own colours lie on the table, too."""
+    easel = Easel(drawing, Document(drawing.lineart), place)
+    if drawing.kind == "picture":
+        own = (f"#{r:02x}{g:02x}{b:02x}" for r, g, b in palette(drawing.original, 8))
+        easel.table = (*own, *CRAYONS)
+    easel.publish("lines", "picture", "hints", "mask")
+    return easel
+
+
+def address(picture: Image.Image, name: str) -> str:
+    """Where a layer can be fetched: pictures as JPEG, which is quick, everything else as PNG."""
+    out = io.BytesIO()
+    if picture.mode == "RGB":
+        picture.save(out, "JPEG", quality=92, subsampling=0)
+        return url_of(file_for_browser(out.getvalue(), f"{name}.jpg"))
+    picture.save(out, "PNG", compress_level=2)
+    return url_of(file_for_browser(out.getvalue(), f"{name}.png"))
+
+
+def as_layer(mask: Image.Image) -> Image.Image:
+    """A mask as the browser draws it: persimmon where it is set, PIL RGBA."""
+    layer = Image.new("RGBA", mask.size, (228, 86, 42, 255))
+    layer.putalpha(mask)
+    return layer
+
+
+# --- strokes ------------------------------------------------------------------------------
+
+
+def read_layer(value: object, size: tuple[int, int]) -> Image.Image | None:
+    """A layer from a browser, which may send anything: a PNG data address, or "" for nothing.
+
+    Raises: InvalidInput.
+    """
+    if value == "":
+        return None
+    head = "data:image/png;base64,"
+    unreadable = InvalidInput("Your strokes could not be read: load the page again.")
+    if not isinstance(value, str) or not value.startswith(head) or len(value) > MAX_LAYER:
+        raise unreadable
+    try:
+        data = base64.b64decode(value[len(head) :], validate=True)
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as layer:
+            if layer.width * layer.height > 4 * size[0] * size[1] + 10_000:
+                raise unreadable
+            return layer.convert("RGBA")
+    except (binascii.Error, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
+        raise unreadable from e
+
+
+def take_strokes(easel: Easel, sent: Mapping[str, Any]) -> bool:
+    """Take over hints and mask from a browser; whether anything changed.
+
+    `sent`: "name" and "round" of what was drawn on, and "hints" or "mask" or both. Raises
+    InvalidInput.
+    """
+    if sent.get("name") != easel.name or sent.get("round") != easel.round:
+        return False  # drawn before the drawing was changed
+    before = easel.document
+    hints, mask = before.hints, before.mask
+    if "hints" in sent:
+        hints = read_layer(sent["hints"], before.size)
+    if "mask" in sent:
+        layer = read_layer(sent["mask"], before.size)
+        mask = layer and layer.getchannel("A")
+    document = before.with_strokes(hints, mask)
+    if document.mask is not None and before.mask is None and document.kept is None:
+        # What stands now stays outside the mask; without a mask all of it is painted again.
+        document, easel.frozen = replace(document, kept=document.colours), True
+    elif document.mask is None and easel.frozen:
+        document, easel.frozen = replace(document, kept=None), False
+    easel.document = document
+    easel.publish(*(name for name in ("hints", "mask") if name in sent))
+    easel.changed()
+    return True
+
+
+def redraw(easel: Easel, lineart: Image.Image) -> None:
+    """Other lines under the same strokes; what was kept belonged to the old ones."""
+    easel.document = replace(easel.document, lineart=lineart, kept=None)
+    easel.frozen, easel.past, easel.future = False, (), ()
+    easel.candidates = Candidates()
+    easel.changed()
+    easel.publish("lines")
+
+
+def lines_of(easel: Easel, strength: float) -> Image.Image:
+    """Lines taken from the picture that was handed in."""
+    return extract(easel.drawing.original, strength=min(max(strength, 0.0), 1.0))
+
+
+# --- jobs ---------------------------------------------------------------------------------
+
+
+def paint_once(models: Colourists, document: Document) -> tuple[Image.Image, str]:
+    """The document coloured by the model that is meant for it, and that model's name."""
+    if document.mask is not None:
+        picture = models.stencil()(document.lineart, document.hints, document.mask, document.kept)
+        return picture, "stenciltorch"
+    if document.kept is not None:
+        return document.kept, ""
+    return models.live()(document.lineart, document.hints), "paintstorch"
+
+
+def paint_live(shop: Workshop, desk: Desk, easel: Easel, job: Job) -> Iterator[str]:
+    """Paint until the newest strokes are seen: the latest win, whatever came before them."""
+    yield "Colouring…"
+    try:
+        while True:
+            with desk.lock:
+                if job.stopped or easel.painted == easel.revision or desk.easel is not easel:
+                    easel.live = False
+                    return
+                document, revision = easel.document, easel.revision
+            picture, model = paint_once(shop.colourists, document)
+            url = address(picture, "picture")
+            with desk.lock:
+                if document.lineart is easel.document.lineart:
+                    easel.document = replace(easel.document, colours=picture)
+                    easel.painted, easel.urls["picture"] = revision, url
+                    if model:
+                        easel.recipe = recipe_of(model, 0, {})
+            yield "Colouring…"
+    finally:
+        easel.live = False
+
+
+@dataclass(frozen=True)
+class Varying:
+    """Variations so far, as addresses."""
+
+    step: int
+    of: int
+    urls: tuple[str, ...]
+    eta: float | None
+
+
+def paint_variations(
+    shop: Workshop, desk: Desk, easel: Easel, job: Job, config: StablePaintConfig
+) -> Iterator[Varying]:
+    """Paint candidates side by side; a stopped job leaves those of before."""
+    document = easel.document
+    urls: tuple[str, ...] = ()
+    yield Varying(0, config.steps, urls, None)
+    events = shop.colourists.variations().stream(
+        document.lineart,
+        document.hints,
+        config,
+        mask=document.mask,
+        picture=document.kept,
+    )
+    for event in until_stopped(job, events):
+        if isinstance(event, ColourProgress):
+            if event.previews:
+                urls = tuple(address(p, "variation") for p in event.previews)
+            yield Varying(event.step, event.of, urls, event.eta)
+        elif isinstance(event, Variations):
+            found = tuple(address(p, "variation") for p in event.pictures)
+            with desk.lock:
+                if desk.easel is easel:
+                    easel.candidates = Candidates(event.pictures, found, event.seeds, config)
+
+
+# --- rounds -------------------------------------------------------------------------------
+
+
+def keep(easel: Easel, picture: Image.Image, recipe: Recipe | None) -> None:
+    """`picture` becomes what the next round begins with."""
+    here = Round(easel.document, easel.recipe)
+    easel.past, easel.future = (*easel.past, here)[-MAX_HISTORY:], ()
+    easel.begin_round(easel.document.keep(picture), recipe)
+
+
+def keep_going(easel: Easel) -> None:
+    """The picture as it is stands from now on. Raises InvalidInput when there is none."""
+    if easel.document.colours is None:
+        raise InvalidInput("There is nothing to keep yet: wait until it is coloured.")
+    keep(easel, easel.document.colours, easel.recipe)
+
+
+def keep_candidate(easel: Easel, number: int) -> None:
+    """Go on with a variation. Raises InvalidInput when it is no longer there."""
+    found = easel.candidates
+    if number not in range(len(found.pictures)) or found.config is None:
+        raise InvalidInput("This variation is gone: paint new ones.")
+    settings = {**asdict(found.config), "seed": found.seeds[number]}
+    recipe = recipe_of("stablepaint", found.seeds[number], settings)
+    keep(easel, found.pictures[number], recipe)
+
+
+def step(easel: Easel, back: bool) -> None:
+    """Step back in the history, or forward again."""
+    source, target = (easel.past, easel.future) if back else (easel.future, easel.past)
+    if not source:
+        raise InvalidInput("There is nothing to step to.")
+    here, there = Round(easel.document, easel.recipe), source[-1]
+    source, target = source[:-1], (*target, here)
+    easel.past, easel.future = (source, target) if back else (target, source)
+    easel.begin_round(there.document, there.recipe)
+
+
+# --- files --------------------------------------------------------------------------------
+
+
+def recipe_of(model: str, seed: int, settings: Mapping[str, Any]) -> Recipe:
+    return Recipe("", seed, {"colour": f"{model} embedded"}, dict(settings))
+
+
+def coloured_png(easel: Easel, caption: str = "") -> bytes:
+    """The picture as it is now, with what made it inside."""
+    recipe = easel.recipe
+    model = recipe.models["colour"].split()[0] if recipe else ""
+    note = NOTE.format(MODELS.get(model, "its colour models"))
+    return encode_png(easel.document.picture, recipe, caption, note=note)
+
+
+def save_files(easel: Easel) -> None:
+    """Make the files to take away."""
+
+    def file(data: bytes, name: str, what: str) -> tuple[str, str, str]:
+        return url_of(file_for_browser(data, name)), name, what
+
+    document = easel.document
+    hints = io.BytesIO()
+    document.hint_picture().save(hints, "PNG")
+    about = easel.recipe.to_json() if easel.recipe else {}
+    easel.saved = (
+        file(coloured_png(easel), "coloured.png", "Picture (PNG)"),
+        file(hints.getvalue(), "hints.png", "Strokes (PNG)"),
+        file(document.to_openraster(about), "coloured.ora", "Layers for Krita and GIMP (ORA)"),
+    )
+
+
+def put_on_page(shop: Workshop, desk: Desk, easel: Easel) -> Book:
+    """The book with the picture on its page, in the library and, if it lies there, on the desk.
+
+    Raises: InvalidInput, StorageError.
+    """
+    place = easel.place
+    if place is None:
+        raise InvalidInput("This drawing does not come from a book: save it as a file.")
+    open_one = desk.book
+    mine = open_one is not None and open_one.id == place.book
+    book = open_one if mine and open_one is not None else shop.library.get(place.book)
+    if book.owner != desk.owner:
+        raise InvalidInput("This book belongs to someone else: save the picture as a file.")
+    if place.index >= len(book.pages):
+        raise InvalidInput("This page is gone from the book: save the picture as a file.")
+    page = book.pages[place.index]
+    png = coloured_png(easel, page.text)
+    changed = book.with_page(
+        place.index, replace(page, picture=png, score=None, recipe=easel.recipe)
+    )
+    shop.library.save(changed)
+    if mine:
+        desk.keep_book(changed)
+    return changed
+
+
+def uploaded(path: object, folder: str) -> Path:
+    """A file that a browser says it has handed in; nothing outside the folder is ever read.
+
+    Raises: InvalidInput.
+    """
+    gone = InvalidInput("Your file did not arrive: hand it in again.")
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise gone
+    found = Path(path).resolve()
+    if not found.is_relative_to(Path(folder).resolve()) or not found.is_file():
+        raise gone
+    return found
