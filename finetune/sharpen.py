@@ -73,13 +73,15 @@ def sharpen(
     minutes: float | None = None,
     seed: int = 0,
     batch: int = 4,
+    side: int = SIZE,
     peak: float = 4e-4,
     adversary_from: float = 0.15,
     save_every: int = 250,
     report_every: int = 50,
 ) -> Iterator[TrainStep | VQGAN]:
-    """Train the decoder of `vqgan` on whole pages, resuming from `runs/sharpen.pt`; the last event
-    is the averaged model. The discriminator learns alone until `adversary_from`.
+    """Train the decoder of `vqgan` on pages, or on crops of `side` pixels of them, resuming from
+    `runs/sharpen.pt`; the last event is the averaged model. The discriminator learns alone until
+    `adversary_from` (1: it takes no part at all).
 
     A bank of pictures of twice the side teaches the decoder to draw those, too.
     """
@@ -107,8 +109,8 @@ def sharpen(
     while not clock.over(step):
         progress = clock.progress(step)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + 500_000 + step)
-        target, weight = bank.crops(generator, batch, SIZE)
-        pixels = F.interpolate(target, size=(SIZE, SIZE), mode="area") if large else target
+        target, weight = bank.crops(generator, batch, side)
+        pixels = F.interpolate(target, size=(side, side), mode="area") if large else target
         with autocast(device):
             with torch.no_grad():
                 quantised, _ = model.quantizer(model.encode(pixels).float())
@@ -118,10 +120,10 @@ def sharpen(
         loss = reconstruction_loss(drawn, target, weight)
         reconstruction = loss
         if large:
-            small = F.interpolate(weight, size=(SIZE, SIZE), mode="area")
+            small = F.interpolate(weight, size=(side, side), mode="area")
             loss = loss + reconstruction_loss(fake, pixels, small)
-        y, x = torch.randint(target.shape[2] - SIZE + 1, (2,), generator=generator).tolist()
-        real, made = (t[:, :, y : y + SIZE, x : x + SIZE] for t in (target, drawn))
+        y, x = torch.randint(target.shape[2] - side + 1, (2,), generator=generator).tolist()
+        real, made = (t[:, :, y : y + side, x : x + side] for t in (target, drawn))
         if progress >= adversary_from:
             with autocast(device):
                 adversarial = -judge(made).float().mean()
@@ -132,12 +134,14 @@ def sharpen(
         loss.backward(inputs=trained)
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
-        with autocast(device):
-            true, false = judge(real), judge(made.detach())
-        hinge = F.relu(1 - true.float()).mean() + F.relu(1 + false.float()).mean()
-        adversary.zero_grad()
-        hinge.backward()
-        adversary.step()
+        hinge = loss.new_zeros(())
+        if adversary_from < 1:
+            with autocast(device):
+                true, false = judge(real), judge(made.detach())
+            hinge = F.relu(1 - true.float()).mean() + F.relu(1 + false.float()).mean()
+            adversary.zero_grad()
+            hinge.backward()
+            adversary.step()
         ema.update(step)
         step += 1
         over = clock.over(step)

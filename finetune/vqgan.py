@@ -146,6 +146,20 @@ def main() -> None:
     )
     p.add_argument("--sharpen-steps", type=int, default=2000)
     p.add_argument("--large-scenes", type=int, default=3000, help="those painted for phase 2")
+    p.add_argument(
+        "--side",
+        type=int,
+        choices=(128, SIZE),
+        default=SIZE,
+        help="phase 2: whole pages, or crops (four times as many a step)",
+    )
+    p.add_argument("--sharpen-peak", type=float, default=4e-4, help="phase 2: learning rate")
+    p.add_argument(
+        "--adversary-from",
+        type=float,
+        default=0.15,
+        help="phase 2: where the discriminator joins, as a share of the run; 1: never",
+    )
     args = p.parse_args()
     device = begin(args)
     real = list(read_pages(args.pages, "train")) if args.pages else []
@@ -162,8 +176,9 @@ def main() -> None:
         bank = PictureBank(scenes, PageSet(real, 2 * SIZE) if real else None, device)
         model = VQGAN.from_pretrained(args.out, device)
         events = sharpen(args.sharpen_steps, model, bank, args.runs, device, minutes=args.minutes,
-                         seed=args.seed, batch=max(args.batch // 4, 1),
-                         save_every=args.save_every)  # fmt: skip
+                         seed=args.seed, batch=max(args.batch * 128**2 // args.side**2, 1),
+                         side=args.side, peak=args.sharpen_peak,
+                         adversary_from=args.adversary_from, save_every=args.save_every)  # fmt: skip
         model = report(events)
         save_model(model, model.config, args.out)
         log.info("wrote %s", args.out)

@@ -206,7 +206,8 @@ class Grammar:
         if full or count >= min(self.asked + 1, 12):
             return [_END]
         short = words < self.config.min_words and count < 12
-        return [_S] if short or count < max(4, self.asked - 1) else [_S, _END]
+        # A story that is over two sentences early is better than one that must go on.
+        return [_S] if short or count < max(4, self.asked - 2) else [_S, _END]
 
     @staticmethod
     def _with(mask: Tensor, *tokens: int) -> Tensor:

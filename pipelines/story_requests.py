@@ -239,9 +239,12 @@ def _read_allowed(typed: list[str], lexicon: Set[str]) -> Request:
             of = vocabulary()[acts]["class"] if acts in singulars(low) else ""
             (strong if of else weak).append(low.removesuffix("'s"))
             continue
-        named = _is_actor(before) or (n == 0 and _named(typed))
+        called = before in ("named", "called")
+        named = called or _is_actor(before) or (n == 0 and _named(typed))
         if mixed_case and named and word[0].isupper() and is_latin(word):
             name = name or word.removesuffix("'s")
+            if called and mapped and mapped[-1] == before:
+                mapped.pop()
             fresh_words.append(word.removesuffix("'s").lower())
             continue
         base, ending = _base_of_unknown(word, before, first=n == 0)
