@@ -75,6 +75,9 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
                     )
                 with gr.Column(min_width=300):
                     compare = panel(script="colour_compare.js", elem_id="compare")
+                    tidy = gr.Checkbox(
+                        True, label="Keep colours within the lines", elem_id="within-lines"
+                    )
                     notes = panel(elem_id="drawing-notes")
                     with gr.Accordion("The lines", open=False, elem_id="lines-settings"):
                         strength = gr.Slider(
@@ -123,6 +126,7 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
             easel_html: describe(easel),
             compare: colour_markup.comparison(easel),
             notes: colour_markup.notes(easel),
+            tidy: easel.tidy,
             status: markup.status(line, kind, aside),
             going: gr.update(interactive=document.colours is not None and varying is None),
             back: gr.update(visible=bool(easel.past)),
@@ -205,6 +209,13 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
             work.redraw(easel, lineart)
         follow(desk)
 
+    def keep_within(desk: Desk, wished: bool) -> None:
+        easel = needed(desk)
+        with desk.lock:
+            easel.tidy = bool(wished)
+            easel.changed()
+        follow(desk)
+
     def go_on(desk: Desk) -> None:
         with desk.lock:
             work.keep_going(needed(desk))
@@ -248,8 +259,8 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
     runner.shows(
         draw,
         [
-            start, bench, easel_html, compare, notes, status, going, back, forward, vary, stop,
-            varied, variations, to_page, saved,
+            start, bench, easel_html, compare, tidy, notes, status, going, back, forward, vary,
+            stop, varied, variations, to_page, saved,
         ],
     )  # fmt: skip
     runner.opens(tab, "colour", lambda desk: None)
@@ -260,6 +271,7 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
     for event in (take.click, strength.release):
         runner.acts(event, other_lines, [strength], watch=True)
     runner.acts(invert.click, lambda desk: other_lines(desk, 0.5, swap=True), watch=True)
+    runner.acts(tidy.input, keep_within, [tidy], watch=True)
     runner.acts(going.click, go_on)
     runner.acts(back.click, lambda desk: go_step(desk, True), watch=True)
     runner.acts(forward.click, lambda desk: go_step(desk, False), watch=True)

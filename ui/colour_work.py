@@ -16,9 +16,10 @@ from PIL import Image
 from pipelines.book import Book, Recipe, encode_png
 from pipelines.colorize.document import Document
 from pipelines.colorize.drawing import Drawing
-from pipelines.colorize.hints import palette
+from pipelines.colorize.hints import palette, paste, read_mask
 from pipelines.colorize.lineart import extract
 from pipelines.colorize.progress import ColourProgress, Variations
+from pipelines.colorize.regions import Regions, find_regions, within_lines
 from pipelines.colorize.settings import StablePaintConfig
 from pipelines.errors import InvalidInput
 from ui.colour_models import Colourists
@@ -102,6 +103,10 @@ class Easel:
     """Files to take away: (address, name, what it is)."""
     urls: dict[str, str] = field(default_factory=dict[str, str])
     """Where the browser finds the layers, by name: lines, picture, hints, mask."""
+    tidy: bool = True
+    """Whether colours are kept within the lines."""
+    regions: Regions | None = None
+    """Of the line art; None until they are needed."""
     table: tuple[str, ...] = CRAYONS
     """The colours to choose from."""
 
@@ -221,6 +226,7 @@ def redraw(easel: Easel, lineart: Image.Image) -> None:
     """Other lines under the same strokes; what was kept belonged to the old ones."""
     easel.document = replace(easel.document, lineart=lineart, kept=None)
     easel.frozen, easel.past, easel.future = False, (), ()
+    easel.regions = None
     easel.candidates = Candidates()
     easel.changed()
     easel.publish("lines")
@@ -234,14 +240,30 @@ def lines_of(easel: Easel, strength: float) -> Image.Image:
 # --- jobs ---------------------------------------------------------------------------------
 
 
-def paint_once(models: Colourists, document: Document) -> tuple[Image.Image, str]:
+def paint_once(models: Colourists, easel: Easel, document: Document) -> tuple[Image.Image, str]:
     """The document coloured by the model that is meant for it, and that model's name."""
     if document.mask is not None:
         picture = models.stencil()(document.lineart, document.hints, document.mask, document.kept)
-        return picture, "stenciltorch"
+        return tidied(easel, document, picture), "stenciltorch"
     if document.kept is not None:
         return document.kept, ""
-    return models.live()(document.lineart, document.hints), "paintstorch"
+    picture = models.live()(document.lineart, document.hints)
+    return tidied(easel, document, picture), "paintstorch"
+
+
+def tidied(easel: Easel, document: Document, picture: Image.Image) -> Image.Image:
+    """With colours kept within the lines, if wished; outside a mask nothing is touched."""
+    if not easel.tidy:
+        return picture
+    regions = easel.regions
+    if regions is None or document.lineart is not easel.document.lineart:
+        regions = find_regions(document.lineart)
+        if document.lineart is easel.document.lineart:
+            easel.regions = regions
+    fresh = within_lines(regions, document.lineart, picture, document.hints)
+    if document.mask is None:
+        return fresh
+    return paste(fresh, picture, read_mask(document.mask, *document.size))
 
 
 def paint_live(shop: Workshop, desk: Desk, easel: Easel, job: Job) -> Iterator[str]:
@@ -254,14 +276,14 @@ def paint_live(shop: Workshop, desk: Desk, easel: Easel, job: Job) -> Iterator[s
                     easel.live = False
                     return
                 document, revision = easel.document, easel.revision
-            picture, model = paint_once(shop.colourists, document)
+            picture, model = paint_once(shop.colourists, easel, document)
             url = address(picture, "picture")
             with desk.lock:
                 if document.lineart is easel.document.lineart:
                     easel.document = replace(easel.document, colours=picture)
                     easel.painted, easel.urls["picture"] = revision, url
                     if model:
-                        easel.recipe = recipe_of(model, 0, {})
+                        easel.recipe = recipe_of(model, 0, {"within_lines": easel.tidy})
             yield "Colouring…"
     finally:
         easel.live = False
@@ -297,10 +319,11 @@ def paint_variations(
                 urls = tuple(address(p, "variation") for p in event.previews)
             yield Varying(event.step, event.of, urls, event.eta)
         elif isinstance(event, Variations):
-            found = tuple(address(p, "variation") for p in event.pictures)
+            pictures = tuple(tidied(easel, document, p) for p in event.pictures)
+            found = tuple(address(p, "variation") for p in pictures)
             with desk.lock:
                 if desk.easel is easel:
-                    easel.candidates = Candidates(event.pictures, found, event.seeds, config)
+                    easel.candidates = Candidates(pictures, found, event.seeds, config)
 
 
 # --- rounds -------------------------------------------------------------------------------
@@ -325,7 +348,7 @@ def keep_candidate(easel: Easel, number: int) -> None:
     found = easel.candidates
     if number not in range(len(found.pictures)) or found.config is None:
         raise InvalidInput("This variation is gone: paint new ones.")
-    settings = {**asdict(found.config), "seed": found.seeds[number]}
+    settings = {**asdict(found.config), "within_lines": easel.tidy}
     recipe = recipe_of("stablepaint", found.seeds[number], settings)
     keep(easel, found.pictures[number], recipe)
 

@@ -1,0 +1,154 @@
+"""The Colour tab in a browser: hand in, draw, mask, vary, save, load the page again."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from PIL import Image, ImageDraw
+from playwright.sync_api import Page, expect
+
+from tests.e2e.conftest import Server, start_server
+
+pytestmark = pytest.mark.e2e
+
+Visit = Callable[..., Page]
+RED, BLUE = "#d94f3d", "#3d6fb6"
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    library = tmp_path_factory.mktemp("library")
+    server = start_server(
+        lambda port: [sys.executable, "-m", "tests.ui.colour_stand_in", str(port), str(library)]
+    )
+    yield server
+    server.stop()
+
+
+def a_drawing(folder: Path) -> Path:
+    """Two circles beside each other."""
+    drawing = Image.new("L", (240, 160), 255)
+    draw = ImageDraw.Draw(drawing)
+    for x in (20, 130):
+        draw.ellipse((x, 35, x + 90, 125), outline=0, width=3)
+    drawing.save(folder / "circles.png")
+    return folder / "circles.png"
+
+
+def at(page: Page, x: float, y: float) -> tuple[float, float]:
+    """A place on the canvas, in shares of its sides."""
+    box = page.locator(".paper canvas").bounding_box()
+    assert box is not None
+    return box["x"] + x * box["width"], box["y"] + y * box["height"]
+
+
+def stroke(page: Page, start: tuple[float, float], end: tuple[float, float]) -> None:
+    """Draw with the mouse, and wait until the picture has followed."""
+    before = page.locator(".easel").get_attribute("data-picture")
+    page.locator(".paper canvas").scroll_into_view_if_needed()
+    page.mouse.move(*at(page, *start))
+    page.mouse.down()
+    page.mouse.move(*at(page, *end), steps=5)
+    page.mouse.up()
+    expect(page.locator(".easel")).not_to_have_attribute("data-picture", before or "")
+
+
+def seen(page: Page, x: float, y: float) -> tuple[int, int, int]:
+    """The picture's colour at a place, from the comparison beside the canvas."""
+    page.wait_for_function("document.querySelector('.compare .after')?.complete")
+    r, g, b = page.evaluate(
+        """([x, y]) => {
+          const image = document.querySelector('.compare .after');
+          const canvas = document.createElement('canvas');
+          [canvas.width, canvas.height] = [image.naturalWidth, image.naturalHeight];
+          const context = canvas.getContext('2d');
+          context.drawImage(image, 0, 0);
+          return [...context.getImageData(x * canvas.width, y * canvas.height, 1, 1).data];
+        }""",
+        [x, y],
+    )[:3]
+    return r, g, b
+
+
+def hand_in(page: Page, file: Path) -> None:
+    page.get_by_role("tab", name="Colour").click()
+    page.get_by_label("Choose a drawing").set_input_files(file)
+
+
+def test_strokes_masks_variations_and_a_reload(
+    colours: Server, visit: Visit, tmp_path: Path
+) -> None:
+    page = visit(colours.url)
+    hand_in(page, a_drawing(tmp_path))
+    expect(page.locator(".easel")).to_have_attribute("data-picture", re.compile("jpg"))
+
+    # A stroke in the left circle: there the picture turns red.
+    page.get_by_role("button", name=f"Colour 1, {RED}").click()
+    stroke(page, (0.2, 0.5), (0.35, 0.55))
+    r, g, b = seen(page, 0.27, 0.35)
+    assert r > g + 60
+    assert r > b + 60
+
+    # A mask over the right circle and a stroke in it: the left one stays as it is.
+    page.get_by_role("button", name="Draw a mask").click()
+    stroke(page, (0.62, 0.5), (0.85, 0.5))
+    left = seen(page, 0.27, 0.35)
+    page.get_by_role("button", name="Draw colours").click()
+    page.get_by_role("button", name=f"Colour 7, {BLUE}").click()
+    stroke(page, (0.7, 0.5), (0.8, 0.5))
+    r, g, b = seen(page, 0.75, 0.52)
+    assert b > r + 60
+    assert max(abs(a - c) for a, c in zip(seen(page, 0.27, 0.35), left, strict=True)) <= 3
+
+    # Loaded again, the strokes are there and so is the picture.
+    picture = page.locator(".easel").get_attribute("data-picture")
+    page.reload()
+    expect(page.locator(".easel")).to_have_attribute("data-picture", picture or "")
+    page.get_by_role("button", name="Show the colours").click()  # the lines and strokes alone
+    pixel = page.evaluate(
+        """() => { const canvas = document.querySelector('.paper canvas');
+          return [...canvas.getContext('2d')
+            .getImageData(0.75 * canvas.width, 0.5 * canvas.height, 1, 1).data]; }"""
+    )
+    assert pixel[2] > pixel[0] + 60
+
+    # Variations side by side; one is kept, and one can step back from it.
+    page.get_by_role("button", name="Four variations").click()
+    expect(page.get_by_role("img", name="Variation 4")).to_be_visible()
+    page.get_by_role("button", name="Go on with variation 2").click()
+    expect(page.get_by_text("This picture stands.")).to_be_visible()
+    page.get_by_role("button", name="Step back").click()
+    expect(page.locator(".easel")).to_have_attribute("data-picture", picture or "")
+
+    page.get_by_role("button", name="Save…").click()
+    expect(page.locator(".files a")).to_have_count(3)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Layers for Krita").click()
+    assert download.value.suggested_filename == "coloured.ora"
+
+    # Nobody else sees it.
+    other = visit(colours.url)
+    other.get_by_role("tab", name="Colour").click()
+    expect(other.get_by_text("Hand in a drawing")).to_be_visible()
+
+
+def test_what_is_no_picture_is_said_and_a_page_of_a_book_gets_its_colours(
+    colours: Server, visit: Visit, tmp_path: Path
+) -> None:
+    page = visit(colours.url, 390, 844)
+    (tmp_path / "words.png").write_text("no picture at all")
+    hand_in(page, tmp_path / "words.png")
+    expect(page.get_by_test_id("toast-text")).to_have_text(re.compile("no picture that can be"))
+
+    page.get_by_role("tab", name="Story").click()
+    page.get_by_role("button", name="Make my book").click()
+    page.get_by_role("tab", name="Pictures").click()
+    page.get_by_role("button", name="Colour it: page 1").click()
+    expect(page.locator(".easel")).to_have_attribute("data-picture", re.compile("jpg"))
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.get_by_role("button", name="Put it on the page").click()
+    expect(page.get_by_text("The page has its new picture.")).to_be_visible()
