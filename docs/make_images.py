@@ -43,7 +43,9 @@ def style_samples() -> None:
     SAMPLES.mkdir(parents=True, exist_ok=True)
     for name in STYLES:
         page = load_pictures()(SAMPLE, PictureConfig(style=name, seed=4, candidates=8))
-        sample = page.image().crop((0, 48, 256, 240)).resize((320, 240), Image.Resampling.LANCZOS)
+        picture = page.image()
+        middle = (0, picture.height * 3 // 16, picture.width, picture.height * 15 // 16)
+        sample = picture.crop(middle).resize((320, 240), Image.Resampling.LANCZOS)
         sample.save(SAMPLES / f"{name}.webp", quality=86)
 
 

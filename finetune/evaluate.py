@@ -147,7 +147,7 @@ METHODS: dict[str, PictureConfig] = {
     "code transformer alone": PictureConfig(steps=0, candidates=1),
     "code transformer + CLIP ranking": PictureConfig(steps=0),
     "code transformer + guidance": PictureConfig(),
-    "noise + guidance": PictureConfig(start="noise", steps=60),
+    "noise + guidance": PictureConfig(start="noise", steps=60, step_size=0.1),
     "sketch + guidance": PictureConfig(start="sketch"),
 }
 """Ways to paint; the third is the app's default."""

@@ -111,9 +111,9 @@ class PictureConfig:
     prefix: str = ""
     suffix: str = ""
     """More words before and after what the picture shows."""
-    steps: int = 24
+    steps: int = 12
     """VQGAN+CLIP iterations after the start."""
-    step_size: float = 0.05
+    step_size: float = 0.03
     """Adam's learning rate on the latents."""
     cutouts: int = 8
     start: str = "transformer"
@@ -127,7 +127,7 @@ class PictureConfig:
     """Pixels, multiples of 16, of the picture while it is painted."""
     enlarge: bool = True
     """Finish at twice the size, where the models can."""
-    preview_every: int = 4
+    preview_every: int = 3
     """Steps between previews."""
     seed: int | None = None
     """None: drawn once and kept in the picture."""

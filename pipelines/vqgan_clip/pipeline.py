@@ -32,7 +32,7 @@ from pipelines.weights import EMBEDDED
 
 log = logging.getLogger(__name__)
 
-PULL = 0.05
+PULL = 0.5
 """Weight of the distance from the start, for starts that are pictures already."""
 
 
