@@ -175,10 +175,12 @@ def main() -> None:
         scenes = SceneSet(args.runs / "scenes-large", args.large_scenes, seed=2, scale=2)
         bank = PictureBank(scenes, PageSet(real, 2 * SIZE) if real else None, device)
         model = VQGAN.from_pretrained(args.out, device)
-        events = sharpen(args.sharpen_steps, model, bank, args.runs, device, minutes=args.minutes,
-                         seed=args.seed, batch=max(args.batch * 128**2 // args.side**2, 1),
-                         side=args.side, peak=args.sharpen_peak,
-                         adversary_from=args.adversary_from, save_every=args.save_every)  # fmt: skip
+        count = max(args.batch * 128**2 // args.side**2, 1)  # as many pixels as in phase 1
+        events = sharpen(
+            args.sharpen_steps, model, bank, args.runs, device, minutes=args.minutes,
+            seed=args.seed, batch=count, side=args.side, peak=args.sharpen_peak,
+            adversary_from=args.adversary_from, save_every=args.save_every,
+        )  # fmt: skip
         model = report(events)
         save_model(model, model.config, args.out)
         log.info("wrote %s", args.out)
