@@ -29,8 +29,8 @@ from ui.story import read_seed, seed_box
 from ui.theme import ASSETS, asset
 from ui.workshop import clicked, clicked_number
 
-FREEDOM = 0.7
-"""How far variations may stray by default."""
+FREEDOM = 0.85
+"""How far variations may stray by default: from what is there to something else, not to chaos."""
 
 INPUT = """<div class="drop"><p class="lead">Hand in a drawing</p>
 <label class="small-button">Choose a file<input type="file"
@@ -62,7 +62,7 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
                 going = gr.Button("Keep going", elem_id="keep-going")
                 back = gr.Button("‹ Step back", elem_id="step-back")
                 forward = gr.Button("Step forward ›", elem_id="step-forward")
-                another = gr.Button("Another drawing", elem_id="another-drawing")
+                another = gr.Button("New drawing", elem_id="new-drawing")
                 status = panel(elem_id="colour-status")
             with gr.Row(elem_classes="bench"):
                 with gr.Column(min_width=300, elem_classes="desk"):

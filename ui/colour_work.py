@@ -260,10 +260,16 @@ def tidied(easel: Easel, document: Document, picture: Image.Image) -> Image.Imag
         regions = find_regions(document.lineart)
         if document.lineart is easel.document.lineart:
             easel.regions = regions
-    fresh = within_lines(regions, document.lineart, picture, document.hints)
-    if document.mask is None:
+    lineart, mask = document.lineart, document.mask
+    if picture.size != lineart.size:  # a preview
+        lineart = lineart.resize(picture.size, Image.Resampling.BOX)
+        mask = mask and mask.resize(picture.size, Image.Resampling.NEAREST)
+    fresh = within_lines(regions, lineart, picture, document.hints)
+    if mask is None:
         return fresh
-    return paste(fresh, picture, read_mask(document.mask, *document.size))
+    if mask.getbbox() is None:  # too thin to be seen in a preview
+        return picture
+    return paste(fresh, picture, read_mask(mask, *picture.size))
 
 
 def paint_live(shop: Workshop, desk: Desk, easel: Easel, job: Job) -> Iterator[str]:
@@ -311,12 +317,13 @@ def paint_variations(
         document.hints,
         config,
         mask=document.mask,
-        picture=document.kept,
+        picture=document.kept or document.colours,
     )
     for event in until_stopped(job, events):
         if isinstance(event, ColourProgress):
             if event.previews:
-                urls = tuple(address(p, "variation") for p in event.previews)
+                shown = (tidied(easel, document, p) for p in event.previews)
+                urls = tuple(address(p, "variation") for p in shown)
             yield Varying(event.step, event.of, urls, event.eta)
         elif isinstance(event, Variations):
             pictures = tuple(tidied(easel, document, p) for p in event.pictures)
