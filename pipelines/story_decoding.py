@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from pipelines.presets import StoryConfig
+from pipelines.reader import Reader
 from pipelines.scene import CHARACTERS, PLACES, RELATIONS, SKIES, TIMES, vocabulary
 from pipelines.story_requests import Request, prompt_of
 from pipelines.tokenizer import BRIEF, END, NEW_WORDS, SENTENCE, SPECIALS, load_tokenizer
@@ -402,25 +403,23 @@ def _temperature(m: Manuscript, asked: float) -> float:
 
 
 class _Writing:
-    """Model, tokens so far and key-value cache of a batch that grows by one token at a time."""
+    """Model and tokens so far of a batch that grows by one token at a time."""
 
     def __init__(self, model: GPT2LMHeadModel, prompt: list[int], rows: int) -> None:
-        self._model, self._cache = model, None
+        self._model = model
         self._device = next(model.parameters()).device
         self.ids = torch.tensor([prompt] * rows)  # (B, T)
         self._fresh = self.ids
+        length = int(model.config.n_positions)
+        self._read = Reader(model.transformer, torch.ones(rows, length, device=self._device))
 
     def next_logits(self) -> Tensor:
         """(B, V) float32 on the CPU."""
         with torch.no_grad():
-            out = self._model(
-                self._fresh.to(self._device),
-                past_key_values=self._cache,
-                use_cache=True,
-                logits_to_keep=1,
-            )
-        self._cache = out.past_key_values
-        return out.logits[:, -1].float().cpu()
+            where = torch.arange(self._read.done, self.ids.shape[1], device=self._device)
+            embedded = self._model.transformer.wte(self._fresh.to(self._device))
+            hidden = self._read(embedded, where)[:, -1]
+            return self._model.lm_head(hidden).float().cpu()
 
     def add(self, tokens: list[int]) -> None:
         self._fresh = torch.tensor(tokens)[:, None]

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from pipelines.plan import FIELDS, PIECES
-from pipelines.vqgan_clip.code_transformer import CodeTransformer, PlanFeatures, Reader
+from pipelines.reader import Reader
+from pipelines.vqgan_clip.code_transformer import CodeTransformer, PlanFeatures
 from tests.tiny import TRANSFORMER_CONFIG, transformer
 
 

@@ -237,4 +237,4 @@ def test_the_command_itself_interrupted(tmp_path: Path) -> None:
     assert 1 <= len(painted) < 3
     assert (tmp_path / "fox" / "index.html").exists()
     with Image.open(tmp_path / "fox" / "page-01.png") as picture:
-        assert picture.size == (128, 128)
+        assert picture.size == (256, 256)  # finished at twice the size

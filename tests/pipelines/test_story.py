@@ -99,7 +99,7 @@ def read(words: str, *ban: str) -> Request:
         ("月の猫", "<new1>", {"<new1>": "月の猫"}),
         ("חתול קטן מאוד ועצוב", "<new1>", {"<new1>": "חתול קטן מאוד"}),
         ("a puppy and a cat", "a dog and a cat", {"dog": "puppy"}),
-        ("two platypuses", "two <new1>s", {"<new1>": "platypus"}),
+        ("two quokkas", "two <new1>s", {"<new1>": "quokka"}),
         ("a zorblax's cake", "a <new1>'s cake", {"<new1>": "zorblax"}),
     ],
 )
@@ -210,8 +210,13 @@ def test_the_typed_word_is_put_back(raw: str, text: str) -> None:
 
 
 def test_names_keep_their_capital_and_puppies_come_back() -> None:
-    request = read("the puppy called Rex")
-    assert restore("A dog named <new1> met dogs.", request) == "A puppy named Rex met puppies."
+    request = read("the puppy called Rexo")
+    assert request.name == "Rexo"  # it takes the place of the first name that the story gives
+    assert request.text == "the dog"
+    assert restore("A dog met dogs.", request) == "A puppy met puppies."
+    names = frozenset({"Mia"})
+    told = rename(["A dog named Mia sat.", "Mia's bone."], names, request.name)
+    assert told == ["A dog named Rexo sat.", "Rexo's bone."]
 
 
 @pytest.mark.parametrize(
@@ -417,7 +422,7 @@ def test_closing_stops_at_once(writer: StoryPipeline) -> None:
 
 @settings(max_examples=5, deadline=None)
 @given(
-    words=st.sampled_from(["a fox", "zorblax", "月の猫", "a puppy and two platypuses", "the the"]),
+    words=st.sampled_from(["a fox", "zorblax", "月の猫", "a puppy and two quokkas", "the the"]),
     sentences=st.integers(4, 7),
     seed=st.integers(0, 1000),
     temperature=st.sampled_from([0.1, 0.8, 2.0]),
