@@ -81,7 +81,7 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
                     notes = panel(elem_id="drawing-notes")
                     with gr.Accordion("The lines", open=False, elem_id="lines-settings"):
                         strength = gr.Slider(
-                            0.0, 1.0, 0.5, step=0.05, label="Strength",
+                            0.0, 1.0, work.STRENGTH, step=0.05, label="Strength",
                             info="Bold lines only, or faint ones as well",
                         )  # fmt: skip
                         with gr.Row(elem_classes="actions"):

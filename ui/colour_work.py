@@ -33,6 +33,9 @@ MAX_LAYER = 12_000_000
 MAX_HISTORY = 12
 """Rounds that one can step back."""
 
+STRENGTH = 0.9
+"""Of lines that are taken from a picture: what has an outline can be coloured by itself."""
+
 NOTE = "Generated picture: coloured by Storybrush with {}"
 
 CRAYONS = (
@@ -98,7 +101,7 @@ class Easel:
     candidates: Candidates = Candidates()
     recipe: Recipe | None = None
     """What made `document.colours`, or else what was kept."""
-    strength: float = 0.5
+    strength: float = STRENGTH
     saved: tuple[tuple[str, str, str], ...] = ()
     """Files to take away: (address, name, what it is)."""
     urls: dict[str, str] = field(default_factory=dict[str, str])
@@ -146,7 +149,10 @@ class Easel:
 
 def new_easel(drawing: Drawing, place: Place | None = None) -> Easel:
     """A drawing is put up; a picture's own colours lie on the table, too."""
-    easel = Easel(drawing, Document(drawing.lineart), place)
+    lineart = drawing.lineart
+    if drawing.kind == "picture":
+        lineart = extract(drawing.original, strength=STRENGTH)
+    easel = Easel(drawing, Document(lineart), place)
     if drawing.kind == "picture":
         own = (f"#{r:02x}{g:02x}{b:02x}" for r, g, b in palette(drawing.original, 8))
         easel.table = (*own, *CRAYONS)
@@ -252,7 +258,7 @@ def paint_once(models: Colourists, easel: Easel, document: Document) -> tuple[Im
 
 
 def tidied(easel: Easel, document: Document, picture: Image.Image) -> Image.Image:
-    """With colours kept within the lines, if wished; outside a mask nothing is touched."""
+    """With colours kept within the lines, if wished; outside a mask stands what was kept."""
     if not easel.tidy:
         return picture
     regions = easel.regions
@@ -260,16 +266,17 @@ def tidied(easel: Easel, document: Document, picture: Image.Image) -> Image.Imag
         regions = find_regions(document.lineart)
         if document.lineart is easel.document.lineart:
             easel.regions = regions
-    lineart, mask = document.lineart, document.mask
+    lineart, mask, before = document.lineart, document.mask, document.kept or picture
     if picture.size != lineart.size:  # a preview
         lineart = lineart.resize(picture.size, Image.Resampling.BOX)
         mask = mask and mask.resize(picture.size, Image.Resampling.NEAREST)
+        before = before.resize(picture.size, Image.Resampling.BOX)
     fresh = within_lines(regions, lineart, picture, document.hints)
     if mask is None:
         return fresh
     if mask.getbbox() is None:  # too thin to be seen in a preview
-        return picture
-    return paste(fresh, picture, read_mask(mask, *picture.size))
+        return before
+    return paste(fresh, before, read_mask(mask, *picture.size))
 
 
 def paint_live(shop: Workshop, desk: Desk, easel: Easel, job: Job) -> Iterator[str]:

@@ -28,7 +28,7 @@ SMALLEST = 10
 """Pixels of a region."""
 LEAST_STROKE = 12
 """Pixels of a stroke within a region; less has only slipped over the line."""
-REACH = 0.2
+REACH = 0.28
 """Of the longest side: how far a stroke fills a region that is larger than this."""
 
 
@@ -62,7 +62,7 @@ def find_regions(lineart: Image.Image) -> Regions:
         fine[0] = False
         numbers = np.zeros(count, np.int32)
         numbers[fine] = labels.max() + 1 + np.arange(int(fine.sum()))
-        fresh = numbers[found]
+        fresh = numbers[np.asarray(found, np.int32)]
         labels = np.where(labels == 0, _grown(fresh, rest, radius), labels)
         labels = _grown(labels, free, radius + 1)  # corners that the ball has not reached
     if not labels.any():
@@ -102,9 +102,10 @@ def _evened(rgb: NDArray[np.float32], regions: Regions) -> NDArray[np.float32]:
         [np.median(flat[end - area : end], axis=0) for area, end in zip(areas, ends, strict=True)]
     ).astype(np.float32)
     share = areas / labels.size
-    stay = np.clip((share - 0.01) / 0.15, 0.0, 0.85).astype(np.float32)[labels][..., None]
+    stay = np.clip((share - 0.06) / 0.3, 0.0, 0.85).astype(np.float32)[labels][..., None]
     flats = medians[labels]
-    return flats + stay * (cv2.GaussianBlur(rgb, (0, 0), 4) - flats)
+    soft = np.asarray(cv2.GaussianBlur(rgb, (0, 0), 4), np.float32)
+    return (flats + stay * (soft - flats)).astype(np.float32)
 
 
 def _stroked(
@@ -130,15 +131,16 @@ def _stroked(
         touched = np.bincount(labels[here], minlength=len(areas)) >= LEAST_STROKE
         if not touched.any():
             continue
-        distance = cv2.distanceTransform((~here).astype(np.uint8), cv2.DIST_L2, 5)
+        away = cv2.distanceTransform((~here).astype(np.uint8), cv2.DIST_L2, 5)
+        distance = np.asarray(away, np.float32)
         inside = touched[labels]
         weight = np.where(inside, 1 / (distance + 2) ** 3, 0).astype(np.float32)
         total += weight[..., None] * colour.astype(np.float32)
         weights += weight
         nearest = np.where(inside, np.minimum(nearest, distance), nearest)
     reach = np.clip(0.9 * np.sqrt(areas), 20, REACH * max(height, width)).astype(np.float32)
-    share = (1 / (1 + (nearest / reach[labels]) ** 4))[..., None]
-    return colours + share * (total / weights[..., None] - colours)
+    share = (1 / (1 + (nearest / reach[labels]) ** 6))[..., None]
+    return (colours + share * (total / weights[..., None] - colours)).astype(np.float32)
 
 
 def _stroke_colours(hints: Image.Image) -> list[NDArray[np.int16]]:

@@ -1,0 +1,70 @@
+"""Colours stay within the lines: regions, gaps in lines, strokes, what the model has painted."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw
+
+from pipelines.colorize.regions import find_regions, within_lines
+
+SIZE = (200, 140)
+
+
+def boxes(gap: int = 0) -> Image.Image:
+    """Two boxes beside each other; the left one has a gap in its right side."""
+    lineart = Image.new("L", SIZE, 255)
+    draw = ImageDraw.Draw(lineart)
+    for x in (20, 110):
+        draw.rectangle((x, 20, x + 70, 120), outline=0, width=2)
+    if gap:
+        draw.rectangle((88, 70 - gap // 2, 91, 70 + (gap - 1) // 2), fill=255)
+    return lineart
+
+
+def stroke(at: tuple[int, int], colour: str) -> Image.Image:
+    hints = Image.new("RGBA", SIZE)
+    ImageDraw.Draw(hints).line((at[0] - 10, at[1], at[0] + 10, at[1]), fill=colour, width=6)
+    return hints
+
+
+def test_boxes_are_regions_and_every_pixel_belongs_to_one() -> None:
+    regions = find_regions(boxes())
+    assert regions.areas.sum() == SIZE[0] * SIZE[1]
+    places = [(70, 50), (70, 145), (5, 5)]
+    assert len({int(regions.labels[y, x]) for y, x in places}) == 3
+
+
+def test_a_small_gap_in_a_line_does_not_join_what_it_parts() -> None:
+    regions = find_regions(boxes(gap=4))
+    assert regions.labels[70, 40] != regions.labels[5, 5]
+
+
+def test_a_stroke_fills_its_box_and_nothing_else() -> None:
+    lineart, painted = boxes(), Image.new("RGB", SIZE, (200, 200, 190))
+    regions = find_regions(lineart)
+    result = np.asarray(
+        within_lines(regions, lineart, painted, stroke((55, 70), "#d02020"))
+    ).astype(int)
+    assert np.abs(result[35, 35] - (208, 32, 32)).max() < 30
+    assert np.abs(result[70, 150] - (200, 200, 190)).max() < 12
+    assert result[70, 20].max() < 60  # lines are dark
+
+
+def test_bleeding_colours_are_evened_out_within_a_region() -> None:
+    lineart = Image.new("L", (400, 280), 255)
+    lineart.paste(boxes(), (0, 0))
+    painted = Image.new("RGB", lineart.size, (90, 160, 60))
+    painted.paste((220, 40, 40), (110, 20, 125, 120))  # bled into the right box from its side
+    result = np.asarray(within_lines(find_regions(lineart), lineart, painted, None)).astype(int)
+    assert np.abs(result[70, 118] - result[70, 160]).max() < 60
+    assert result[70, 118, 1] > result[70, 118, 0]
+
+
+@pytest.mark.parametrize("size", [(16, 16), (300, 20), (1500, 1000)])
+def test_any_size_and_empty_paper(size: tuple[int, int]) -> None:
+    for shade in (255, 0):
+        lineart = Image.new("L", size, shade)
+        painted = Image.new("RGB", size, (120, 130, 140))
+        result = within_lines(find_regions(lineart), lineart, painted, Image.new("RGBA", size))
+        assert result.size == size
