@@ -56,7 +56,7 @@ class Alphabet:
     """Pieces after which a sentence may end."""
     stops: tuple[int, ...]
     """The signs that end a sentence."""
-    telling: Tensor
+    telling: frozenset[int]
     """Whole words of four letters or more: what the repetition penalty is about."""
 
 
@@ -82,8 +82,10 @@ def alphabet() -> Alphabet:
         ends=mask([w[-1:] in ".!?" or w[-2:] in ('."', '!"', '?"') for w in words])
         & mask([w != "" for w in words]),
         stops=tuple(i for i, p in enumerate(pieces) if p in (".", "!", "?")),
-        telling=mask([p.startswith(" ") and w.isalpha() and len(w) >= 4 and i not in named
-                      for i, (p, w) in enumerate(zip(pieces, words, strict=True))]),
+        telling=frozenset(
+            i for i, (p, w) in enumerate(zip(pieces, words, strict=True))
+            if p.startswith(" ") and w.isalpha() and len(w) >= 4 and i not in named
+        ),
     )  # fmt: skip
 
 
@@ -310,7 +312,7 @@ def penalise(logits: Tensor, said: Sequence[int], spared: set[int], penalty: flo
     Source: Keskar et al. 2019 (CTRL), section 4.1; ours leaves function words, signs, the
     painter's words and those of the request alone, which a story must be free to repeat.
     """
-    again = {t for t in said[-PENALISED:] if alphabet().telling[t]} - spared
+    again = (alphabet().telling & set(said[-PENALISED:])) - spared
     if again and penalty != 1.0:
         at = torch.tensor(sorted(again))
         seen = logits[at]
@@ -391,8 +393,10 @@ def _choose(
         scores = torch.where(dead[:, None], scores, filtered)
     ended = torch.tensor([m.ended for m in manuscripts])
     scores[ended] = 0.0  # whatever is drawn is not read
-    tokens = torch.multinomial(scores.softmax(dim=1), 1, generator=generator)[:, 0]  # (B,)
-    return [int(t) for t in tokens]
+    # Drawn among the likeliest, where only those are left: a tenth of the time.
+    kept, at = scores.topk(min(config.top_k or scores.shape[1], scores.shape[1]), dim=1)
+    drawn = torch.multinomial(kept.softmax(dim=1), 1, generator=generator)  # (B, 1)
+    return at.gather(1, drawn)[:, 0].tolist()
 
 
 def _temperature(m: Manuscript, asked: float) -> float:
