@@ -44,6 +44,8 @@ TO_BENCH = "() => setTimeout(() => document.querySelector('#colour-bench')?.scro
 
 WAITS = "This picture stands. Draw a mask over the part that should change, then colour there."
 
+KEPT = "Your strokes are kept. Other work of yours comes first: draw on when it has ended."
+
 
 def build(runner: Runner, pictures: PicturesTab) -> None:
     """Lay out the tab inside the current Tabs and connect its events."""
@@ -320,12 +322,10 @@ def describe(easel: Easel) -> str:
 def status_line(easel: Easel, job: Job | None, ahead: int) -> tuple[str, str, str]:
     """What the work is waiting for: (text, kind, aside) of `markup.status`."""
     if easel.painted != easel.revision and not easel.waits_for_mask:
-        if job is not None and job.kind not in ("colour", "vary"):
-            return (
-                "Your strokes are kept; the picture follows when your other work has ended.",
-                "",
-                "",
-            )
+        if job is None:
+            return "Your strokes are kept: draw on, and the picture follows.", "", ""
+        if job.kind not in ("colour", "vary"):
+            return KEPT, "", ""
         if ahead:
             return f"You are number {ahead + 1} in line. It begins by itself.", "busy", ""
         return "Colouring…", "busy", ""

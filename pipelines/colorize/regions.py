@@ -98,9 +98,10 @@ def _evened(rgb: NDArray[np.float32], regions: Regions) -> NDArray[np.float32]:
     labels, areas = regions.labels, regions.areas
     flat = rgb.reshape(-1, 3)[regions.order]
     ends = np.cumsum(areas)
-    medians = np.stack(
-        [np.median(flat[end - area : end], axis=0) for area, end in zip(areas, ends, strict=True)]
-    ).astype(np.float32)
+    samples = (  # a few thousand pixels tell a median well enough
+        flat[end - area : end : area // 2000 + 1] for area, end in zip(areas, ends, strict=True)
+    )
+    medians = np.stack([np.median(sample, axis=0) for sample in samples]).astype(np.float32)
     share = areas / labels.size
     stay = np.clip((share - 0.06) / 0.3, 0.0, 0.85).astype(np.float32)[labels][..., None]
     flats = medians[labels]
@@ -120,21 +121,23 @@ def _stroked(
     if strokes.size != (width, height):
         strokes = strokes.resize((width, height), Image.Resampling.NEAREST)
     layer = np.asarray(strokes)
-    drawn = layer[..., 3] > 127
-    if not drawn.any():
-        return colours
+    rows, columns = np.nonzero(layer[..., 3] > 127)
+    drawn = layer[rows, columns, :3].astype(np.int16)  # (N, 3)
     total = np.zeros_like(colours)
     weights = np.full((height, width), 1e-12, np.float32)
     nearest = np.full((height, width), 1e6, np.float32)
     for colour in _stroke_colours(hints):
-        here = drawn & (np.abs(layer[..., :3].astype(np.int16) - colour).max(2) <= 10)
+        alike = np.abs(drawn - colour).max(1) <= 10
+        here = rows[alike], columns[alike]
         touched = np.bincount(labels[here], minlength=len(areas)) >= LEAST_STROKE
         if not touched.any():
             continue
-        away = cv2.distanceTransform((~here).astype(np.uint8), cv2.DIST_L2, 5)
-        distance = np.asarray(away, np.float32)
+        elsewhere = np.ones((height, width), np.uint8)
+        elsewhere[here] = 0
+        distance = np.asarray(cv2.distanceTransform(elsewhere, cv2.DIST_L2, 5), np.float32)
         inside = touched[labels]
-        weight = np.where(inside, 1 / (distance + 2) ** 3, 0).astype(np.float32)
+        near = 1 / (distance + 2)
+        weight = np.where(inside, near * near * near, 0)
         total += weight[..., None] * colour.astype(np.float32)
         weights += weight
         nearest = np.where(inside, np.minimum(nearest, distance), nearest)
