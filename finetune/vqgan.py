@@ -169,7 +169,7 @@ def main() -> None:
         events = train(args.steps, bank, args.runs, device, minutes=args.minutes, seed=args.seed,
                        batch=args.batch, save_every=args.save_every)  # fmt: skip
         model = report(events)
-        save_model(model, model.config, args.out)
+        save_model(model, model.config, args.out, int8=True)
         log.info("wrote %s", args.out)
     if args.phase != "codes":
         scenes = SceneSet(args.runs / "scenes-large", args.large_scenes, seed=2, scale=2)
@@ -182,7 +182,7 @@ def main() -> None:
             adversary_from=args.adversary_from, save_every=args.save_every,
         )  # fmt: skip
         model = report(events)
-        save_model(model, model.config, args.out)
+        save_model(model, model.config, args.out, int8=True)
         log.info("wrote %s", args.out)
 
 
