@@ -38,6 +38,16 @@ REQUESTS = (
 )
 
 
+STROKES = (
+    (6, (0.15, 0.2), (0.6, 0.25)),
+    (2, (0.12, 0.65), (0.3, 0.7)),
+    (3, (0.82, 0.12), (0.87, 0.13)),
+    (1, (0.73, 0.34), (0.79, 0.4)),
+    (4, (0.4, 0.92), (0.65, 0.93)),
+)
+"""Number of a colour of the palette, begin and end of a stroke on the drawing of a zebra."""
+
+
 def style_samples() -> None:
     """One picture a style, 4:3, 320 pixels wide."""
     SAMPLES.mkdir(parents=True, exist_ok=True)
@@ -121,6 +131,24 @@ def screenshots(library: Path) -> None:
             page.locator(".cover").first.wait_for()
             time.sleep(1)
             shot(page, "gallery")
+            page.get_by_role("tab", name="Colour").click()
+            drawing = ROOT / "ui" / "assets" / "drawings" / "zebra.png"
+            page.get_by_label("Choose a drawing").set_input_files(drawing)
+            page.locator(".easel[data-picture]").wait_for()
+            for colour, start, end in STROKES:
+                page.get_by_role("button", name=f"Colour {colour},").click()
+                box = page.locator(".paper canvas").bounding_box()
+                assert box is not None
+                where = [
+                    (box["x"] + x * box["width"], box["y"] + y * box["height"])
+                    for x, y in (start, end)
+                ]
+                page.mouse.move(*where[0])
+                page.mouse.down()
+                page.mouse.move(*where[1], steps=5)
+                page.mouse.up()
+                time.sleep(8)  # the picture follows every stroke
+            shot(page, "colour")
             phone = browser.new_page(
                 viewport={"width": 390, "height": 844}, color_scheme="dark", device_scale_factor=2
             )
