@@ -41,7 +41,8 @@ from pipelines.story_requests import join_placeholders, normal_form
 from pipelines.tokenizer import NEW_WORDS, SPECIALS, load_tokenizer
 
 TINY: dict[str, Any] = {
-    "vocab_size": 5000, "n_positions": 512, "n_embd": 32, "n_layer": 1, "n_head": 2,
+    "vocab_size": load_tokenizer().get_vocab_size(),
+    "n_positions": 512, "n_embd": 32, "n_layer": 1, "n_head": 2,
     "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0,
     "bos_token_id": None, "eos_token_id": 1,
 }  # fmt: skip
