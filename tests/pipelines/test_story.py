@@ -66,7 +66,7 @@ def random_writer() -> StoryPipeline:
 
     torch.manual_seed(0)
     size = load_tokenizer().get_vocab_size()
-    config = GPT2Config(vocab_size=size, n_positions=512, n_embd=16, n_layer=1, n_head=2,
+    config = GPT2Config(vocab_size=size, n_positions=288, n_embd=16, n_layer=1, n_head=2,
                         bos_token_id=None, eos_token_id=1)  # fmt: skip
     return StoryPipeline(GPT2LMHeadModel(config).eval(), lexicon=LEXICON_WORDS)
 
