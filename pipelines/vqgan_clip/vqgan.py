@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipelines.errors import InvalidInput
 from pipelines.weights import building, load_weights, read_config
 
 
@@ -45,6 +46,16 @@ class VQGANConfig:
 
 STRIDE = 16
 _STEM = 8
+_TABLE = 2**25
+"""Distances computed at a time when latents are quantised (128 MB)."""
+
+
+def grid_of(width: int, height: int, stride: int) -> tuple[int, int]:
+    """(h, w) of a picture's latents. Raises InvalidInput when a side is no multiple of `stride`."""
+    for name, side in (("Width", width), ("Height", height)):
+        if side % stride or side <= 0:
+            raise InvalidInput(f"{name} must be a multiple of {stride} pixels, not {side}.")
+    return height // stride, width // stride
 
 
 class PositionNorm(nn.Module):
@@ -176,12 +187,18 @@ class ProductQuantizer(nn.Module):
     def indices(self, latents: Tensor) -> Tensor:
         """Nearest entries: (B, G*D, h, w) -> (B, h*w, G) int64."""
         b = latents.shape[0]
-        x = self.split(latents.float())
-        book = self.codebook.float()
-        scores = torch.baddbmm(
-            book.square().sum(-1)[:, None, :], x, book.transpose(1, 2), alpha=-2.0
-        )  # (G, N, K): squared distance less |x|^2
-        return scores.argmin(-1).view(self.groups, b, -1).permute(1, 2, 0)
+        # In full precision whatever the caller runs in: a rounded distance picks another entry.
+        with torch.autocast(latents.device.type, enabled=False):
+            x = self.split(latents.float())  # (G, N, D)
+            book = self.codebook.float().transpose(1, 2)  # (G, D, K)
+            sizes = book.square().sum(1, keepdim=True)  # (G, 1, K)
+            # Squared distance less |x|^2, a few rows at a time: large codebooks have large tables.
+            rows = max(1, _TABLE // (self.groups * self.size))
+            parts = [
+                torch.baddbmm(sizes, part, book, alpha=-2.0).argmin(-1)
+                for part in x.split(rows, dim=1)
+            ]
+        return torch.cat(parts, dim=1).view(self.groups, b, -1).permute(1, 2, 0)
 
     def lookup(self, indices: Tensor, height: int, width: int) -> Tensor:
         """(B, h*w, G) int64 -> (B, G*D, h, w)."""
@@ -196,6 +213,13 @@ class ProductQuantizer(nn.Module):
             indices = self.indices(latents)
             nearest = self.lookup(indices, latents.shape[2], latents.shape[3]).to(latents.dtype)
         return latents + (nearest - latents).detach(), indices
+
+    def random(self, grid: tuple[int, int], count: int, generator: torch.Generator) -> Tensor:
+        """`count` grids (h, w) of random entries: (count, G*D, h, w); `generator` on the CPU."""
+        height, width = grid
+        shape = (count, height * width, self.groups)
+        indices = torch.randint(self.size, shape, generator=generator)
+        return self.lookup(indices.to(self.codebook.device), height, width)
 
     def bounds(self) -> tuple[Tensor, Tensor]:
         """Smallest and largest value of each latent channel, (1, G*D, 1, 1)."""
@@ -262,9 +286,25 @@ class VQGAN(nn.Module):
         load_weights(model, folder)
         return model.to(device).eval().requires_grad_(False)
 
+    @property
+    def device(self) -> torch.device:
+        return self.quantizer.codebook.device
+
+    @property
+    def stride(self) -> int:
+        return STRIDE
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        """(C, h, w) of a picture. Raises InvalidInput when a side is no multiple of 16."""
+        return self.config.latent_channels, *grid_of(width, height, STRIDE)
+
     def encode(self, pixels: Tensor) -> Tensor:
         """(B, 3, H, W) in [-1, 1], sides multiples of 16 -> latents (B, C, H/16, W/16)."""
         return self.encoder(pixels)
+
+    def quantise(self, latents: Tensor) -> Tensor:
+        """The nearest entries; gradients pass straight through."""
+        return self.quantizer(latents)[0]
 
     def decode(self, latents: Tensor) -> Tensor:
         """Latents, quantised or not -> pixels (B, 3, 16h, 16w), about [-1, 1]."""
@@ -273,6 +313,20 @@ class VQGAN(nn.Module):
     def decode_large(self, latents: Tensor) -> Tensor:
         """Latents -> pixels (B, 3, 32h, 32w), about [-1, 1]; needs `config.large`."""
         return self.decoder.draw_large(self.decoder.features(latents))
+
+    def finish(self, latents: Tensor) -> Tensor:
+        """As `decode_large` where this VQGAN has it, else as `decode`."""
+        return self.decode_large(latents) if self.config.large else self.decode(latents)
+
+    def random_latents(
+        self, width: int, height: int, count: int, generator: torch.Generator
+    ) -> Tensor:
+        """`count` grids of random codebook entries; `generator` on the CPU."""
+        return self.quantizer.random(grid_of(width, height, STRIDE), count, generator)
+
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """Least and greatest value of each channel over the codebooks."""
+        return self.quantizer.bounds()
 
     def decode_indices(self, indices: Tensor, height: int | None = None) -> Tensor:
         """Codes (B, h*w, G) -> pixels in [-1, 1]; `height` in positions, square by default."""
