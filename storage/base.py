@@ -76,17 +76,29 @@ class Library(Protocol):
         ...
 
     def list(
-        self, *, offset: int = 0, limit: int = 24, search: str = ""
+        self, *, offset: int = 0, limit: int = 24, search: str = "", style: str = ""
     ) -> builtins.list[BookSummary]:
         """Books newest first (`created` descending, then id).
 
         With `search`, those which hold every word of it in title, words or page texts; upper
-        and lower case are the same.
+        and lower case are the same. With `style`, those painted in exactly this style.
         """
         ...
 
-    def count(self, *, search: str = "") -> int:
+    def count(self, *, search: str = "", style: str = "") -> int:
         """How many books `list` would give without a limit."""
+        ...
+
+    def styles(self) -> builtins.list[tuple[str, int]]:
+        """The styles of the books and how many each has, most first; "" is left out."""
+        ...
+
+    def stamp(self) -> str:
+        """A text that differs whenever the list may have changed, whoever changed it.
+
+        Quick enough to be asked every second: who shows a list draws it again when the stamp
+        is another one.
+        """
         ...
 
     def delete(self, book_id: str, *, owner: str) -> None:
@@ -214,7 +226,8 @@ def encode_cover(book: Book) -> bytes | None:
 
 def searchable(book: Book) -> str:
     """Title, words and page texts in the form that `search_words` are looked for in."""
-    return _fold("\n".join([book.title, book.words, *(p.text for p in book.pages)]))
+    # The end makes every character the first of three, as the local index wants them.
+    return _fold("\n".join([book.title, book.words, *(p.text for p in book.pages)])) + "\n\n"
 
 
 def search_words(search: str) -> list[str]:
@@ -226,7 +239,8 @@ def search_words(search: str) -> list[str]:
 
 def _fold(text: str) -> str:
     # Folding may undo the normal form and the other way round, hence twice.
-    return unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
+    return folded.replace("\0", "\ufffd")  # which ends a text for parts of SQLite
 
 
 def same_owner(a: str, b: str) -> bool:

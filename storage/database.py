@@ -36,7 +36,64 @@ def m001_books(db: sqlite3.Connection) -> None:
     db.execute("CREATE INDEX books_newest ON books (created DESC, id)")
 
 
-MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_books,)
+def m002_quick_lists(db: sqlite3.Connection) -> None:
+    """What lists of 100,000 books need: an index of texts, one of styles, and a stamp.
+
+    `number` stays the same while a book is replaced. `books_text` finds any three characters in
+    a row, `books_trigrams` which of them there are; triggers keep it and `changes` in step.
+    """
+    # As storage.base.searchable writes it; SQLite's replace() cannot look for a NUL.
+    db.create_function("refold", 1, lambda text: text.replace("\0", "\ufffd") + "\n\n")
+    db.execute("ALTER TABLE books RENAME TO books_before")
+    db.execute("DROP INDEX books_newest")
+    db.execute(
+        """
+        CREATE TABLE books (
+            number INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            revision TEXT NOT NULL,
+            title TEXT NOT NULL,
+            author TEXT NOT NULL,
+            style TEXT NOT NULL,
+            created TEXT NOT NULL,
+            owner TEXT NOT NULL,
+            pages INTEGER NOT NULL,
+            searchable TEXT NOT NULL
+        )
+        """
+    )
+    db.execute(
+        """
+        INSERT INTO books
+        SELECT NULL, id, revision, title, author, style, created, owner, pages, refold(searchable)
+        FROM books_before
+        """
+    )
+    db.execute("DROP TABLE books_before")
+    db.execute("CREATE INDEX books_newest ON books (created DESC, id)")
+    db.execute("CREATE INDEX books_by_style ON books (style, created DESC, id)")
+    db.execute(
+        "CREATE VIRTUAL TABLE books_text USING fts5 (searchable, content='books',"
+        " content_rowid='number', tokenize='trigram case_sensitive 1')"
+    )
+    db.execute("CREATE VIRTUAL TABLE books_trigrams USING fts5vocab (books_text, instance)")
+    db.execute("INSERT INTO books_text (books_text) VALUES ('rebuild')")
+    # Begins anywhere, so that an index made anew is never taken for the one before.
+    db.execute("CREATE TABLE changes (stamp INTEGER NOT NULL)")
+    db.execute("INSERT INTO changes VALUES (abs(random() % 1000000000000))")
+    add = "INSERT INTO books_text (rowid, searchable) VALUES (new.number, new.searchable);"
+    remove = (
+        "INSERT INTO books_text (books_text, rowid, searchable)"
+        " VALUES ('delete', old.number, old.searchable);"
+    )
+    for event, kept in (("INSERT", add), ("DELETE", remove), ("UPDATE", remove + add)):
+        db.execute(
+            f"CREATE TRIGGER books_after_{event.lower()} AFTER {event} ON books BEGIN {kept}"
+            " UPDATE changes SET stamp = stamp + 1; END"
+        )
+
+
+MIGRATIONS: tuple[Callable[[sqlite3.Connection], None], ...] = (m001_books, m002_quick_lists)
 """Applied once each, in this order, and remembered by name: append only, never rename."""
 
 

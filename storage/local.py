@@ -31,6 +31,7 @@ from pathlib import Path
 
 from pipelines.book import Book, picture_name
 from pipelines.errors import InvalidInput, StorageError
+from storage import index
 from storage.base import (
     BOOK_ID,
     BookSummary,
@@ -38,12 +39,9 @@ from storage.base import (
     encode_book,
     encode_cover,
     not_found,
-    refuse_deletion,
-    refuse_other_owner,
     search_words,
-    searchable,
 )
-from storage.database import Database, explained, transaction
+from storage.database import Database, explained
 
 logger = logging.getLogger(__name__)
 
@@ -68,7 +66,7 @@ class LocalLibrary:
             self._sweep()
 
     def save(self, book: Book) -> None:
-        files = _encode_files(book)
+        files = encode_files(book)
         revision = secrets.token_hex(8)
         with explained(self.folder), self._begin() as db:
             note = self._writing / f"{book.id}.{revision}"
@@ -77,7 +75,7 @@ class LocalLibrary:
                 note.mkdir()
                 _write_folder(note / "files", files)
                 _move_into(note / "files", self._books / book.id, revision)
-                unneeded = _point_at(db, book, revision)
+                unneeded = index.point_at(db, book, revision)
             finally:
                 self._settle(db, note, book.id, unneeded)
 
@@ -85,7 +83,7 @@ class LocalLibrary:
         if not BOOK_ID.fullmatch(book_id):
             raise not_found(book_id)
         with explained(self.folder), self._database.open() as db:
-            revision = _revision(db, book_id)
+            revision = index.revision(db, book_id)
             while True:
                 if revision is None:
                     raise not_found(book_id)
@@ -93,43 +91,42 @@ class LocalLibrary:
                     return _read_folder(self._books / book_id / revision)
                 except FileNotFoundError as e:
                     # Another process may have replaced or deleted the book while it was read.
-                    current = _revision(db, book_id)
+                    current = index.revision(db, book_id)
                     if current == revision:
                         raise StorageError(_damaged(Path(e.filename), "missing")) from e
                     revision = current
 
     def list(
-        self, *, offset: int = 0, limit: int = 24, search: str = ""
+        self, *, offset: int = 0, limit: int = 24, search: str = "", style: str = ""
     ) -> builtins.list[BookSummary]:
-        where, values = _where(search)
-        biggest = 2**31  # SQLite's integers end at 2**63, and a negative limit means none
-        page = [min(max(0, n), biggest) for n in (limit, offset)]
         with self._database.open() as db:
-            rows = db.execute(
-                "SELECT id, revision, title, author, style, created, pages, owner FROM books"
-                f"{where} ORDER BY created DESC, id LIMIT ? OFFSET ?",
-                [*values, *page],
-            ).fetchall()
+            rows = index.find(db, search_words(search), style, offset, limit)
         with explained(self.folder):
-            return [self._summary(*row) for row in rows]
+            return [self._summary(row) for row in rows]
 
-    def count(self, *, search: str = "") -> int:
-        where, values = _where(search)
+    def count(self, *, search: str = "", style: str = "") -> int:
         with self._database.open() as db:
-            (n,) = db.execute(f"SELECT count(*) FROM books{where}", values).fetchone()
-        return n
+            return index.count(db, search_words(search), style)
+
+    def styles(self) -> builtins.list[tuple[str, int]]:
+        with self._database.open() as db:
+            return index.styles(db)
+
+    def stamp(self) -> str:
+        with self._database.open() as db:
+            return index.stamp(db)
 
     def delete(self, book_id: str, *, owner: str) -> None:
         if not BOOK_ID.fullmatch(book_id):
             raise not_found(book_id)
         with explained(self.folder), self._begin() as db:
-            revision = _revision(db, book_id)
+            revision = index.revision(db, book_id)
             if revision is None:
                 raise not_found(book_id)
             note = self._writing / f"{book_id}.{secrets.token_hex(8)}"
             try:
                 note.mkdir()
-                revision = _forget(db, book_id, owner)
+                revision = index.forget(db, book_id, owner)
             finally:
                 self._settle(db, note, book_id, revision)
 
@@ -149,7 +146,7 @@ class LocalLibrary:
         """
         home = self._books / book_id
         try:
-            if revision is not None and _revision(db, book_id) != revision:
+            if revision is not None and index.revision(db, book_id) != revision:
                 _remove(home / revision)
             # Not empty while the book exists or is just being saved.
             with suppress(OSError):
@@ -171,7 +168,7 @@ class LocalLibrary:
                 return
             with self._database.open() as db:
                 for note in notes:
-                    current = _revision(db, note.stem)
+                    current = index.revision(db, note.stem)
                     for folder in _revisions(self._books / note.stem):
                         if folder.name != current:
                             shutil.rmtree(folder)
@@ -187,7 +184,7 @@ class LocalLibrary:
                     book = _read_folder(folder)
                     if book.id != home.name:
                         raise StorageError(_damaged(folder / "book.json", "of another book"))
-                    _put(db, book, folder.name)
+                    index.put(db, book, folder.name)
                     break
                 except (StorageError, FileNotFoundError) as e:
                     logger.warning("Left out of the new index: %s", e)
@@ -197,84 +194,21 @@ class LocalLibrary:
         note = self._writing / f"{revision.parent.name}.{revision.name}"
         return not note.exists(), revision.stat().st_mtime
 
-    def _summary(
-        self,
-        book_id: str,
-        revision: str,
-        title: str,
-        author: str,
-        style: str,
-        created: str,
-        pages: int,
-        owner: str,
-    ) -> BookSummary:
-        cover = self._books / book_id / revision / COVER
+    def _summary(self, row: index.Row) -> BookSummary:
+        cover = self._books / row.id / row.revision / COVER
         return BookSummary(
-            id=book_id,
-            title=title,
-            author=author,
-            style=style,
-            created=created,
-            pages=pages,
+            id=row.id,
+            title=row.title,
+            author=row.author,
+            style=row.style,
+            created=row.created,
+            pages=row.pages,
             cover=cover if cover.is_file() else None,
-            owner=owner,
+            owner=row.owner,
         )
 
 
-def _revision(db: sqlite3.Connection, book_id: str) -> str | None:
-    row = db.execute("SELECT revision FROM books WHERE id = ?", (book_id,)).fetchone()
-    return row[0] if row else None
-
-
-def _point_at(db: sqlite3.Connection, book: Book, revision: str) -> str | None:
-    """Make `revision` the book; return the revision it replaces, None for a new book."""
-    with transaction(db):
-        query = "SELECT owner, revision FROM books WHERE id = ?"
-        row = db.execute(query, (book.id,)).fetchone()
-        if row is not None:
-            refuse_other_owner(row[0], book.owner)
-        _put(db, book, revision)
-    return row[1] if row else None
-
-
-def _forget(db: sqlite3.Connection, book_id: str, owner: str) -> str:
-    """Remove the row of a book; return the revision it pointed at."""
-    with transaction(db):
-        query = "SELECT owner, revision FROM books WHERE id = ?"
-        row = db.execute(query, (book_id,)).fetchone()
-        if row is None:
-            raise not_found(book_id)
-        refuse_deletion(row[0], owner)
-        db.execute("DELETE FROM books WHERE id = ?", (book_id,))
-    return row[1]
-
-
-def _put(db: sqlite3.Connection, book: Book, revision: str) -> None:
-    db.execute(
-        "REPLACE INTO books (id, revision, title, author, style, created, owner, pages, searchable)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-        (
-            book.id,
-            revision,
-            book.title,
-            book.author,
-            book.style,
-            book.created,
-            book.owner,
-            len(book.pages),
-            searchable(book),
-        ),
-    )
-
-
-def _where(search: str) -> tuple[str, list[str]]:
-    # instr() has no wildcards, so nothing needs escaping, and both sides are folded already.
-    words = search_words(search)
-    conditions = " AND ".join("instr(searchable, ?) > 0" for _ in words)
-    return (f" WHERE {conditions}" if words else ""), words
-
-
-def _encode_files(book: Book) -> dict[str, bytes]:
+def encode_files(book: Book) -> dict[str, bytes]:
     """Every file of a book by name; raises InvalidInput before anything touches the disk."""
     pictures = {
         picture_name(n): page.picture

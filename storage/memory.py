@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import threading
 import weakref
+from collections import Counter
 from pathlib import Path
 
 from pipelines.book import Book
@@ -31,6 +32,7 @@ class MemoryLibrary:
     def __init__(self) -> None:
         self._books: dict[str, Book] = {}
         self._texts: dict[str, str] = {}
+        self._changes = 0
         self._lock = threading.Lock()
         self._covers = Path(tempfile.mkdtemp(prefix="storybrush-"))
         weakref.finalize(self, shutil.rmtree, self._covers, ignore_errors=True)
@@ -46,6 +48,7 @@ class MemoryLibrary:
                 self._cover(book.id).write_bytes(thumbnail)
             self._books[book.id] = book
             self._texts[book.id] = searchable(book)
+            self._changes += 1
 
     def get(self, book_id: str) -> Book:
         with self._lock:
@@ -55,15 +58,23 @@ class MemoryLibrary:
         return book
 
     def list(
-        self, *, offset: int = 0, limit: int = 24, search: str = ""
+        self, *, offset: int = 0, limit: int = 24, search: str = "", style: str = ""
     ) -> builtins.list[BookSummary]:
-        books = sorted(self._found(search), key=lambda b: b.id)
+        books = sorted(self._found(search, style), key=lambda b: b.id)
         books.sort(key=lambda b: b.created, reverse=True)
         start = max(0, offset)
         return [self._summary(b) for b in books[start : start + max(0, limit)]]
 
-    def count(self, *, search: str = "") -> int:
-        return len(self._found(search))
+    def count(self, *, search: str = "", style: str = "") -> int:
+        return len(self._found(search, style))
+
+    def styles(self) -> builtins.list[tuple[str, int]]:
+        with self._lock:
+            found = Counter(b.style for b in self._books.values() if b.style)
+        return sorted(found.items(), key=lambda item: (-item[1], item[0]))
+
+    def stamp(self) -> str:
+        return str(self._changes)
 
     def delete(self, book_id: str, *, owner: str) -> None:
         with self._lock:
@@ -73,11 +84,16 @@ class MemoryLibrary:
             refuse_deletion(book.owner, owner)
             del self._books[book_id], self._texts[book_id]
             self._cover(book_id).unlink(missing_ok=True)
+            self._changes += 1
 
-    def _found(self, search: str) -> builtins.list[Book]:
+    def _found(self, search: str, style: str) -> builtins.list[Book]:
         words = search_words(search)
         with self._lock:
-            return [b for b in self._books.values() if all(w in self._texts[b.id] for w in words)]
+            return [
+                b
+                for b in self._books.values()
+                if (not style or b.style == style) and all(w in self._texts[b.id] for w in words)
+            ]
 
     def _cover(self, book_id: str) -> Path:
         return self._covers / f"{book_id}.webp"

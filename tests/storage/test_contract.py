@@ -146,6 +146,39 @@ def test_search(library: Library, search: str, found: bool) -> None:
     assert len(library.list(search=search)) == library.count(search=search)
 
 
+def test_styles(library: Library) -> None:
+    assert library.styles() == []
+    for n, style in enumerate(["pencil", "oil", "", "oil", "Oil", "oil' --"]):
+        library.save(make_book("Fox" if n % 2 else "Owl", id=f"{n:016x}", style=style))
+    assert library.styles() == [("oil", 2), ("Oil", 1), ("oil' --", 1), ("pencil", 1)]
+    assert sorted(s.id[-1] for s in library.list(style="oil")) == ["1", "3"]
+    assert [s.id[-1] for s in library.list(style="oil", search="fox", limit=1)] == ["3"]
+    assert library.list(style="oil", search="owl") == []
+    assert library.count(style="oil", search="fox") == 2
+    assert library.count(style="oil' --") == library.count(style="pencil") == 1
+    assert library.count(style="oi") == 0
+    library.delete(f"{0:016x}", owner=OWNER)
+    assert ("pencil", 1) not in library.styles()
+
+
+def test_the_stamp_differs_after_every_change(library: Library) -> None:
+    stamps = [library.stamp()]
+    for change in (
+        lambda: library.save(make_book()),
+        lambda: library.save(make_book(version=1)),
+        lambda: library.save(make_book(id="e" * 16)),
+        lambda: library.delete("0" * 16, owner=OWNER),
+    ):
+        change()
+        assert library.stamp() == library.stamp()
+        assert library.stamp() not in stamps
+        stamps.append(library.stamp())
+    with pytest.raises(NotFound):
+        library.delete("0" * 16, owner=OWNER)
+    library.list()
+    assert library.stamp() == stamps[-1]
+
+
 def test_only_the_owner_or_the_administrator_deletes(library: Library) -> None:
     book = make_book()
     library.save(book)

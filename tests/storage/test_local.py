@@ -10,10 +10,14 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
+from pipelines.book import Book
 from pipelines.errors import InvalidInput, NotFound, StorageError
-from storage import database
-from storage.base import open_library
+from storage import database, index, local
+from storage.base import open_library, search_words, searchable
+from storage.database import Database
 from storage.local import LocalLibrary
 from storage.memory import MemoryLibrary
 from tests.storage.books import OWNER, check_whole, make_book, version_of
@@ -65,6 +69,63 @@ def test_a_migration_that_fails_changes_nothing(
         LocalLibrary(tmp_path)
     monkeypatch.undo()
     assert LocalLibrary(tmp_path).count() == 1
+
+
+def test_books_of_the_first_version_are_listed_and_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as before:
+        before.setattr(database, "MIGRATIONS", (database.m001_books,))
+        LocalLibrary(tmp_path)
+    folder = tmp_path / "books" / ("0" * 16) / ("1" * 16)
+    folder.mkdir(parents=True)
+    book = make_book()
+    for name, data in local.encode_files(book).items():
+        (folder / name).write_bytes(data)
+    row = (book.id, folder.name, book.title, "", "oil", book.created, OWNER, 3, "fo\0x 神話")
+    with closing(sqlite3.connect(tmp_path / "library.sqlite3")) as db:
+        db.execute(f"INSERT INTO books VALUES ({', '.join('?' * len(row))})", row)
+        db.commit()
+    library = LocalLibrary(tmp_path)
+    assert library.get(book.id) == book
+    for search in ("", "fo", "fo\0x", "神話", "話", "x 神"):
+        assert [s.id for s in library.list(search=search, style="oil")] == [book.id]
+    stamp = library.stamp()
+    library.save(make_book(version=2))
+    assert library.stamp() != stamp
+    assert library.count(search="神話") == 0
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    texts=st.lists(st.text("aab神\"'%\0 🦊", max_size=12), min_size=1, max_size=6),
+    search=st.text('ab神"%\0 🦊', max_size=5),
+    few=st.booleans(),
+)
+def test_the_index_finds_what_reading_every_text_finds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, texts: list[str], search: str, few: bool
+) -> None:
+    database = Database(tmp_path / "index.sqlite3")
+    database.migrate(lambda _: None)
+    monkeypatch.setattr(index, "RARE", 1 if few else 2000)
+    monkeypatch.setattr(index, "MAX_TRIGRAMS", 2 if few else 40)
+    with database.open() as db:
+        db.execute("DELETE FROM books")
+        books = [Book(text, (), style="ab"[n % 2]) for n, text in enumerate(texts)]
+        for book in books:
+            index.put(db, book, "1" * 16)
+        words = search_words(search)
+        for style in ("", "a"):
+            held = {
+                b.id
+                for b in books
+                if b.style == (style or b.style) and all(w in searchable(b) for w in words)
+            }
+            assert {row.id for row in index.find(db, words, style, 0, 99)} == held
+            assert index.count(db, words, style) == len(held)
+        db.execute("INSERT INTO books_text (books_text, rank) VALUES ('integrity-check', 1)")
 
 
 @pytest.mark.parametrize("below", ["", "deeper", "deeper/still"])

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from storage import database, local
+from storage import database, index, local
 from storage.local import LocalLibrary
 from tests.storage.books import OWNER, check_whole, make_book, version_of
 
@@ -61,14 +61,14 @@ def crash_everywhere(folder: Path) -> None:
 
 
 def _dies(act: Callable[[], None], line: int) -> bool:
-    """Run `act` in a fork killed by SIGKILL at its nth line in local.py or database.py."""
+    """Run `act` in a fork killed by SIGKILL at its nth line in the local library's modules."""
     child = os.fork()
     if child:
         _, status = os.waitpid(child, 0)
         assert status in (0, signal.SIGKILL), status
         return status == signal.SIGKILL
     left = line
-    traced = (local.__file__, database.__file__)
+    traced = (local.__file__, index.__file__, database.__file__)
 
     def trace(frame: FrameType, event: str, arg: object) -> Any:
         nonlocal left
