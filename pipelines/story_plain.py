@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
-from pipelines.errors import ModelUnavailable
+from pipelines.hub import load_named
 from pipelines.presets import StoryConfig
 from pipelines.scene import split_sentences
 
@@ -19,7 +15,6 @@ if TYPE_CHECKING:
 
 TOKENS_A_SENTENCE = 36
 """Room for a sentence; a story that has not ended by then is cut at its last full stop."""
-CONNECT_SECONDS = 4.0
 
 
 def load_plain(name: str, device: torch.device) -> tuple[Any, Any]:
@@ -36,48 +31,11 @@ def load_plain(name: str, device: torch.device) -> tuple[Any, Any]:
         Module.to(model, device)
         return model.eval(), tokenizer
 
-    try:
-        return load(True)
-    except (OSError, ValueError) as e:
-        if Path(name).exists() or os.sep in name and name.count("/") != 1:
-            raise ModelUnavailable(
-                f"“{name}” holds no language model that transformers can read ({_short(e)}). "
-                "It needs config.json, model.safetensors and the tokenizer's files."
-            ) from e
-        if not _hub_reached():
-            raise ModelUnavailable(_advice(name, "no model hub is reached from here")) from e
-    try:
-        return load(False)
-    except Exception as e:  # whatever the hub's client raises: network, access, unknown name
-        raise ModelUnavailable(_advice(name, _short(e))) from e
-
-
-def _short(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
-
-
-def _advice(name: str, reason: str) -> str:
-    return (
-        f"The language model “{name}” is not on this machine, and {reason}. On a machine with "
-        f"internet run “hf download {name} --local-dir {Path(name).name}”, copy that folder here "
-        "and give its path; or use the embedded story writer, which needs no download."
-    )
-
-
-def _hub_reached() -> bool:
-    """Whether the hub may be asked: not switched off, and its machine answers (or a proxy does)."""
-    if any(os.environ.get(v, "").upper() in ("1", "TRUE", "YES", "ON")
-           for v in ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")):  # fmt: skip
-        return False
-    if any(os.environ.get(v) for v in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
-        return True
-    hub = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
-    port = hub.port or (80 if hub.scheme == "http" else 443)
-    try:
-        socket.create_connection((hub.hostname or "", port), timeout=CONNECT_SECONDS).close()
-    except OSError:
-        return False
-    return True
+    return load_named(
+        name, "language model", load,
+        needs="config.json, model.safetensors and the tokenizer's files",
+        instead="the embedded story writer, which needs no download",
+    )  # fmt: skip
 
 
 def continue_text(

@@ -8,11 +8,9 @@ laid over that as the corruption says (img2img, Meng et al. 2022, arXiv 2108.010
 from __future__ import annotations
 
 import math
-import os
 import threading
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import cv2
@@ -32,10 +30,10 @@ from pipelines.colorize.progress import ColourProgress, Variations
 from pipelines.colorize.settings import StablePaintConfig
 from pipelines.colorize.stablepaint import timesteps_of, variation_seeds
 from pipelines.device import pick_device
-from pipelines.errors import InvalidInput, ModelUnavailable, OutOfMemory
+from pipelines.errors import InvalidInput, OutOfMemory
 from pipelines.events import Eta
+from pipelines.hub import load_named
 from pipelines.presets import MAX_SEED, draw_seed
-from pipelines.story_plain import _hub_reached, _short
 from pipelines.vqgan_clip.pipeline import to_picture
 
 BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
@@ -282,26 +280,10 @@ def _load(name: str, kind: Any, dtype: torch.dtype, **parts: ControlNetModel) ->
             warnings.filterwarnings("ignore", ".*local_dir_use_symlinks", UserWarning)
             return kind.from_pretrained(name, dtype=dtype, local_files_only=local, **parts)
 
-    what = "line art ControlNet" if kind is ControlNetModel else "Stable Diffusion"
-    try:
-        return load(True)
-    except (OSError, ValueError) as e:
-        if Path(name).exists() or (os.sep in name and name.count("/") != 1):
-            raise ModelUnavailable(
-                f"“{name}” holds no {what} that diffusers can read ({_short(e)}). It needs a "
-                "folder as diffusers writes it, with config.json or model_index.json."
-            ) from e
-        if not _hub_reached():
-            raise ModelUnavailable(_advice(name, what, "no model hub is reached from here")) from e
-    try:
-        return load(False)
-    except Exception as e:  # whatever the hub's client raises: network, access, unknown name
-        raise ModelUnavailable(_advice(name, what, _short(e))) from e
-
-
-def _advice(name: str, what: str, reason: str) -> str:
-    return (
-        f"The {what} “{name}” is not on this machine, and {reason}. On a machine with internet run "
-        f"“hf download {name} --local-dir {Path(name).name}”, copy that folder here and give its "
-        "path; or use the embedded StablePaint, which needs no download."
+    return load_named(
+        name,
+        "line art ControlNet" if kind is ControlNetModel else "Stable Diffusion",
+        load,
+        needs="a folder as diffusers writes it, with config.json or model_index.json",
+        instead="the embedded StablePaint, which needs no download",
     )

@@ -14,7 +14,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines import story_plain
+from pipelines import hub
 from pipelines.errors import InvalidInput, ModelUnavailable
 from pipelines.events import Draft, StoryProgress
 from pipelines.presets import StoryConfig
@@ -522,7 +522,7 @@ def test_without_a_hub_it_is_said_what_to_download(
 
 def test_the_hub_is_not_asked_when_switched_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    assert not story_plain._hub_reached()
+    assert not hub.hub_reached()
 
 
 # The embedded writer

@@ -1,0 +1,84 @@
+"""Public models by hub name or folder: this machine first, then the hub, then words that help."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+from pipelines.errors import ModelUnavailable
+
+Model = TypeVar("Model")
+
+CONNECT_SECONDS = 4.0
+SWITCHES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+
+
+def load_named(
+    name: str, what: str, load: Callable[[bool], Model], *, needs: str, instead: str
+) -> Model:
+    """A model by folder or hub name. `load(local)` reads it: first from this machine alone.
+
+    For the messages: `what` kind of model it is, what a folder of it `needs`, and what to use
+    `instead`.
+    Raises: ModelUnavailable, at once where no hub is reached.
+    """
+    try:
+        return load(True)
+    except MemoryError:
+        raise
+    except Exception as e:  # the readers of the formats raise whatever they stumble over
+        if is_path(name):
+            raise ModelUnavailable(
+                f"“{name}” holds no {what} that can be read ({short(e)}). It needs {needs}; if "
+                "these are there, a file may be only half downloaded: get it again."
+            ) from e
+        if not hub_reached():
+            reason = "no model hub is reached from here"
+            raise ModelUnavailable(advice(name, what, reason, instead)) from e
+    try:
+        return load(False)
+    except MemoryError:
+        raise
+    except Exception as e:  # whatever the hub's client raises: network, access, unknown name
+        raise ModelUnavailable(advice(name, what, short(e), instead)) from e
+
+
+def is_path(name: str) -> bool:
+    """Whether a name means something on this machine, there or not, rather than on the hub."""
+    if Path(name).exists() or name.startswith(("/", "./", "../", "~")):
+        return True
+    return os.sep in name and name.count("/") != 1
+
+
+def short(error: Exception) -> str:
+    """The first line of an error, or its kind."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+
+
+def advice(name: str, what: str, reason: str, instead: str) -> str:
+    """Why a model is not to be had, and how to bring it here."""
+    folder = Path(name).name
+    return (
+        f"The {what} “{name}” is not on this machine, and {reason}. On a machine with internet run "
+        f"“hf download {name} --local-dir {folder}”, copy that folder here and give its path; or "
+        f"use {instead}."
+    )
+
+
+def hub_reached() -> bool:
+    """Whether the hub may be asked: not switched off, and its machine answers (or a proxy does)."""
+    if any(os.environ.get(v, "").upper() in ("1", "TRUE", "YES", "ON") for v in SWITCHES):
+        return False
+    if any(os.environ.get(v) for v in ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")):
+        return True
+    hub = urlsplit(os.environ.get("HF_ENDPOINT") or "https://huggingface.co")
+    port = hub.port or (80 if hub.scheme == "http" else 443)
+    try:
+        socket.create_connection((hub.hostname or "", port), timeout=CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
