@@ -5,6 +5,7 @@
 `clip`      recall among 100 held-out pairs, for the guiding CLIP and for the judge
 `pictures`  R-precision of each way to paint, by the judge, which guided none of them
 `story`     perplexity, distinct-2, endings and steering of the story writer
+`colorize`  the colour models against two baselines: finetune/evaluate_colorize.py
 
 The judge is a CLIP of another seed (`python -m finetune.clip --seed 1 --out
 pipelines/weights/judge`). The last line is JSON.
@@ -212,7 +213,7 @@ def reconstruction_grid(vqgan: VQGAN, scenes: SceneSet, path: Path, count: int =
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    p.add_argument("what", choices=("vqgan", "clip", "pictures", "story"))
+    p.add_argument("what", choices=("vqgan", "clip", "pictures", "story", "colorize"))
     p.add_argument("--count", type=int, help="held-out scenes, or stories")
     p.add_argument("--weights", type=Path, default=EMBEDDED)
     p.add_argument("--runs", type=Path, default=Path("runs"), help="where painted scenes are kept")
@@ -261,8 +262,17 @@ def main() -> None:
         writer = StoryPipeline.from_pretrained(str(args.weights / "story"), device=device)
         return run(writer, stories=args.count or 100)
 
+    def colorize() -> dict[str, float]:
+        from finetune import evaluate_colorize as colours
+
+        home = args.weights if (args.weights / "judge").is_dir() else EMBEDDED
+        judge = CLIP.from_pretrained(home / "judge", device)
+        held_out = list(colours.samples(args.count or 12, args.pages))
+        methods = colours.all_methods(args.weights, device)
+        return colours.run(judge, methods, held_out, args.runs / "colorize", args.grid)
+
     jobs: dict[str, Callable[[], dict[str, float]]] = {
-        "vqgan": vqgan, "clip": clip, "pictures": pictures, "story": story,
+        "vqgan": vqgan, "clip": clip, "pictures": pictures, "story": story, "colorize": colorize,
     }  # fmt: skip
     found = jobs[args.what]()
     for name, value in found.items():

@@ -25,6 +25,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from finetune.data.curation import curate
+from finetune.data.pages import read_pages
 from finetune.data.scans import wear
 from finetune.data.scenes import sample_record
 from finetune.data.simplify import flatten
@@ -144,6 +145,15 @@ def _crop(picture: Image.Image, side: int, rng: random.Random) -> Image.Image:
     return picture.crop((left, top, left + side, top + side))
 
 
+def draw_line_art(rgb: NDArray[np.uint8], *, strength: float, sigma: float) -> NDArray[np.uint8]:
+    """Lines of a square picture (H, H, 3), drawn at its size and brought to (SIDE, SIDE)."""
+    scale = max(1.0, len(rgb) / SIDE / 1.5)
+    lines = draw_lines(rgb, strength=strength, sigma=sigma, scale=scale)
+    if len(lines) != SIDE:
+        lines = np.asarray(cv2.resize(lines, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+    return lines
+
+
 def make_item(
     seed: int, n: int, sources: Sequence[Source]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], dict[str, Any]]:
@@ -151,18 +161,12 @@ def make_item(
     rng = random.Random(f"{seed} {n}")
     source = rng.choices(sources, [s.share for s in sources])[0]
     drawn, row = source.draw(n, rng)
-    # Drawn at the size there is, lines are finer at SIDE than those drawn at SIDE.
     large = np.asarray(drawn)
     picture = np.asarray(drawn.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+    # Drawn at the size there is, lines are finer at SIDE than those drawn at SIDE.
     base = large if rng.random() < 0.5 else picture
-    lines = draw_lines(
-        base,
-        strength=rng.uniform(*source.strength),
-        sigma=rng.choice(SIGMAS),
-        scale=max(1.0, len(base) / SIDE / 1.5),
-    )
-    if len(lines) != SIDE:
-        lines = np.asarray(cv2.resize(lines, (SIDE, SIDE), interpolation=cv2.INTER_AREA), np.uint8)
+    strength = rng.uniform(*source.strength)
+    lines = draw_line_art(base, strength=strength, sigma=rng.choice(SIGMAS))
     kind = rng.random()
     if kind < WORN:
         lines = wear(lines, np.random.default_rng(rng.getrandbits(64)))
@@ -353,16 +357,9 @@ def byte_batch(
 
 def pictures_in(folder: Path, split: str = "train") -> tuple[str, ...]:
     """The coloured pictures of a folder, by its pages.jsonl where it has one."""
-    pages = folder / "pages.jsonl"
-    if pages.exists():
-        with pages.open(encoding="utf-8") as lines:
-            rows = [json.loads(line) for line in lines]
-        kept = [
-            r["image"]
-            for r in rows
-            if r.get("split", split) == split and not r.get("gray") and not r.get("weak_picture")
-        ]
-        return tuple(str(folder / image) for image in dict.fromkeys(kept))
+    if (folder / "pages.jsonl").exists():
+        pages = read_pages(folder, split)
+        return tuple(dict.fromkeys(str(page.picture) for page in pages))
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS)
     return tuple(map(str, files))
 

@@ -208,5 +208,8 @@ def test_pages_are_taken_by_their_list(tmp_path: Path) -> None:
     ]
     lines = "\n".join(map(json.dumps, rows))
     (tmp_path / "pages.jsonl").write_text(lines, encoding="utf-8")
+    (tmp_path / "images").mkdir()
+    for row in rows:
+        (tmp_path / row["image"]).touch()
     assert pictures_in(tmp_path) == (str(tmp_path / "images/a.webp"),)
     assert pictures_in(tmp_path, "test") == (str(tmp_path / "images/b.webp"),)
