@@ -99,14 +99,21 @@ def whole_book() -> dict[str, float]:
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def colouring() -> dict[str, float]:
+    """Strokes, variations and scans, in a process of its own."""
+    command = [sys.executable, "-m", "tests.bench.colour"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def main() -> None:
     import torch
 
-    found = {"page answers": page_answers()} | whole_book()
+    found = {"page answers": page_answers()} | whole_book() | colouring()
     machine = f"{os.cpu_count()} cores, {platform.machine()}, torch {torch.__version__}"
     print(machine)
     for name, value in found.items():
-        print(f"{name:22s} {value:8.2f}")
+        print(f"{name:28s} {value:8.2f}")
     print(json.dumps({"machine": machine, **{k: round(v, 3) for k, v in found.items()}}))
 
 

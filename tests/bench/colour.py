@@ -1,0 +1,122 @@
+"""Speed and memory of colouring at 512x512: `python -m tests.bench.colour`; part of `make bench`.
+
+Every figure is the median of several, after one that warms up. A "stroke" is a further one on the
+same drawing, as the app answers it: model and filter. The last line is JSON.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import numpy as np
+import psutil
+from PIL import Image, ImageDraw
+
+SIDE = 512
+
+
+def seconds(act: Callable[[int], object], times: int = 7) -> float:
+    """Median time of `act(n)`; the first call does not count."""
+    act(0)
+    found = list[float]()
+    for n in range(1, times + 1):
+        begin = time.perf_counter()
+        act(n)
+        found.append(time.perf_counter() - begin)
+    return statistics.median(found)
+
+
+def drawing() -> Image.Image:
+    """Line art of circles in each other's way: many regions, long and short lines."""
+    rng = np.random.default_rng(5)
+    image = Image.new("L", (SIDE, SIDE), 255)
+    pen = ImageDraw.Draw(image)
+    for _ in range(24):
+        x, y, radius = (int(v) for v in rng.integers((20, 20, 10), (490, 490, 120)))
+        pen.ellipse((x - radius, y - radius, x + radius, y + radius), outline=0, width=2)
+    return image
+
+
+def strokes(number: int) -> Image.Image:
+    """`number` + 3 strokes of different colours."""
+    rng = np.random.default_rng(6)
+    layer = Image.new("RGBA", (SIDE, SIDE))
+    pen = ImageDraw.Draw(layer)
+    for _ in range(number + 3):
+        x, y, dx, dy = (int(v) for v in rng.integers(20, 460, 4))
+        colour = tuple(int(v) for v in rng.integers(0, 256, 3))
+        pen.line((x, y, (x + dx) // 2, (y + dy) // 2), fill=(*colour, 255), width=9)
+    return layer
+
+
+def scan() -> Image.Image:
+    """2048x2048, grey and noisy as a scan is."""
+    rng = np.random.default_rng(7)
+    large = drawing().resize((2048, 2048), Image.Resampling.BICUBIC)
+    noisy = np.asarray(large, np.float32)[..., None] * 0.9 + rng.normal(0, 4, (2048, 2048, 3))
+    return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
+
+
+def memory() -> float:
+    """Resident memory of this process, in MB of 10^6 bytes."""
+    return psutil.Process().memory_info().rss / 1e6
+
+
+def main() -> None:
+    for name in ("app", "gradio", "torch"):  # what the app has in memory anyway
+        importlib.import_module(name)
+
+    from pipelines.colorize.drawing import read_drawing
+    from pipelines.colorize.lineart import extract
+    from pipelines.colorize.paintstorch import PaintsTorchPipeline
+    from pipelines.colorize.progress import ColourProgress
+    from pipelines.colorize.regions import find_regions, within_lines
+    from pipelines.colorize.settings import StablePaintConfig
+    from pipelines.colorize.stablepaint import StablePaintPipeline
+    from pipelines.colorize.stenciltorch import StencilTorchPipeline
+
+    found = dict[str, float]()
+    whole = scan()
+    before = memory()
+    peak = before
+
+    def note(name: str, value: float) -> None:
+        nonlocal peak
+        found[name] = value
+        peak = max(peak, memory())
+
+    lineart = drawing()
+    layers = [strokes(n) for n in range(8)]
+    mask = Image.new("L", (SIDE, SIDE))
+    mask.paste(255, (128, 128, 400, 400))
+
+    live = PaintsTorchPipeline.from_pretrained()
+    note("PaintsTorch stroke", seconds(lambda n: live(lineart, layers[n])))
+    stencil = StencilTorchPipeline.from_pretrained()
+    kept = live(lineart, layers[0])
+    note("StencilTorch stroke", seconds(lambda n: stencil(lineart, layers[n], mask, kept)))
+    note("find regions", seconds(lambda n: find_regions(lineart), 3))
+    regions = find_regions(lineart)
+    note("keep within lines", seconds(lambda n: within_lines(regions, lineart, kept, layers[n])))
+    note("XDoG of 2048x2048", seconds(lambda n: extract(whole), 3))
+    note("read a scan of 2048x2048", seconds(lambda n: read_drawing(whole), 3))
+
+    varied = StablePaintPipeline.from_pretrained()
+    begin = time.perf_counter()
+    for event in varied.stream(lineart, layers[0], StablePaintConfig(seed=1)):
+        if isinstance(event, ColourProgress) and event.previews:
+            found.setdefault("first preview of variations", time.perf_counter() - begin)
+        peak = max(peak, memory())
+    note("four variations", time.perf_counter() - begin)
+    note("colour memory MB", peak - before)
+    for name, value in found.items():
+        print(f"{name:28s} {value:8.3f}")
+    print(json.dumps({name: round(value, 4) for name, value in found.items()}))
+
+
+if __name__ == "__main__":
+    main()
