@@ -1,7 +1,16 @@
 """Books to take away, one file a format."""
 
 from storage.export.archive import MAX_ZIP_BYTES, book_zip, read_zip
+from storage.export.epub import book_epub
 from storage.export.pdf import book_pdf, colouring_pdf
 from storage.export.webpage import book_html
 
-__all__ = ["MAX_ZIP_BYTES", "book_html", "book_pdf", "book_zip", "colouring_pdf", "read_zip"]
+__all__ = [
+    "MAX_ZIP_BYTES",
+    "book_epub",
+    "book_html",
+    "book_pdf",
+    "book_zip",
+    "colouring_pdf",
+    "read_zip",
+]
