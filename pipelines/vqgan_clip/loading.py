@@ -1,0 +1,98 @@
+"""Picture models by name: which reader a name, a folder or a file wants."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import torch
+
+from pipelines.errors import InvalidInput, ModelUnavailable
+from pipelines.hub import is_path
+from pipelines.vqgan_clip.clip import CLIP
+from pipelines.vqgan_clip.models import ImageCodec, PictureTextModel, WeightedModel
+from pipelines.vqgan_clip.vqgan import VQGAN
+from pipelines.weights import EMBEDDED
+
+OPENAI_NAMES = {
+    "ViT-B/32": "openai/clip-vit-base-patch32",
+    "ViT-B/16": "openai/clip-vit-base-patch16",
+    "ViT-L/14": "openai/clip-vit-large-patch14",
+    "ViT-L/14@336px": "openai/clip-vit-large-patch14-336",
+}
+"""OpenAI's own names of its CLIPs, as other VQGAN+CLIP tools take them, and those on the hub."""
+
+
+def load_codec(name: str, device: torch.device) -> ImageCodec:
+    """A VQGAN: "embedded", a folder that `finetune.vqgan` wrote, or whatever
+    `VQModelCodec.from_pretrained` takes. Raises: ModelUnavailable."""
+    folder = EMBEDDED / "vqgan" if name == "embedded" else Path(name).expanduser()
+    if name == "embedded" or _has(folder, "coarse_channels"):
+        return VQGAN.from_pretrained(folder, device)
+    from pipelines.vqgan_clip.vq_model import VQModelCodec  # diffusers: only where it is needed
+
+    return VQModelCodec.from_pretrained(name, device)
+
+
+def load_clips(names: str, device: torch.device) -> tuple[WeightedModel, ...]:
+    """One CLIP or several, with commas between and weights behind colons: "ViT-B/32:1,RN50.pt:0.5".
+
+    Each is "embedded", a CLIP or SigLIP by folder or hub name, one of OPENAI_NAMES, or an archive
+    of OpenAI (.pt). Raises: InvalidInput, ModelUnavailable.
+    """
+    asked = parse_weights(names)
+    total = sum(asked.values())
+    return tuple(WeightedModel(_load_clip(n, device), w / total) for n, w in asked.items())
+
+
+def parse_weights(names: str) -> dict[str, float]:
+    """ "a:1,b:0.5" -> the weight of each name, 1 where none is given. Raises: InvalidInput."""
+    found: dict[str, float] = {}
+    for part in filter(None, map(str.strip, names.split(","))):
+        match = re.fullmatch(r"(.+?)(?::\s*([-+\w.]*))?", part)
+        assert match is not None
+        name, weight = match[1].strip(), match[2]
+        try:
+            found[name] = 1.0 if weight is None else float(weight)
+        except ValueError:
+            found[name] = 0.0
+        if not 0 < found[name] < float("inf"):
+            raise InvalidInput(
+                f"“{part}”: the weight of a CLIP is a number above 0, as in ViT-B/32:1,RN50.pt:0.5."
+            )
+    if not found:
+        raise InvalidInput("Name a CLIP: “embedded”, ViT-B/32, a folder, or a name on the hub.")
+    return found
+
+
+def _load_clip(name: str, device: torch.device) -> PictureTextModel:
+    name = OPENAI_NAMES.get(name, name)
+    path = Path(name).expanduser()
+    if name == "embedded":
+        return CLIP.from_pretrained(EMBEDDED / "clip", device)
+    if _has(path, "vision_config") and any(path.glob("model-[0-9][0-9].safetensors")):
+        return CLIP.from_pretrained(path, device)  # as finetune.clip writes it
+    archives = [path]
+    if path.is_dir() and not (path / "config.json").is_file():
+        archives = sorted(path.glob("*.pt"))
+    if len(archives) == 1 and archives[0].suffix == ".pt":
+        from pipelines.vqgan_clip.openai_clip import load_openai
+
+        return load_openai(archives[0], device)
+    if re.fullmatch(r"RN\d+(x\d+)?", name) and not is_path(name):
+        raise ModelUnavailable(
+            f"{name} is not on the hub: give the path of {name}.pt, with CLIP's vocabulary beside "
+            "it. https://github.com/openai/CLIP/blob/main/clip/clip.py lists the addresses."
+        )
+    from pipelines.vqgan_clip.clip_checkpoints import TransformersCLIP
+
+    return TransformersCLIP.from_pretrained(str(path) if path.is_dir() else name, device)
+
+
+def _has(folder: Path, key: str) -> bool:
+    """Whether a folder's config.json has an entry `key`."""
+    try:
+        return key in json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        return False

@@ -1,0 +1,145 @@
+"""Full-size VQGANs behind `ImageCodec`: diffusers' VQModel, wherever its weights come from."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers.models.autoencoders.vq_model import VQModel
+from diffusers.utils.import_utils import is_accelerate_available
+from torch import Tensor, nn
+
+from pipelines.errors import ModelUnavailable
+from pipelines.hub import is_path, load_named
+from pipelines.vqgan_clip.taming import PROJECTION, SOURCE, load_taming, read_converted
+from pipelines.vqgan_clip.vqgan import ProductQuantizer, grid_of
+
+_CHECKPOINTS = (".ckpt", ".pt", ".pth", ".safetensors")
+_SUBFOLDERS = ("vqvae", "vqgan", "movq", "vae")
+"""Where pipelines of diffusers keep their VQModel."""
+
+
+class VQModelCodec(nn.Module):
+    """A VQModel as an `ImageCodec`: float32 weights, frozen. Source: Esser et al. 2021."""
+
+    def __init__(self, model: VQModel, projection: nn.Conv2d | None = None) -> None:
+        """`projection` (C, h, w) -> (K, h, w) chooses the codes of a Gumbel VQGAN; codes of the
+        others are the nearest. Raises ModelUnavailable when it does not code RGB pictures."""
+        super().__init__()
+        config: Any = model.config
+        if (config.in_channels, config.out_channels) != (3, 3):
+            raise ModelUnavailable(
+                f"This VQModel turns {config.in_channels} channels into {config.out_channels}; "
+                "one for pictures has 3 and 3 (red, green and blue)."
+            )
+        self.model, self.projection = model, projection
+        self._stride: int = 2 ** (len(config.block_out_channels) - 1)
+        self._spatial: bool = config.norm_type == "spatial"
+        entries = model.quantize.embedding.weight
+        self.quantizer = ProductQuantizer(1, *entries.shape)
+        self.quantizer.codebook = entries.data[None]  # shared, not copied
+        self.eval().requires_grad_(False)
+
+    @classmethod
+    def from_pretrained(cls, name: str, device: torch.device) -> VQModelCodec:
+        """A taming-transformers checkpoint (its path, or a folder with one), a folder of diffusers,
+        or a name on the hub; of a whole pipeline its VQModel.
+
+        Raises: ModelUnavailable that says what is missing or wrong, and where to get it.
+        """
+        path = Path(name).expanduser()
+        if path.is_dir() and not [*path.glob("config.json"), *path.glob("*/config.json")]:
+            found = [p for p in sorted(path.iterdir()) if p.suffix in _CHECKPOINTS]
+            if len(found) != 1:
+                raise ModelUnavailable(
+                    f"The folder {path} should hold one VQGAN checkpoint (.ckpt) or a VQModel as "
+                    f"diffusers writes it, with config.json; it holds {len(found)} checkpoints. "
+                    f"Name the file itself, or get one: {SOURCE}."
+                )
+            path = found[0]
+        if path.suffix in _CHECKPOINTS and (path.is_file() or is_path(name)):
+            return cls(*load_taming(path)).to(device)
+        return cls(*_load_diffusers(str(path) if path.is_dir() else name)).to(device)
+
+    @property
+    def device(self) -> torch.device:
+        return self.quantizer.codebook.device
+
+    @property
+    def stride(self) -> int:
+        return self._stride
+
+    def latent_shape(self, width: int, height: int) -> tuple[int, int, int]:
+        """(C, h, w) of a picture. Raises InvalidInput when a side is no multiple of the stride."""
+        return self.quantizer.channels, *grid_of(width, height, self._stride)
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """(B, 3, H, W) in [-1, 1] -> latents (B, C, h, w); of a Gumbel VQGAN quantised ones."""
+        hidden = self.model.quant_conv(self.model.encoder(pixels))
+        if self.projection is None:
+            return hidden
+        indices = self.projection(hidden).argmax(1).flatten(1)[..., None]  # (B, h*w, 1)
+        return self.quantizer.lookup(indices, *hidden.shape[2:])
+
+    def quantise(self, latents: Tensor) -> Tensor:
+        """The nearest entries; gradients pass straight through."""
+        return self.quantizer(latents)[0]
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Latents (B, C, h, w) -> pixels (B, 3, H, W), about [-1, 1], not clamped."""
+        hidden = self.model.post_quant_conv(latents)
+        return self.model.decoder(hidden, latents if self._spatial else None)
+
+    finish = decode
+
+    def random_latents(
+        self, width: int, height: int, count: int, generator: torch.Generator
+    ) -> Tensor:
+        """`count` grids of random codebook entries; `generator` on the CPU."""
+        return self.quantizer.random(grid_of(width, height, self._stride), count, generator)
+
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """Least and greatest value of each channel over the codebook."""
+        return self.quantizer.bounds()
+
+
+def _load_diffusers(name: str) -> tuple[VQModel, nn.Conv2d | None]:
+    """A VQModel by folder or hub name, on its own or as a part of a pipeline."""
+    if Path(name, PROJECTION).is_file():
+        return read_converted(Path(name))
+    places = [None, *_SUBFOLDERS]
+    if is_path(name):
+        places = [s for s in places if Path(name, s or "", "config.json").is_file()] or [None]
+
+    def load(local: bool) -> VQModel:
+        errors: list[Exception] = []
+        for subfolder in places:
+            try:
+                return _read_folder(name, subfolder, local)
+            except (OSError, ValueError) as e:
+                errors.append(e)
+        raise errors[0]
+
+    model = load_named(
+        name, "VQGAN", load,
+        needs="config.json and diffusion_pytorch_model.safetensors as diffusers writes them",
+        instead=f"a checkpoint of taming-transformers ({SOURCE})",
+    )  # fmt: skip
+    return model, None
+
+
+def _read_folder(name: str, subfolder: str | None, local: bool) -> VQModel:
+    """Raises OSError, ValueError, or what the readers of weights raise."""
+    with warnings.catch_warnings():  # diffusers asks the hub's client with an old argument
+        warnings.filterwarnings("ignore", ".*local_dir_use_symlinks", UserWarning)
+        config: Any = VQModel.load_config(name, subfolder=subfolder, local_files_only=local)
+        if config.get("_class_name") != "VQModel":
+            raise ValueError(f"its config.json is of {config.get('_class_name', 'something else')}")
+        return VQModel.from_pretrained(
+            name,
+            subfolder=subfolder,
+            local_files_only=local,
+            low_cpu_mem_usage=is_accelerate_available(),
+        ).eval()
