@@ -11,7 +11,6 @@ import math
 import unicodedata
 import zipfile
 from dataclasses import replace
-from datetime import UTC, datetime
 from html import escape
 
 from pipelines.book import DIGITAL_SOURCE_TYPE, Book, Page, picture_name
@@ -20,6 +19,7 @@ from storage.export.wording import (
     Language,
     clean,
     colophon,
+    created,
     describe,
     language_of,
     recipe_json,
@@ -96,8 +96,7 @@ def page_name(index: int) -> str:
 
 
 def _package(book: Book, language: Language, names: list[str]) -> str:
-    made = datetime.fromisoformat(book.created)
-    made = made.astimezone(UTC) if made.tzinfo else made.replace(tzinfo=UTC)
+    made = created(book).isoformat().removesuffix("+00:00")
     author = clean(book.author)
     cover = next((n for n, p in enumerate(book.pages) if p.picture is not None), None)
     pictures = [
@@ -123,9 +122,9 @@ xml:lang="{language.tag}" prefix="{PREFIXES}">
 <dc:title>{_text(title_of(book))}</dc:title>
 <dc:language>{language.tag}</dc:language>
 {f"<dc:creator>{_text(author)}</dc:creator>" if author else ""}
-<dc:date>{made:%Y-%m-%d}</dc:date>
+<dc:date>{made[:10]}</dc:date>
 <dc:description>{_text(colophon(book))}</dc:description>
-<meta property="dcterms:modified">{made:%Y-%m-%dT%H:%M:%SZ}</meta>
+<meta property="dcterms:modified">{made}Z</meta>
 <meta property="rendition:layout">pre-paginated</meta>
 <meta property="rendition:orientation">auto</meta>
 <meta property="rendition:spread">auto</meta>

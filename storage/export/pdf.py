@@ -9,7 +9,6 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from pipelines.book import DIGITAL_SOURCE_TYPE, Book, picture_name
@@ -20,6 +19,7 @@ from storage.export.wording import (
     UNTITLED,
     clean,
     colophon,
+    created,
     describe,
     language_of,
     recipe_json,
@@ -107,11 +107,10 @@ def _pdf(
         "note": note,
         "cover": next((p for p in pages if p["picture"]), None),
         "pages": pages,
-        "colophon": [note, *_made_with(book)],
+        # Models may have any name; a line that no font can show is left out.
+        "colophon": [note, *(line for line in _made_with(book) if not fonts.missing([line]))],
     }
-    made = datetime.fromisoformat(book.created)
-    made = made if made.tzinfo else made.replace(tzinfo=UTC)
-    pdf = typeset(template, data, pictures, fonts, made)
+    pdf = typeset(template, data, pictures, fonts, created(book))
     return _with_metadata(pdf, book, source)
 
 

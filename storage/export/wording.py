@@ -7,9 +7,10 @@ import re
 import unicodedata
 from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 
 from pipelines.book import Book, Page
+from pipelines.errors import InvalidInput
 
 UNTITLED = "Untitled"
 
@@ -88,11 +89,20 @@ def describe(page: Page) -> str:
     return f"Picture: {shown}" if shown else clean(page.text) or "Picture"
 
 
+def created(book: Book) -> datetime:
+    """When the book was made, to the second, UTC. Raises InvalidInput when it has no such date."""
+    try:
+        made = datetime.fromisoformat(book.created).replace(microsecond=0)
+        return made.astimezone(UTC) if made.tzinfo else made.replace(tzinfo=UTC)
+    except (ValueError, OverflowError) as e:
+        raise InvalidInput(f"This book's date cannot be read: {book.created!r}.") from e
+
+
 def made_on(book: Book) -> str:
     """Such as "26 November 2026", "" when the book's date cannot be read."""
     try:
-        day = datetime.fromisoformat(book.created)
-    except ValueError:
+        day = created(book)
+    except InvalidInput:
         return ""
     return f"{day.day} {day:%B} {day.year}"
 
