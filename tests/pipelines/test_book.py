@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 from typing import Any
+from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given, settings
@@ -161,6 +162,10 @@ def test_a_picture_keeps_pixels_caption_and_recipe(
     assert text["Description"] == caption
     assert text["Comment"] == GENERATED_NOTE
     assert text["DigitalSourceType"].endswith("trainedAlgorithmicMedia")
+    xmp = ElementTree.fromstring(text["XML:com.adobe.xmp"].partition("?>")[2])
+    told = {e.tag.rpartition("}")[2]: e.text or "" for e in xmp.iter()}
+    assert told["DigitalSourceType"] == text["DigitalSourceType"]
+    assert told["li"] == "".join(c if c.isprintable() else " " for c in caption)
 
 
 def test_a_picture_without_recipe_does_not_claim_one() -> None:
