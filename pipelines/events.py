@@ -52,7 +52,8 @@ class PictureProgress:
 
     `stage` is "start" (sampling or laying out the first picture) or "refine" (VQGAN+CLIP).
     `loss` is the spherical distance, `score` CLIP's cosine similarity; None while sampling.
-    `preview` is PIL RGB, set on some steps and always on the last. `eta` is in seconds.
+    `preview` is PIL RGB, set on some steps and always on the last. `eta` is in seconds. `note`
+    says what went otherwise than asked: less memory than needed, an early end.
     """
 
     step: int
@@ -62,6 +63,7 @@ class PictureProgress:
     score: float | None = None
     preview: Image | None = None
     eta: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)

@@ -4,12 +4,19 @@ share. One frozen dataclass a task; whatever is out of bounds raises InvalidInpu
 from __future__ import annotations
 
 import secrets
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 from pipelines.errors import InvalidInput
+from pipelines.prompts import parse
 from pipelines.scene import check_words
 
 MAX_SEED = 2**31 - 1
+MAX_SIDE = 1024
+"""Pixels of a picture's longest side while it is painted."""
+MAX_WEIGHT = 1000.0
+"""Of the losses of a picture."""
 
 
 def draw_seed() -> int:
@@ -102,6 +109,56 @@ STARTS: dict[str, str] = {
 }
 
 
+OPTIMISERS: dict[str, str] = {
+    "adam": "Adam",
+    "adamw": "AdamW",
+    "radam": "RAdam",
+    "nadam": "NAdam",
+    "adamax": "Adamax",
+    "adagrad": "Adagrad",
+    "rmsprop": "RMSprop",
+}
+
+SCHEDULES: dict[str, str] = {
+    "constant": "The same all the way",
+    "linear": "Straight down to nothing",
+    "cosine": "Down along a cosine",
+    "warmup": "Up over the first tenth",
+}
+
+CUTOUT_METHODS: dict[str, str] = {
+    "crops": "Crops: parts of the picture",
+    "pooled": "Pooled: the whole picture, mean and maximum",
+}
+
+AUGMENTATIONS: dict[str, str] = {
+    "flip": "Mirror",
+    "rotate": "Turn",
+    "shear": "Shear",
+    "noise": "Noise",
+    "perspective": "Perspective",
+    "colour": "Colours",
+    "erase": "Erase a part",
+}
+
+RGB = tuple[int, int, int]
+
+
+def read_palette(text: str) -> tuple[RGB, ...]:
+    """Colours such as "#fb7447, navy": RGB in [0, 255]. Raises: InvalidInput."""
+    from PIL import ImageColor
+
+    found: list[RGB] = []
+    for name in text.replace(",", " ").split():
+        try:
+            found.append(ImageColor.getrgb(name)[:3])
+        except ValueError as error:
+            raise InvalidInput(
+                f"“{name}” is no colour: write colours as #fb7447 or by English names."
+            ) from error
+    return tuple(found)
+
+
 @dataclass(frozen=True)
 class PictureConfig:
     """How a picture is painted."""
@@ -131,6 +188,37 @@ class PictureConfig:
     """Steps between previews."""
     seed: int | None = None
     """None: drawn once and kept in the picture."""
+    prompts: str = ""
+    """Prompts that guide besides the sentence, as `pipelines.prompts` reads them."""
+    noise_prompts: str = ""
+    """Directions drawn from seeds, in the same grammar: "7:0.2 | 8:-0.1"."""
+    optimiser: str = "adam"
+    """A key of OPTIMISERS."""
+    schedule: str = "constant"
+    """A key of SCHEDULES: how the step size changes."""
+    cutout_method: str = "crops"
+    """A key of CUTOUT_METHODS."""
+    cutout_min: float = 0.7
+    """Side of the smallest crops, as a share of the picture's shorter side."""
+    cutout_power: float = 1.0
+    """Above 1 more crops are small, below 1 more are large."""
+    augment: tuple[str, ...] = ("flip", "rotate", "shear", "noise")
+    """Keys of AUGMENTATIONS that are on."""
+    pull: float = 0.5
+    """Weight of the squared distance from the start; a start of noise does not pull."""
+    pull_end: float = 1.0
+    """What is left of the pull at the last step, as a share; it changes evenly."""
+    smoothness: float = 0.0
+    """Weight of total variation."""
+    palette: str = ""
+    """Colours to keep to: "#fb7447, navy"; empty: any."""
+    palette_weight: float = 1.0
+    symmetry: float = 0.0
+    """Weight of the difference between the left half and the right half, mirrored."""
+    patience: int = 0
+    """Stop when CLIP's score has not improved for so many steps; 0 = never."""
+    small_first: float = 0.0
+    """Share of the steps that are taken at half the size."""
 
     def __post_init__(self) -> None:
         if self.style not in STYLES:
@@ -143,7 +231,7 @@ class PictureConfig:
         _check("Candidates", self.candidates, 1, 16)
         _check("Guidance", self.guidance, 1.0, 10.0)
         for name, side in (("Width", self.width), ("Height", self.height)):
-            _check(name, side, 128, 512)
+            _check(name, side, 128, MAX_SIDE)
             if side % 16:
                 raise InvalidInput(f"{name} must be a multiple of 16 pixels, not {side}.")
         _check("Preview every", self.preview_every, 1, 500)
@@ -151,6 +239,63 @@ class PictureConfig:
             if len(text) > 200:
                 raise InvalidInput(f"The style {name} may have 200 characters, not {len(text)}.")
         _check_seed(self.seed)
+        for name, key, known in (
+            ("optimiser", self.optimiser, OPTIMISERS),
+            ("schedule", self.schedule, SCHEDULES),
+            ("method of cutouts", self.cutout_method, CUTOUT_METHODS),
+            *(("augmentation", key, AUGMENTATIONS) for key in self.augment),
+        ):
+            if key not in known:
+                raise InvalidInput(f"There is no {name} “{key}”: choose {', '.join(known)}.")
+        _check("Smallest cutout", self.cutout_min, 0.1, 1.0)
+        _check("Cutout power", self.cutout_power, 0.1, 10.0)
+        for name, weight in (
+            ("Pull", self.pull),
+            ("Smoothness", self.smoothness),
+            ("Palette weight", self.palette_weight),
+            ("Symmetry", self.symmetry),
+        ):
+            _check(name, weight, 0.0, MAX_WEIGHT)
+        _check("Pull at the end", self.pull_end, 0.0, 1.0)
+        _check("Patience", self.patience, 0, 500)
+        _check("Small first", self.small_first, 0.0, 0.9)
+        for name, text in (("Prompts", self.prompts), ("Noise prompts", self.noise_prompts)):
+            if len(text) > 4000:
+                raise InvalidInput(f"{name} may have 4000 characters, not {len(text)}.")
+        parse(self.prompts)
+        self.noise_targets()
+        _check("Number of colours", len(read_palette(self.palette)), 0, 32)
+
+    def noise_targets(self) -> tuple[tuple[int, float, float], ...]:
+        """Seed, weight and stop of every noise prompt. Raises: InvalidInput."""
+        found: list[tuple[int, float, float]] = []
+        for prompt in (p for phase in parse(self.noise_prompts) for p in phase):
+            if not prompt.text.isascii() or not prompt.text.isdigit():
+                raise InvalidInput(
+                    f"A noise prompt is a seed with a weight, such as 7:0.2, not “{prompt.text}”."
+                )
+            _check("Seed", int(prompt.text), 0, MAX_SEED)
+            found.append((int(prompt.text), prompt.weight, prompt.stop))
+        return tuple(found)
+
+    def to_settings(self) -> dict[str, Any]:
+        """Every field as plain JSON values."""
+        return {**asdict(self), "augment": list(self.augment)}
+
+    @classmethod
+    def from_settings(cls, settings: Mapping[str, Any]) -> PictureConfig:
+        """The inverse of `to_settings`; what this version does not know is left out.
+
+        Raises: InvalidInput.
+        """
+        known = {f.name for f in fields(cls)}
+        values = {key: value for key, value in settings.items() if key in known}
+        try:
+            if "augment" in values:
+                values["augment"] = tuple(values["augment"])
+            return cls(**values)
+        except (TypeError, AttributeError, ValueError) as error:
+            raise InvalidInput(f"These settings of a picture cannot be read: {error}.") from error
 
 
 @dataclass(frozen=True)

@@ -1,110 +1,375 @@
-"""VQGAN+CLIP: the latents are moved until CLIP finds the picture close to the prompt.
+"""VQGAN+CLIP: latents are moved until CLIP finds their pictures close to the prompts.
 
 Source: Crowson et al. 2022, arXiv 2204.08583. As there: straight-through quantisation, latents kept
-inside the codebook's bounds, squared great-circle distance, Adam, random cutouts. We differ in the
-cutouts (crop, rotation, shear and flip composed into one resampling of the batch) and in a pull
-towards the start, which keeps a good first picture orderly.
+inside the codebook's bounds, squared great-circle distance, random cutouts. We differ in a pull
+towards the start, which keeps a good first picture orderly, and in how a step is computed: pictures
+of one size are a batch; a picture's gradient is added up over a few views at a time, so that memory
+does not grow with their number; and where memory runs short, a step is taken again with less.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
+from torch.autograd import grad
 
-from pipelines.vqgan_clip.clip import CLIP
-from pipelines.vqgan_clip.vqgan import VQGAN
+from pipelines.device import is_out_of_memory
+from pipelines.presets import PictureConfig, read_palette
+from pipelines.prompts import phase_at
+from pipelines.vqgan_clip.checkpointing import checkpointed
+from pipelines.vqgan_clip.cutouts import Views, draw_views, reduce, take
+from pipelines.vqgan_clip.losses import (
+    Targets,
+    asymmetry,
+    hold,
+    palette_distance,
+    palette_tensor,
+    smoothness,
+)
+from pipelines.vqgan_clip.models import ImageCodec, WeightedModel
+from pipelines.vqgan_clip.optimisers import make_optimiser, step_factor
 
-
-def spherical_distance(a: Tensor, b: Tensor) -> Tensor:
-    """Squared great-circle distance of unit vectors, halved as usual: 2 arcsin(|a-b|/2)^2."""
-    return 2 * ((a - b).norm(dim=-1) / 2).clamp(max=1).arcsin().square()
-
-
-def cutouts(pixels: Tensor, count: int, size: int, generator: torch.Generator) -> Tensor:
-    """`count` views of one picture: (1, 3, H, W) -> (count, 3, size, size).
-
-    The first is the whole picture; the others are crops of 70% to 100% of the side, turned by up
-    to 8 degrees, sheared by up to 5%, half of them mirrored, with a little noise.
-    """
-    whole = F.interpolate(pixels, size=(size, size), mode="area")
-    if count == 1:
-        return whole
-    n = count - 1
-
-    def uniform(low: float, high: float) -> Tensor:
-        return low + (high - low) * torch.rand(n, generator=generator)
-
-    scale = uniform(0.7, 1.0)
-    angle = uniform(-8.0, 8.0) * math.pi / 180
-    shear = uniform(-0.05, 0.05)
-    mirror = torch.where(torch.rand(n, generator=generator) < 0.5, -1.0, 1.0)
-    shift_x = uniform(-1.0, 1.0) * (1 - scale)
-    shift_y = uniform(-1.0, 1.0) * (1 - scale)
-    cos, sin = scale * angle.cos(), scale * angle.sin()
-    rows = [cos * mirror, shear - sin, shift_x, sin * mirror, cos, shift_y]
-    theta = torch.stack(rows, dim=1).view(n, 2, 3).to(pixels)
-    grid = F.affine_grid(theta, [n, 3, size, size], align_corners=False)
-    # Resampling the reduced picture is cheaper and reads no aliases.
-    views = F.grid_sample(
-        whole.expand(n, -1, -1, -1), grid, padding_mode="reflection", align_corners=False
-    )
-    noise = 0.05 * torch.randn(views.shape, generator=generator).to(views)
-    return torch.cat([whole, views + noise])
+SMALLEST = 128
+"""Shorter side in pixels below which pictures are not made smaller for want of memory."""
 
 
-class Guidance:
-    """The latents of one picture and their optimiser."""
+@dataclass(frozen=True)
+class Kept:
+    """What must stay as it is: `pixels` (1, 3, H, W) where `mask` (1, 1, H, W) is 0; 1 = paint."""
+
+    pixels: Tensor
+    mask: Tensor
+
+    def over(self, pixels: Tensor) -> Tensor:
+        """A picture with the kept part in its place."""
+        return torch.where(self.mask > 0, self.pixels.lerp(pixels, self.mask), self.pixels)
+
+    def resized(self, height: int, width: int) -> Kept:
+        return Kept(resize(self.pixels, height, width), resize_mask(self.mask, height, width))
+
+    def latent_mask(self, shape: Sequence[int]) -> Tensor:
+        """(1, 1, h, w): 1 where a latent shows in anything that is to be painted."""
+        return F.adaptive_max_pool2d(self.mask, tuple(shape)).ceil()
+
+
+@dataclass(frozen=True)
+class Aims:
+    """What guides a picture: for every phase, the prompts as each CLIP sees them."""
+
+    phases: tuple[tuple[Targets, ...], ...]
+
+    def at(self, step: int, steps: int) -> tuple[Targets, ...]:
+        return self.phases[phase_at(self.phases, step, steps)]
+
+
+@dataclass(frozen=True)
+class Step:
+    """What a step of one picture has found, both unitless."""
+
+    loss: float
+    score: float
+    """CLIP's cosine similarity, mean over the views."""
+
+
+class Canvas:
+    """One picture while it is painted: latents, their optimiser, and how far it has come."""
 
     def __init__(
         self,
-        vqgan: VQGAN,
-        clip: CLIP,
-        prompt: str,
+        codec: ImageCodec,
         latents: Tensor,
-        *,
-        step_size: float,
-        cutouts: int,
-        pull: float,
+        aims: Aims,
+        config: PictureConfig,
         generator: torch.Generator,
-        low_precision: bool,
+        kept: Kept | None = None,
     ) -> None:
-        """`latents` (1, C, h, w) is the start; `pull` weighs the distance from it."""
-        self._vqgan, self._clip = vqgan, clip
-        self._cutouts, self._pull, self._generator = cutouts, pull, generator
-        self._low_precision = low_precision
-        self._low, self._high = vqgan.quantizer.bounds()
-        self._start = latents.detach().clone()
+        """`latents` (1, C, h, w) is the start; `generator` on the CPU draws the views."""
+        self.codec, self.aims, self.config, self.generator = codec, aims, config, generator
+        self.kept, self.step = kept, 0
+        self.pull = 0.0 if config.start == "noise" else config.pull
+        self.palette = palette_tensor(read_palette(config.palette), latents.device)
+        self._first = latents.detach().clone(), kept
+        self._best: tuple[float, Tensor] | None = None
+        self._smooth, self._stale = 0.0, 0
+        self._begin(latents, latents)
+
+    def _begin(self, latents: Tensor, start: Tensor) -> None:
         # Cloned outside inference mode: optimised tensors must not be born there.
         self.latents = latents.detach().clone().requires_grad_(True)
-        self._optimizer = torch.optim.Adam([self.latents], lr=step_size, betas=(0.9, 0.98))
-        with torch.no_grad():
-            self._target = clip.embed_texts([prompt])
+        self.start = start.detach().clone()
+        self._low, self._high = self.codec.bounds()
+        self._optimiser = make_optimiser(self.config.optimiser, self.latents, self.config.step_size)
+        self._paint = None
+        if self.kept is not None:
+            self._paint = self.kept.latent_mask(latents.shape[-2:])
 
-    def descend(self) -> tuple[float, float]:
-        """One Adam step -> (loss, CLIP's cosine similarity over the cutouts), both unitless."""
-        with (
-            torch.enable_grad(),
-            torch.autocast(self.latents.device.type, torch.bfloat16, enabled=self._low_precision),
-        ):
-            quantised, _ = self._vqgan.quantizer(self.latents)
-            pixels = self._vqgan.decode(quantised).float().clamp(-1, 1)
-            views = cutouts(pixels, self._cutouts, self._clip.image_size, self._generator)
-            seen = self._clip.embed_images(views).float()
-            distance = spherical_distance(seen, self._target).mean()
-            loss = distance + self._pull * F.mse_loss(self.latents, self._start)
-        (self.latents.grad,) = torch.autograd.grad(loss, [self.latents])
-        self._optimizer.step()
+    @property
+    def steps(self) -> int:
+        return self.config.steps
+
+    @property
+    def finished(self) -> bool:
+        """All steps are done, or CLIP's score has not improved for `config.patience` of them."""
+        tired = 0 < self.config.patience <= self._stale
+        return self.step >= self.steps or tired
+
+    @property
+    def pixels_wide(self) -> tuple[int, int]:
+        """(height, width) of the picture."""
+        stride = self.codec.stride
+        return self.latents.shape[-2] * stride, self.latents.shape[-1] * stride
+
+    @property
+    def group(self) -> tuple[object, ...]:
+        """Pictures with the same are painted as one batch."""
+        c = self.config
+        return tuple(self.latents.shape), c.cutouts, c.cutout_method, c.augment
+
+    def targets(self) -> tuple[Targets, ...]:
+        """What guides the next step, for each CLIP."""
+        return self.aims.at(self.step + 1, self.steps)
+
+    def pull_now(self) -> float:
+        """Weight of the distance from the start at the next step."""
+        done = self.step / max(self.steps - 1, 1)
+        return self.pull * (1 + (self.config.pull_end - 1) * done)
+
+    def apply(self, gradient: Tensor, step: Step) -> None:
+        """One step of the optimiser along `gradient`, of the latents' shape."""
+        if self._paint is not None:
+            gradient = gradient * self._paint
+        self.latents.grad = gradient
+        factor = step_factor(self.config.schedule, self.step / max(self.steps, 1))
+        for group in self._optimiser.param_groups:
+            group["lr"] = self.config.step_size * factor
+        self._optimiser.step()
         with torch.no_grad():
             self.latents.clamp_(self._low, self._high)
-            score = (seen @ self._target.T).mean().item()
-        return loss.item(), score
+            if self._paint is not None:  # moments and decay move latents without a gradient, too
+                self.latents.copy_(torch.where(self._paint > 0, self.latents, self.start))
+        self._watch(step.score)
+        self.step += 1
+
+    def _watch(self, score: float) -> None:
+        """Early stopping, on a running mean: the views make the score jump."""
+        if not self.config.patience:
+            return
+        self._smooth = score if self.step == 0 else 0.7 * self._smooth + 0.3 * score
+        if self._best is None or self._smooth > self._best[0] + 1e-3:
+            self._best, self._stale = (self._smooth, self.latents.detach().clone()), 0
+        else:
+            self._stale += 1
+
+    def settle(self) -> None:
+        """If painting stopped early, go back to the latents with the best score."""
+        if self.step < self.steps and self._best is not None:
+            with torch.no_grad():
+                self.latents.copy_(self._best[1])
 
     @torch.no_grad()
-    def decode(self, *, large: bool = False) -> Tensor:
-        """The picture now: (3, H, W) in [-1, 1]; `large`: (3, 2H, 2W), where the VQGAN can."""
-        quantised, _ = self._vqgan.quantizer(self.latents)
-        draw = self._vqgan.decode_large if large else self._vqgan.decode
-        return draw(quantised)[0].float().clamp(-1, 1)
+    def resize(self, height: int, width: int) -> None:
+        """Go on at another size, with a fresh optimiser; at the first size with the first start."""
+
+        def other(latents: Tensor) -> Tensor:
+            pixels = self.codec.decode(self.codec.quantise(latents)).float().clamp(-1, 1)
+            return self.codec.encode(resize(pixels, height, width)).float()
+
+        first, kept = self._first
+        stride = self.codec.stride
+        back = tuple(first.shape[-2:]) == (height // stride, width // stride)
+        self.kept = kept if back or kept is None else kept.resized(height, width)
+        self._best = None
+        self._begin(other(self.latents), first if back else other(self.start))
+
+    @torch.no_grad()
+    def decode(self) -> Tensor:
+        """The picture now: (1, 3, H, W) in [-1, 1]."""
+        pixels = self.codec.decode(self.codec.quantise(self.latents)).float().clamp(-1, 1)
+        return pixels if self.kept is None else self.kept.over(pixels)
+
+    @torch.no_grad()
+    def finish(self) -> Tensor:
+        """The picture at the size that the codec finishes at, nothing kept: (1, 3, H, W)."""
+        return self.codec.finish(self.codec.quantise(self.latents)).float().clamp(-1, 1)
+
+
+def resize(pixels: Tensor, height: int, width: int) -> Tensor:
+    """(B, 3, H, W) in [-1, 1] -> (B, 3, height, width), the same range."""
+    if height * width < pixels.shape[-2] * pixels.shape[-1]:
+        return reduce(pixels, (height, width))
+    return F.interpolate(pixels, size=(height, width), mode="bicubic").clamp(-1, 1)
+
+
+def resize_mask(mask: Tensor, height: int, width: int) -> Tensor:
+    """A mask at another size; what is 0 stays 0 at least where all of it was."""
+    mode = "area" if height < mask.shape[-2] else "bilinear"
+    return F.interpolate(mask, size=(height, width), mode=mode)
+
+
+@dataclass
+class Guidance:
+    """The engine: takes steps of many canvases together, with the memory there is."""
+
+    codec: ImageCodec
+    clips: Sequence[WeightedModel]
+    low_precision: bool = False
+    """bfloat16 in decoder and CLIP."""
+    views: int = 16
+    """Views that a CLIP sees at a time."""
+    together: int = 64
+    """Pictures that are decoded at a time."""
+    checkpoints: bool = False
+    """Whether the decoder computes its blocks again backwards instead of keeping them."""
+    notes: list[str] = field(default_factory=list[str])
+    """What was given up for want of memory, in words; whoever tells it clears it."""
+
+    def descend(self, canvases: Sequence[Canvas]) -> list[Step]:
+        """One step of each canvas. Raises torch.OutOfMemoryError when no less memory will do."""
+        found: dict[int, Step] = {}
+        groups: dict[object, list[int]] = {}
+        for n, canvas in enumerate(canvases):
+            groups.setdefault(canvas.group, []).append(n)
+        for members in groups.values():
+            while members:
+                now = members[: self.together]
+                batch = [canvases[n] for n in now]
+                states = [c.generator.get_state() for c in batch]
+                try:
+                    gradient, steps = self.gradients(batch)
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    # The same numbers are drawn again, so that a seed keeps its picture.
+                    for canvas, state in zip(batch, states, strict=True):
+                        canvas.generator.set_state(state)
+                    problem = error.with_traceback(None)  # frames hold the tensors that were made
+                else:
+                    for canvas, part, step in zip(batch, gradient.split(1), steps, strict=True):
+                        canvas.apply(part, step)
+                    found |= dict(zip(now, steps, strict=True))
+                    members = members[len(now) :]
+                    continue
+                self._economise(batch, problem)
+        return [found[n] for n in range(len(canvases))]
+
+    def _economise(self, batch: Sequence[Canvas], problem: BaseException) -> None:
+        """Give up something, the cheapest first. Raises `problem` when nothing is left."""
+        if batch[0].latents.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if self.views > 1:
+            self.views = min(self.views, batch[0].config.cutouts * len(batch)) // 2 or 1
+            self.notes.append(f"Memory is short: CLIP sees {self.views} cutouts at a time.")
+        elif len(batch) > 1:
+            self.together = len(batch) // 2
+            self.notes.append(f"Memory is short: {self.together} pictures at a time.")
+        elif not self.checkpoints:
+            self.checkpoints = True
+            self.notes.append("Memory is short: the decoder computes some things twice.")
+        else:
+            unit = max(16, self.codec.stride)
+            height, width = (side * 3 // 4 // unit * unit for side in batch[0].pixels_wide)
+            if min(height, width) < SMALLEST:
+                raise problem
+            batch[0].resize(height, width)
+            self.notes.append(f"Memory is short: going on at {width}x{height} pixels.")
+
+    def gradients(self, canvases: Sequence[Canvas]) -> tuple[Tensor, list[Step]]:
+        """The gradient of every canvas's loss in its latents, (B, C, h, w); of one group."""
+        device = canvases[0].latents.device
+        latents = torch.cat([c.latents.detach() for c in canvases]).requires_grad_(True)
+        start = torch.cat([c.start for c in canvases])
+        pulls = torch.tensor([c.pull_now() for c in canvases], device=device)
+        with torch.enable_grad():
+            pixels = self._decode(latents)
+            pixels = torch.cat([
+                p if c.kept is None else c.kept.over(p)
+                for p, c in zip(pixels.split(1), canvases, strict=True)
+            ])  # fmt: skip
+            seen = pixels.detach().requires_grad_(True)
+            losses, scores, slope = self._judge(seen, canvases)
+            held = pulls * hold(latents, start)
+            roots, slopes = [pixels], [slope]
+            if pulls.any():
+                roots.append(held)
+                slopes.append(torch.ones_like(held))
+            (gradient,) = grad(roots, [latents], slopes)
+        losses = losses + held.detach()
+        steps = [Step(*pair) for pair in zip(losses.tolist(), scores.tolist(), strict=True)]
+        return gradient, steps
+
+    def _autocast(self, device: torch.device) -> torch.autocast:
+        return torch.autocast(device.type, torch.bfloat16, enabled=self.low_precision)
+
+    def _decode(self, latents: Tensor) -> Tensor:
+        with self._autocast(latents.device):
+            quantised = self.codec.quantise(latents)
+            if self.checkpoints and isinstance(self.codec, nn.Module):
+                with checkpointed(self.codec):
+                    pixels = self.codec.decode(quantised)
+            else:
+                pixels = self.codec.decode(quantised)
+        return pixels.float().clamp(-1, 1)
+
+    def _judge(self, pixels: Tensor, canvases: Sequence[Canvas]) -> tuple[Tensor, Tensor, Tensor]:
+        """Losses (B,) and scores (B,) of pictures (B, 3, H, W), and the losses' gradient in them.
+
+        `pixels` is a leaf that asks for its gradient.
+        """
+        losses, slope = self._looks(pixels, canvases)
+        scores = torch.zeros(len(canvases), device=pixels.device)
+        for k, (model, weight) in enumerate(self.clips):
+            shape = pixels.shape[-2], pixels.shape[-1]
+            views = [draw_views(c.config, model.image_size, shape, c.generator) for c in canvases]
+            wanted = [(b, v) for b in range(len(canvases)) for v in range(len(views[b]))]
+            for begin in range(0, len(wanted), self.views):
+                now = wanted[begin : begin + self.views]
+                loss, score = self._look(pixels, canvases, k, views, now)
+                (part,) = grad(weight * loss.sum(), [pixels])
+                slope = slope + part
+                losses = losses + weight * loss.detach()
+                scores = scores + weight * score
+        return losses, scores, slope
+
+    def _look(
+        self,
+        pixels: Tensor,
+        canvases: Sequence[Canvas],
+        k: int,
+        views: Sequence[Views],
+        wanted: Sequence[tuple[int, int]],
+    ) -> tuple[Tensor, Tensor]:
+        """What some views add to losses and scores, (B,) each."""
+        taken = take(pixels, views, wanted)
+        with self._autocast(pixels.device):
+            seen = self.clips[k].model.embed_images(taken)
+        seen = seen.float()
+        losses = seen.new_zeros(len(canvases))
+        scores = seen.new_zeros(len(canvases))
+        owners = torch.tensor([b for b, _ in wanted])
+        for b in owners.unique().tolist():
+            mine = seen[(owners == b).to(seen.device)]
+            target = canvases[b].targets()[k]
+            count = len(views[b])
+            losses[b] = target.loss(mine).sum() / count
+            scores[b] = target.similarity(mine.detach()).sum() / count
+        return losses, scores
+
+    def _looks(self, pixels: Tensor, canvases: Sequence[Canvas]) -> tuple[Tensor, Tensor]:
+        """Losses of the pictures themselves, weighted: (B,), and their gradient in them."""
+        terms: list[tuple[float, Callable[[Tensor], Tensor], int]] = []
+        for b, canvas in enumerate(canvases):
+            c, palette = canvas.config, canvas.palette
+            terms += [(c.smoothness, smoothness, b), (c.symmetry, asymmetry, b)]
+            if len(palette):
+                terms.append((c.palette_weight, lambda p, q=palette: palette_distance(p, q), b))
+        losses, slope = pixels.new_zeros(len(canvases)), torch.zeros_like(pixels)
+        for weight, measure, b in terms:
+            if weight:
+                loss = weight * measure(pixels[b : b + 1]).sum()
+                slope = slope + grad(loss, [pixels])[0]
+                losses[b] += loss.detach()
+        return losses, slope

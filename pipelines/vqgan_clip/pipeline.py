@@ -1,63 +1,71 @@
 """A sentence becomes a picture: a start (code transformer, sketch, noise or a picture), then
-VQGAN+CLIP."""
+VQGAN+CLIP. Several pictures are painted as one batch."""
 
 from __future__ import annotations
 
 import logging
 import random
 import threading
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from PIL.Image import Image as Picture
 from torch import Tensor
 
-from pipelines.book import Page, Recipe, encode_png
-from pipelines.device import fast_bf16, pick_device
-from pipelines.errors import InvalidInput, ModelUnavailable, OutOfMemory
+from pipelines.book import Page, encode_png
+from pipelines.device import fast_bf16, is_out_of_memory, pick_device
+from pipelines.errors import ModelUnavailable, OutOfMemory
 from pipelines.events import Eta, PictureProgress, Sentence
 from pipelines.painter import paint
-from pipelines.presets import STYLES, PictureConfig, draw_seed
-from pipelines.scene import brief_of, describe, parse_brief
+from pipelines.picture_request import ImagePrompt, PictureRequest, prompt_of
+from pipelines.presets import PictureConfig, draw_seed
+from pipelines.scene import brief_of, parse_brief
 from pipelines.vqgan_clip.clip import CLIP
 from pipelines.vqgan_clip.code_transformer import CodeTransformer
-from pipelines.vqgan_clip.guidance import Guidance
-from pipelines.vqgan_clip.vqgan import STRIDE, VQGAN
+from pipelines.vqgan_clip.cutouts import reduce
+from pipelines.vqgan_clip.guidance import SMALLEST, Aims, Canvas, Guidance, Kept, Step, resize
+from pipelines.vqgan_clip.losses import Targets
+from pipelines.vqgan_clip.models import ImageCodec, PictureTextModel, WeightedModel
+from pipelines.vqgan_clip.pixels import to_mask, to_picture, to_pixels
+from pipelines.vqgan_clip.vqgan import VQGAN
 from pipelines.weights import EMBEDDED
+
+__all__ = ["VQGANCLIPPipeline", "prompt_of", "to_picture", "to_pixels"]
 
 log = logging.getLogger(__name__)
 
-PULL = 0.5
-"""Weight of the distance from the start, for starts that are pictures already."""
+TOO_LARGE = (
+    "There is too little memory for this picture: choose a smaller size, fewer cutouts or fewer "
+    "candidates."
+)
 
 
-def prompt_of(sentence: Sentence, config: PictureConfig) -> str:
-    """What the models are asked for: style words, what the picture shows, the sentence."""
-    style = STYLES[config.style]
-    shows = f"{describe(sentence.brief)}. {sentence.text}" if sentence.brief else sentence.text
-    parts = (config.prefix, style.prefix, shows, style.suffix, config.suffix)
-    return " ".join(p.strip() for p in parts if p.strip())
+@dataclass
+class _Work:
+    """One picture on its way."""
 
+    index: int
+    request: PictureRequest
+    seed: int
+    generator: torch.Generator
+    of: int
+    """Progress events' steps in all: rows of the code transformer, then guidance."""
+    step: int = 0
+    eta: Eta = field(default_factory=Eta)
+    canvas: Canvas | None = None
+    score: float | None = None
 
-def to_pixels(picture: Picture, width: int, height: int, device: torch.device) -> Tensor:
-    """PIL picture -> (1, 3, height, width) in [-1, 1], the middle of it cut to the shape."""
-    scale = max(width / picture.width, height / picture.height)
-    size = max(width, round(picture.width * scale)), max(height, round(picture.height * scale))
-    full = picture.convert("RGB").resize(size, Image.Resampling.LANCZOS)
-    x, y = (full.width - width) // 2, (full.height - height) // 2
-    array = np.array(full.crop((x, y, x + width, y + height)))
-    return torch.from_numpy(array).permute(2, 0, 1)[None].to(device).float() / 127.5 - 1
-
-
-def to_picture(pixels: Tensor) -> Picture:
-    """(3, H, W) in [-1, 1] -> PIL RGB."""
-    array = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0)
-    return Image.fromarray(array.cpu().numpy())
+    def progress(
+        self, stage: str, *, found: Step | None = None, preview: Picture | None = None,
+        note: str = "",
+    ) -> tuple[int, PictureProgress]:  # fmt: skip
+        loss, score = (None, None) if found is None else (found.loss, found.score)
+        left = self.eta(self.step / self.of)
+        event = PictureProgress(self.step, self.of, stage, loss, score, preview, left, note)
+        return self.index, event
 
 
 class VQGANCLIPPipeline:
@@ -65,16 +73,20 @@ class VQGANCLIPPipeline:
 
     def __init__(
         self,
-        vqgan: VQGAN,
-        clip: CLIP,
-        transformer: CodeTransformer,
+        vqgan: ImageCodec,
+        clip: PictureTextModel | Sequence[WeightedModel],
+        transformer: CodeTransformer | None = None,
         *,
         name: str = "embedded",
         low_precision: bool | None = None,
     ) -> None:
-        """`low_precision` runs guidance in bfloat16; by default where that is native."""
-        self.vqgan, self.clip, self.transformer, self.name = vqgan, clip, transformer, name
-        self.device = vqgan.quantizer.codebook.device
+        """Several CLIPs guide together, each by its weight. Without a code transformer pictures
+        begin from a sketch instead. `low_precision` runs guidance in bfloat16; by default where
+        that is native.
+        """
+        self.vqgan, self.transformer, self.name = vqgan, transformer, name
+        self.clips = tuple(clip) if isinstance(clip, Sequence) else (WeightedModel(clip),)
+        self.device = vqgan.device
         self.low_precision = fast_bf16(self.device) if low_precision is None else low_precision
         self._lock = threading.Lock()
 
@@ -106,11 +118,16 @@ class VQGANCLIPPipeline:
         config: PictureConfig,
         *,
         picture: Picture | None = None,
+        mask: Picture | None = None,
+        image_prompts: Sequence[ImagePrompt] = (),
         generator: torch.Generator | None = None,
     ) -> Page:
         """Paint to the end; arguments and errors as `stream`."""
         page: Page | None = None
-        for event in self.stream(sentence, config, picture=picture, generator=generator):
+        for event in self.stream(
+            sentence, config, picture=picture, mask=mask, image_prompts=image_prompts,
+            generator=generator,
+        ):  # fmt: skip
             if isinstance(event, Page):
                 page = event
         assert page is not None
@@ -122,147 +139,290 @@ class VQGANCLIPPipeline:
         config: PictureConfig,
         *,
         picture: Picture | None = None,
+        mask: Picture | None = None,
+        image_prompts: Sequence[ImagePrompt] = (),
         generator: torch.Generator | None = None,
     ) -> Iterator[PictureProgress | Page]:
         """Paint one page: progress events, then the finished page. `close()` stops.
 
         `picture` is where start="picture" begins (PIL, any size; the middle is cut to the shape).
+        With a `mask` only what is bright in it is painted, the rest stays as it is in `picture`.
         `generator` (on the CPU) overrides the seed. Raises InvalidInput, OutOfMemory.
         """
-        if config.start == "picture" and picture is None:
-            raise InvalidInput("Give a picture to start from, or choose another start.")
-        seed = draw_seed() if config.seed is None else config.seed
-        generator = generator or torch.Generator().manual_seed(seed)
-        prompt = prompt_of(sentence, config)
-        try:
-            yield from self._paint(sentence, config, prompt, seed, picture, generator)
-        except torch.OutOfMemoryError as e:
-            raise OutOfMemory(
-                "There is too little memory for this picture: choose a smaller size, fewer "
-                "cutouts or fewer candidates."
-            ) from e
+        request = PictureRequest(sentence, config, picture, mask, tuple(image_prompts))
+        for _, event in self._stream([request], [generator]):
+            yield event
 
-    def _paint(
+    def stream_many(
+        self, requests: Sequence[PictureRequest]
+    ) -> Iterator[tuple[int, PictureProgress | Page]]:
+        """Paint several pictures together: (index from 0, event) as `stream` has them.
+
+        Those of one size, and with the same cutouts, share every step. Each becomes what it would
+        become alone, but for rounding.
+        """
+        yield from self._stream(requests, [None] * len(requests))
+
+    def _stream(
         self,
-        sentence: Sentence,
-        config: PictureConfig,
-        prompt: str,
-        seed: int,
-        picture: Picture | None,
-        generator: torch.Generator,
-    ) -> Iterator[PictureProgress | Page]:
-        rows = self.transformer.config.grid if config.start == "transformer" else 1
-        of = rows + config.steps
-        eta = Eta()
-        # 1. The start.
-        latents = torch.empty(0)
-        step = 0
-        if config.start == "transformer":
-            for event in self._imagine(prompt, config, generator):
-                if isinstance(event, Tensor):
-                    latents = event
-                else:
-                    step += 1
-                    yield PictureProgress(step, of, "start", preview=event, eta=eta(step / of))
-        else:
-            latents = self._begin(sentence, config, seed, picture, generator)
-            step = 1
-        # 2. Guidance.
-        pull = 0.0 if config.start == "noise" else PULL
-        with self._lock:
-            guide = Guidance(
-                self.vqgan, self.clip, prompt, latents, step_size=config.step_size,
-                cutouts=config.cutouts, pull=pull, generator=generator,
-                low_precision=self.low_precision,
-            )  # fmt: skip
-            preview = to_picture(guide.decode())
-        yield PictureProgress(step, of, "start", preview=preview, eta=eta(step / of))
-        for n in range(1, config.steps + 1):
-            with self._lock:
-                loss, score = guide.descend()
-                due = n % config.preview_every == 0 and n < config.steps
-                preview = to_picture(guide.decode()) if due else None
-            step += 1
-            yield PictureProgress(step, of, "refine", loss, score, preview, eta(step / of))
-        # 3. The finished page.
-        with self._lock:
-            pixels = guide.decode()
-            score = self.score(pixels[None], prompt)[0].item()
-            large = config.enlarge and self.vqgan.config.large
-            final = to_picture(guide.decode(large=True) if large else pixels)
-        yield PictureProgress(of, of, "refine", None, score, final, 0.0)
-        recipe = self.recipe(prompt, seed, config)
-        yield Page(sentence.text, sentence.brief, encode_png(final, recipe, sentence.text), score,
-                   recipe)  # fmt: skip
+        requests: Sequence[PictureRequest],
+        generators: Sequence[torch.Generator | None],
+    ) -> Iterator[tuple[int, PictureProgress | Page]]:
+        works: list[_Work] = []
+        for index, (request, given) in enumerate(zip(requests, generators, strict=True)):
+            request = self._possible(request)
+            config = request.config
+            self.vqgan.latent_shape(config.width, config.height)  # or say what is wrong with them
+            seed = draw_seed() if config.seed is None else config.seed
+            generator = given or torch.Generator().manual_seed(seed)
+            rows = 1
+            if config.start == "transformer" and self.transformer is not None:
+                rows = self.transformer.config.grid
+            works.append(_Work(index, request, seed, generator, rows + config.steps))
+        try:
+            yield from self._paint(works)
+        except (RuntimeError, MemoryError) as e:
+            if not is_out_of_memory(e):
+                raise
+            raise OutOfMemory(TOO_LARGE) from e
 
-    def recipe(self, prompt: str, seed: int, config: PictureConfig) -> Recipe:
-        """What a page made with these settings is made again from."""
-        settings = asdict(config)
-        settings["seed"] = seed
-        models: Mapping[str, str] = {"pictures": self.name}
-        return Recipe(prompt, seed, models, settings)
+    def _possible(self, request: PictureRequest) -> PictureRequest:
+        """The request as these models can carry it out."""
+        if request.config.start == "transformer" and self.transformer is None:
+            return replace(request, config=replace(request.config, start="sketch"))
+        return request
+
+    def _paint(self, works: Sequence[_Work]) -> Iterator[tuple[int, PictureProgress | Page]]:
+        # 1. The starts, one after the other.
+        for work in works:
+            latents = torch.empty(0)
+            if work.request.config.start == "transformer":
+                for event in self._imagine(work):
+                    if isinstance(event, Tensor):
+                        latents = event
+                    else:
+                        work.step += 1
+                        yield work.progress("start", preview=event)
+            else:
+                latents = self._begin(work)
+                work.step = 1
+            with self._lock:
+                work.canvas = self.canvas(work.request, latents, work.generator)
+                preview = to_picture(work.canvas.decode()[0])
+            yield work.progress("start", preview=preview)
+        # 2. Guidance, of all together; whatever is finished leaves.
+        guide = self.guide()
+        left = [*works]
+        while True:
+            for work in [w for w in left if w.canvas is not None and w.canvas.finished]:
+                left.remove(work)
+                yield from self._end(work)
+            if not left:
+                return
+            canvases = [w.canvas for w in left if w.canvas is not None]
+            with self._lock:
+                for canvas in canvases:
+                    grow(canvas)
+                steps = guide.descend(canvases)
+                note, guide.notes = " ".join(guide.notes), []
+                previews = [
+                    to_picture(c.decode()[0])
+                    if c.step % c.config.preview_every == 0 and not c.finished
+                    else None
+                    for c in canvases
+                ]
+            for work, step, preview in zip(left, steps, previews, strict=True):
+                work.step += 1
+                work.score = step.score
+                yield work.progress("refine", found=step, preview=preview, note=note)
+
+    def _end(self, work: _Work) -> Iterator[tuple[int, PictureProgress | Page]]:
+        """3. The finished page."""
+        request, canvas = work.request, work.canvas
+        assert canvas is not None
+        note = ""
+        if canvas.step < canvas.steps:
+            note = f"CLIP's score has not improved any more: finished after {canvas.step} steps."
+        with self._lock:
+            canvas.settle()
+            pixels = canvas.decode()
+            score = work.score
+            if subject := request.subject(-1):
+                score = self.score(pixels, subject)[0].item()
+            final = to_picture(self._finish(request, canvas, pixels)[0])
+        work.step = work.of
+        index, last = work.progress("refine", preview=final, note=note)
+        yield index, replace(last, score=score, eta=0.0)
+        recipe = request.recipe({"pictures": self.name}, work.seed)
+        text = request.sentence.text or request.subject()
+        png = encode_png(final, recipe, text)
+        yield index, Page(text, request.sentence.brief, png, score, recipe)
+
+    def _finish(self, request: PictureRequest, canvas: Canvas, pixels: Tensor) -> Tensor:
+        """The picture at the size it is handed over in, what had to stay as sharp as it was."""
+        config = request.config
+        height, width = config.height, config.width
+        if config.enlarge:
+            pixels = canvas.finish()
+            scale = pixels.shape[-1] // canvas.pixels_wide[1]
+            height, width = scale * height, scale * width
+        if pixels.shape[-2:] != (height, width):  # it was painted smaller, for want of memory
+            pixels = resize(pixels, height, width)
+        kept = self._kept(request, height, width, canvas)
+        return pixels if kept is None else kept.over(pixels)
+
+    def guide(self) -> Guidance:
+        """The engine, with the memory this device is likely to have."""
+        views = 64 if self.device.type == "cuda" else 16
+        return Guidance(self.vqgan, self.clips, self.low_precision, views)
+
+    @torch.no_grad()
+    def canvas(
+        self, request: PictureRequest, latents: Tensor, generator: torch.Generator
+    ) -> Canvas:
+        """A canvas that begins from these latents (1, C, h, w)."""
+        config, stride = request.config, self.vqgan.stride
+        kept = self._kept(request, config.height, config.width)
+        height, width = (side * stride for side in latents.shape[-2:])
+        if kept is not None and (height, width) != (config.height, config.width):
+            kept = kept.resized(height, width)
+        if request.mask is not None and kept is not None and request.picture is not None:
+            paint_at = kept.latent_mask(latents.shape[-2:]) > 0
+            latents = torch.where(paint_at, latents, self.vqgan.encode(kept.pixels))
+        canvas = Canvas(self.vqgan, latents, self._aims(request), config, generator)
+        if request.mask is not None and kept is None:  # what stays is the start itself
+            pixels = canvas.decode()
+            kept = Kept(pixels, to_mask(request.mask, width, height, self.device))
+        if kept is not None:
+            canvas = Canvas(self.vqgan, latents, canvas.aims, config, generator, kept)
+        small = small_size(config, stride)
+        if small is not None and (height, width) != small:
+            canvas.resize(*small)
+        return canvas
+
+    def _kept(
+        self, request: PictureRequest, height: int, width: int, canvas: Canvas | None = None
+    ) -> Kept | None:
+        """What must stay, at a size: of the picture given, or else as the canvas has it."""
+        if request.mask is None:
+            return None
+        mask = to_mask(request.mask, width, height, self.device)
+        if request.picture is not None:
+            return Kept(to_pixels(request.picture, width, height, self.device), mask)
+        if canvas is None or canvas.kept is None:
+            return None
+        return Kept(resize(canvas.kept.pixels, height, width), mask)
+
+    @torch.no_grad()
+    def _aims(self, request: PictureRequest) -> Aims:
+        """The prompts of a request as each CLIP sees them."""
+        story = request.story or ((),)
+        phases: list[tuple[Targets, ...]] = []
+        shown = request.image_prompts
+        noise = request.config.noise_targets()
+        for phase in story:
+            targets: list[Targets] = []
+            for model, _ in self.clips:
+                vectors: list[Tensor] = []
+                if phase:
+                    vectors.append(model.embed_texts([p.text for p in phase]))
+                vectors += [self.embed(model, self._square(p.picture)) for p in shown]
+                for seed, _, _ in noise:
+                    like = vectors[0] if vectors else model.embed_texts([""])
+                    drawn = torch.randn(
+                        1, like.shape[1], generator=torch.Generator().manual_seed(seed)
+                    )
+                    vectors.append(F.normalize(drawn, dim=-1).to(like))
+                pulls = [(p.weight, p.stop) for p in (*phase, *shown)]
+                pulls += [(weight, stop) for _, weight, stop in noise]
+                weights, stops = torch.tensor(pulls, device=self.device).unbind(1)
+                targets.append(Targets(torch.cat(vectors).float(), weights, stops))
+            phases.append(tuple(targets))
+        return Aims(tuple(phases))
+
+    def _square(self, picture: Picture) -> Tensor:
+        side = min(picture.size)
+        return to_pixels(picture, side, side, self.device)
+
+    @staticmethod
+    def embed(model: PictureTextModel, pixels: Tensor) -> Tensor:
+        """Whole pictures (B, 3, H, W), squeezed to CLIP's square -> unit vectors (B, D)."""
+        return model.embed_images(reduce(pixels, (model.image_size, model.image_size)))
 
     @torch.no_grad()
     def score(self, pixels: Tensor, prompt: str) -> Tensor:
         """CLIP's cosine similarity of whole pictures (B, 3, H, W) with a prompt: (B,)."""
-        size = self.clip.image_size
-        seen = self.clip.embed_images(F.interpolate(pixels, size=(size, size), mode="area"))
-        return (seen @ self.clip.embed_texts([prompt]).T)[:, 0]
+        found = torch.zeros(len(pixels), device=pixels.device)
+        for model, weight in self.clips:
+            seen = self.embed(model, pixels)
+            found = found + weight * (seen @ model.embed_texts([prompt]).T)[:, 0].float()
+        return found
 
-    def _imagine(
-        self, prompt: str, config: PictureConfig, generator: torch.Generator
-    ) -> Iterator[Picture | Tensor]:
+    def _imagine(self, work: _Work) -> Iterator[Picture | Tensor]:
         """Pictures while the code transformer draws, row after row; at last the best latents."""
-        grid = self.transformer.config.grid
+        transformer, vqgan, config = self.transformer, self.vqgan, work.request.config
+        assert transformer is not None
+        assert isinstance(vqgan, VQGAN)  # the transformer knows the codes of ours alone
+        grid, prompt = transformer.config.grid, work.request.subject()
         codes: Tensor | None = None
-        sampler = self.transformer.sample(
-            prompt, config.candidates, guidance=config.guidance, generator=generator
+        sampler = transformer.sample(
+            prompt, config.candidates, guidance=config.guidance, generator=work.generator
         )
         for row in range(1, grid + 1):
             with self._lock:
                 codes = next(sampler).codes
-                preview = self._unfinished(codes[:1], row)
+                preview = unfinished(vqgan, codes[:1], row, grid)
             yield preview
         assert codes is not None
         with self._lock, torch.no_grad():
             codes = codes.to(self.device)
-            pixels = self.vqgan.decode_indices(codes)
+            pixels = vqgan.decode_indices(codes)
             best = int(self.score(pixels, prompt).argmax())
-            latents = self.vqgan.quantizer.lookup(codes[best : best + 1], grid, grid)
-            if (config.height, config.width) != (grid * STRIDE, grid * STRIDE):
+            latents = vqgan.quantizer.lookup(codes[best : best + 1], grid, grid)
+            if latents.shape[-2:] != vqgan.latent_shape(config.width, config.height)[1:]:
                 shape = (config.height, config.width)
                 larger = F.interpolate(pixels[best : best + 1], size=shape, mode="bicubic")
-                latents = self.vqgan.encode(larger.clamp(-1, 1))
+                latents = vqgan.encode(larger.clamp(-1, 1))
         yield latents
 
     @torch.no_grad()
-    def _unfinished(self, codes: Tensor, rows: int) -> Picture:
-        """A picture of which only the upper `rows` rows of codes are drawn; paper below."""
-        grid = self.transformer.config.grid
-        pixels = self.vqgan.decode_indices(codes.to(self.device), rows)[0]
-        page = torch.full((3, grid * STRIDE, grid * STRIDE), 0.93, device=self.device)
-        page[:, : rows * STRIDE] = pixels
-        return to_picture(page)
-
-    @torch.no_grad()
-    def _begin(
-        self,
-        sentence: Sentence,
-        config: PictureConfig,
-        seed: int,
-        picture: Picture | None,
-        generator: torch.Generator,
-    ) -> Tensor:
+    def _begin(self, work: _Work) -> Tensor:
         """The latents of the starts that need no sampling."""
+        request, config = work.request, work.request.config
         if config.start == "noise":
-            c = self.vqgan.config
-            shape = (1, (config.height // STRIDE) * (config.width // STRIDE), c.groups)
-            codes = torch.randint(c.codebook_size, shape, generator=generator).to(self.device)
-            return self.vqgan.quantizer.lookup(
-                codes, config.height // STRIDE, config.width // STRIDE
-            )
+            small = small_size(config, self.vqgan.stride)
+            height, width = small or (config.height, config.width)
+            return self.vqgan.random_latents(width, height, 1, work.generator)
+        picture = request.picture
         if config.start == "sketch":
-            scene = parse_brief(sentence.brief or brief_of(sentence.text))
-            picture = paint(scene, random.Random(seed), style=config.style).picture
+            sentence = request.sentence
+            scene = parse_brief(sentence.brief or brief_of(sentence.text or request.subject()))
+            picture = paint(scene, random.Random(work.seed), style=config.style).picture
         assert picture is not None
         return self.vqgan.encode(to_pixels(picture, config.width, config.height, self.device))
+
+
+def small_size(config: PictureConfig, stride: int) -> tuple[int, int] | None:
+    """(height, width) at which painting begins, if that is not the full size."""
+    unit = max(16, stride)
+    height, width = (side // 2 // unit * unit for side in (config.height, config.width))
+    steps = round(config.small_first * config.steps)
+    return (height, width) if steps and min(height, width) >= SMALLEST else None
+
+
+def grow(canvas: Canvas) -> None:
+    """Go on at full size once the steps at the small one are done."""
+    c = canvas.config
+    small = small_size(c, canvas.codec.stride)
+    if small == canvas.pixels_wide and canvas.step == round(c.small_first * c.steps):
+        canvas.resize(c.height, c.width)
+
+
+@torch.no_grad()
+def unfinished(vqgan: VQGAN, codes: Tensor, rows: int, grid: int) -> Picture:
+    """A picture of which only the upper `rows` rows of codes are drawn; paper below."""
+    side = grid * vqgan.stride
+    pixels = vqgan.decode_indices(codes.to(vqgan.device), rows)[0]
+    page = torch.full((3, side, side), 0.93, device=vqgan.device)
+    page[:, : rows * vqgan.stride] = pixels
+    return to_picture(page)

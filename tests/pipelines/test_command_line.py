@@ -116,7 +116,7 @@ def test_a_folder_that_is_not_empty(
         (["a" * 10_000], "500 characters"),
         (["a fox", "--pages", "3"], "Sentences must be from 4 to 12, not 3"),
         (["a fox", "--size", "250"], "multiple of 16"),
-        (["a fox", "--size", "1024"], "Width must be from 128 to 512"),
+        (["a fox", "--size", "1040"], "Width must be from 128 to 1024"),
         (["a fox", "--steps", "501"], "Steps must be"),
         (["a fox", "--seed", "-1"], "Seed must be"),
         (["a fox", "--text", "missing.txt"], "missing.txt cannot be read"),

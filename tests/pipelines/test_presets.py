@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import FrozenInstanceError
 from typing import Any
@@ -10,13 +11,18 @@ import pytest
 
 from pipelines.errors import InvalidInput
 from pipelines.presets import (
+    AUGMENTATIONS,
+    CUTOUT_METHODS,
     MAX_SEED,
+    OPTIMISERS,
     PRESETS,
+    SCHEDULES,
     STARTS,
     STYLES,
     PictureConfig,
     StoryConfig,
     draw_seed,
+    read_palette,
 )
 
 
@@ -47,9 +53,18 @@ PICTURE_BOUNDS = [
     ("cutouts", "Cutouts", 1, 128),
     ("candidates", "Candidates", 1, 16),
     ("guidance", "Guidance", 1.0, 10.0),
-    ("width", "Width", 128, 512),
-    ("height", "Height", 128, 512),
+    ("width", "Width", 128, 1024),
+    ("height", "Height", 128, 1024),
     ("preview_every", "Preview every", 1, 500),
+    ("cutout_min", "Smallest cutout", 0.1, 1.0),
+    ("cutout_power", "Cutout power", 0.1, 10.0),
+    ("pull", "Pull", 0.0, 1000.0),
+    ("pull_end", "Pull at the end", 0.0, 1.0),
+    ("smoothness", "Smoothness", 0.0, 1000.0),
+    ("palette_weight", "Palette weight", 0.0, 1000.0),
+    ("symmetry", "Symmetry", 0.0, 1000.0),
+    ("patience", "Patience", 0, 500),
+    ("small_first", "Small first", 0.0, 0.9),
     ("seed", "Seed", 0, MAX_SEED),
 ]
 
@@ -106,13 +121,63 @@ def test_sides_are_multiples_of_16(field: str, side: int) -> None:
         picture(**{field: side})
 
 
-@pytest.mark.parametrize("field", ["style", "start"])
+NAMES = {
+    "style": STYLES,
+    "start": STARTS,
+    "optimiser": OPTIMISERS,
+    "schedule": SCHEDULES,
+    "cutout_method": CUTOUT_METHODS,
+}
+
+
+@pytest.mark.parametrize("field", NAMES)
 def test_unknown_names_are_answered_with_the_known(field: str) -> None:
-    known = {"style": STYLES, "start": STARTS}[field]
+    known = NAMES[field]
     with pytest.raises(InvalidInput, match="cubism.*" + ", ".join(known)):
         picture(**{field: "cubism"})
     for name in known:
         picture(**{field: name})
+
+
+def test_augmentations_are_named() -> None:
+    assert picture(augment=()).augment == ()
+    with pytest.raises(InvalidInput, match="blur.*" + ", ".join(AUGMENTATIONS)):
+        picture(augment=("flip", "blur"))
+
+
+def test_palettes_are_read() -> None:
+    assert read_palette("") == ()
+    assert read_palette("#fb7447, navy #FFF") == ((251, 116, 71), (0, 0, 128), (255, 255, 255))
+    with pytest.raises(InvalidInput, match="“reddish” is no colour"):
+        picture(palette="red reddish")
+    with pytest.raises(InvalidInput, match="Number of colours"):
+        picture(palette="red " * 33)
+
+
+def test_prompts_are_read_when_they_are_set() -> None:
+    assert picture(prompts="a fox:2 | text:-1").prompts == "a fox:2 | text:-1"
+    for wrong in (":0.5", "a:101", "a | " * 40 + "a"):
+        with pytest.raises(InvalidInput):
+            picture(prompts=wrong)
+    assert picture(noise_prompts="7:0.2 | 8:-1:-0.5").noise_targets() == (
+        (7, 0.2, -math.inf),
+        (8, -1.0, -0.5),
+    )
+    for wrong in ("fox", "-3", "7.5", "99999999999"):
+        with pytest.raises(InvalidInput):
+            picture(noise_prompts=wrong)
+    with pytest.raises(InvalidInput, match="4000"):
+        picture(prompts="a" * 4001)
+
+
+def test_settings_are_plain_values_and_come_back() -> None:
+    config = picture(prompts="a | b:-1", augment=("erase",), seed=3, palette="red", steps=4)
+    plain = json.loads(json.dumps(config.to_settings()))
+    assert plain == config.to_settings()
+    assert PictureConfig.from_settings({**plain, "of a later version": 1}) == config
+    for wrong in ({"steps": "many"}, {"augment": 5}, {"prompts": 3}, {"steps": None}):
+        with pytest.raises(InvalidInput):
+            PictureConfig.from_settings(wrong)
 
 
 @pytest.mark.parametrize("field", ["prefix", "suffix"])

@@ -1,0 +1,43 @@
+"""PIL pictures to tensors in [-1, 1], and back."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from PIL.Image import Image as Picture
+from torch import Tensor
+
+FEATHER = 5
+"""Pixels over which the edge of a mask is softened, inwards."""
+
+
+def to_pixels(picture: Picture, width: int, height: int, device: torch.device) -> Tensor:
+    """PIL picture -> (1, 3, height, width) in [-1, 1], the middle of it cut to the shape."""
+    array = np.array(_cut(picture.convert("RGB"), width, height))
+    return torch.from_numpy(array).permute(2, 0, 1)[None].to(device).float() / 127.5 - 1
+
+
+def to_mask(picture: Picture, width: int, height: int, device: torch.device) -> Tensor:
+    """A mask -> (1, 1, height, width) in [0, 1], cut as `to_pixels` does.
+
+    0 wherever it is dark; the edge of what is bright is soft.
+    """
+    array = np.array(_cut(picture.convert("L"), width, height))
+    bright = (torch.from_numpy(array).to(device) >= 128).float()[None, None]
+    return F.avg_pool2d(bright, FEATHER, 1, FEATHER // 2, count_include_pad=False) * bright
+
+
+def to_picture(pixels: Tensor) -> Picture:
+    """(3, H, W) in [-1, 1] -> PIL RGB."""
+    array = ((pixels.float().clamp(-1, 1) + 1) * 127.5).round().byte().permute(1, 2, 0)
+    return Image.fromarray(array.cpu().numpy())
+
+
+def _cut(picture: Picture, width: int, height: int) -> Picture:
+    scale = max(width / picture.width, height / picture.height)
+    size = max(width, round(picture.width * scale)), max(height, round(picture.height * scale))
+    full = picture.resize(size, Image.Resampling.LANCZOS)
+    x, y = (full.width - width) // 2, (full.height - height) // 2
+    return full.crop((x, y, x + width, y + height))
