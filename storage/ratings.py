@@ -92,11 +92,6 @@ class Results:
         random.Random(f"ratings {rater}").shuffle(mixed)
         return tuple(mixed)
 
-    def next_of(self, rater: str, rated: set[tuple[str, str]]) -> Result | None:
-        """What this person has not rated yet; None when that was all."""
-        open_ones = (r for r in self.order(rater) if (r.picture, r.method) not in rated)
-        return next(open_ones, None)
-
 
 # --- where ratings are kept ----------------------------------------------------------------------
 
@@ -153,6 +148,34 @@ class Ratings:
                 yield db
             finally:
                 db.close()
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What is shown, and where the answers go."""
+
+    results: Results
+    ratings: Ratings
+
+    @classmethod
+    def open(cls, folder: str | Path, library: object) -> Survey:
+        """A folder of results, rated in the folder of a library, or beside the results where the
+        library has none. Raises: InvalidInput, StorageError."""
+        home = getattr(library, "folder", None)
+        return cls(Results(Path(folder)), Ratings(home if isinstance(home, Path) else Path(folder)))
+
+    def position(self, rater: str) -> int | None:
+        """Which of this person's `order` comes next; None when that was all."""
+        rated = self.ratings.rated_by(rater)
+        order = enumerate(self.results.order(rater))
+        return next((n for n, r in order if (r.picture, r.method) not in rated), None)
+
+    def rate(self, rater: str, position: int, score: int) -> None:
+        """Answer for one of this person's `order`. Raises: InvalidInput, StorageError."""
+        order = self.results.order(rater)
+        if position not in range(len(order)):
+            raise InvalidInput("This picture is gone: load the page again.")
+        self.ratings.add(rater, order[position], score)
 
 
 # --- what they say -------------------------------------------------------------------------------

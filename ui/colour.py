@@ -5,21 +5,19 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from pipelines.colorize.document import Document
-from pipelines.colorize.drawing import Drawing, read_drawing
-from pipelines.colorize.lineart import extract
-from pipelines.colorize.openraster import is_openraster
+from pipelines.book import Book
 from pipelines.colorize.settings import StablePaintConfig
 from pipelines.errors import InvalidInput
-from ui import colour_markup, markup
+from ui import colour_files as files
+from ui import colour_markup, colour_vary, gallery, markup
 from ui import colour_work as work
-from ui.colour_work import Easel, Place, Varying
+from ui.colour_vary import Varying
+from ui.colour_work import Easel, Place
 from ui.desk import Desk
 from ui.jobs import Job, Work
 from ui.panel import panel
@@ -27,7 +25,7 @@ from ui.pictures import PicturesTab
 from ui.running import Runner
 from ui.story import read_seed, seed_box
 from ui.theme import ASSETS, asset
-from ui.workshop import clicked, clicked_number
+from ui.workshop import Workshop, clicked, clicked_number
 
 FREEDOM = 0.85
 """How far variations may stray by default: from what is there to something else, not to chaos."""
@@ -43,6 +41,16 @@ INPUT = """<div class="drop"><p class="lead">Hand in a drawing</p>
 TO_BENCH = "() => setTimeout(() => document.querySelector('#colour-bench')?.scrollIntoView(), 120)"
 
 WAITS = "This picture stands. Draw a mask over the part that should change, then colour there."
+
+PAINTING = "Variations are being painted: wait for them, or press Stop."
+
+ALL_MASKED = "Everything is masked: all of it follows your strokes. Erase parts that should stay."
+
+SMALL, FULL = "stablepaint", "full"
+"""Who paints variations."""
+
+FULL_GUIDANCE = 7.0
+"""How much Stable Diffusion heeds the words."""
 
 KEPT = "Your strokes are kept. Other work of yours comes first: draw on when it has ended."
 
@@ -80,21 +88,24 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
                     tidy = gr.Checkbox(
                         True, label="Keep colours within the lines", elem_id="within-lines"
                     )
-                    notes = panel(elem_id="drawing-notes")
+                    notes = panel(events=("offer",), elem_id="drawing-notes")
                     with gr.Accordion("The lines", open=False, elem_id="lines-settings"):
                         strength = gr.Slider(
                             0.0, 1.0, work.STRENGTH, step=0.05, label="Strength",
                             info="Bold lines only, or faint ones as well",
                         )  # fmt: skip
                         with gr.Row(elem_classes="actions"):
-                            take = gr.Button("Take lines from this picture", size="sm")
-                            invert = gr.Button("Swap black and white", size="sm")
+                            buttons = {
+                                name: gr.Button(text, size="sm")
+                                for name, text in colour_markup.OFFERS.items()
+                            }
             with gr.Column(elem_classes="desk"):
                 with gr.Row(elem_classes="actions"):
                     vary = gr.Button("Four variations", variant="primary", elem_id="vary")
                     stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop-varying")
                     varied = panel(elem_id="varied")
-                variations = panel(events=("keep",), elem_id="variations")
+                variations = panel(events=("keep", "mix"), elem_id="variations")
+                mixed = panel(events=("mixed",), script="colour_mix.js", elem_id="mixed")
                 with gr.Accordion("Advanced", open=False, elem_id="colour-advanced"), gr.Row():
                     freedom = gr.Slider(
                         0.1, 1.0, FREEDOM, step=0.05, label="Freedom",
@@ -102,6 +113,15 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
                     )  # fmt: skip
                     steps = gr.Slider(4, 30, 12, step=1, label="Steps")
                     seed = seed_box()
+                with gr.Row(visible=shop.colourists.full is not None, elem_id="full-size"):
+                    painter = gr.Radio(
+                        [("StablePaint", SMALL), ("Stable Diffusion at full size", FULL)],
+                        value=FULL if shop.colourists.full else SMALL, label="Painted by",
+                    )  # fmt: skip
+                    prompt = gr.Textbox(
+                        label="In words", placeholder="a fox in a snowy wood", lines=1,
+                        max_length=300, info="For Stable Diffusion: what the picture shows",
+                    )  # fmt: skip
             with gr.Row(elem_classes="actions"):
                 to_page = gr.Button("Put it on the page", variant="primary", visible=False,
                                     elem_id="to-page")  # fmt: skip
@@ -116,12 +136,16 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
         document, found = easel.document, easel.candidates
         moment = varying.moment if varying else None
         line, kind, aside = status_line(easel, job, shop.jobs.ahead(job) if job else 0)
-        under, shown = "", colour_markup.candidates(found.urls, found.seeds, True)
+        under, shown = "", colour_markup.candidates(found, easel.end)
+        between = colour_markup.mixed(easel.mixed)
         if varying:
             under = markup.waiting(shop.jobs.ahead(varying))
         if isinstance(moment, Varying):
             under = colour_markup.progress(moment)
-            shown = colour_markup.candidates(moment.urls, (), False)
+            if moment.between:
+                between = colour_markup.wet(moment.urls)
+            else:
+                shown, between = colour_markup.wet(moment.urls), ""
         return {
             start: gr.update(visible=False),
             bench: gr.update(visible=True),
@@ -137,55 +161,24 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
             stop: gr.update(visible=varying is not None),
             varied: under,
             variations: shown,
+            mixed: between,
             to_page: gr.update(visible=easel.place is not None and document.colours is not None),
             saved: colour_markup.saved(easel),
         }
 
-    def follow(desk: Desk) -> None:
-        """Let the picture follow what was changed, as soon as it is this visitor's turn."""
-        easel = desk.easel
-        if easel is None:
-            return
-        for _ in range(40):  # a job that has just seen the last strokes is about to end
-            with desk.lock:
-                if easel.live:
-                    return
-                if desk.job is None:
-                    easel.live = True
-                    begin = lambda job: work.paint_live(shop, desk, easel, job)  # noqa: E731
-                    desk.begin(shop.jobs, "colour", begin, shop.desks.grace)
-                    return
-                if desk.job.kind != "colour":
-                    break
-            time.sleep(0.01)
-        # Strokes are kept; they are coloured when the other work has ended.
-
-    def put_up(desk: Desk, easel: Easel) -> None:
-        with desk.lock:
-            if desk.job_of("vary"):
-                raise InvalidInput("Variations are being painted: wait for them, or press Stop.")
-            desk.easel = easel
-            desk.shown = "colour"
-        follow(desk)
-
     def hand_in(desk: Desk, event: gr.EventData) -> dict[Any, Any]:
-        easel = read(work.uploaded(clicked(event), get_upload_folder()))
-        put_up(desk, easel)
+        easel = files.read(files.uploaded(clicked(event), get_upload_folder()))
+        put_up(shop, desk, easel)
         return {strength: easel.strength}
 
     def try_one(desk: Desk, event: gr.EventData) -> None:
         name = clicked(event)
         if name not in colour_markup.EXAMPLES:
             raise InvalidInput("There is no such drawing: choose another one.")
-        put_up(desk, read(ASSETS / "drawings" / f"{name}.png"))
+        put_up(shop, desk, files.read(ASSETS / "drawings" / f"{name}.png"))
 
     def colour_page(desk: Desk, event: gr.EventData) -> None:
-        index, book = clicked_number(event), desk.book
-        if book is None or index is None or index >= len(book.pages):
-            raise InvalidInput("This page is gone: open the Pictures tab again.")
-        picture = book.pages[index].image()
-        drawing = Drawing(extract(picture), picture, "picture", (f"Page {index + 1} as line art.",))
-        put_up(desk, work.new_easel(drawing, Place(book.id, index)))
+        put_up(shop, desk, page_of(desk.book, clicked_number(event), desk))
 
     def take_strokes(desk: Desk, event: gr.EventData) -> None:
         try:
@@ -198,25 +191,28 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
         with desk.lock:
             taken = work.take_strokes(easel, sent)
         if taken:
-            follow(desk)
+            follow(shop, desk)
 
-    def other_lines(desk: Desk, level: float, swap: bool = False) -> None:
+    def redraw(desk: Desk, offer: str, level: float) -> None:
+        """Other lines, by what was offered."""
         easel = needed(desk)
         with desk.lock:
-            if swap:
-                lineart = easel.document.lineart.point([255 - v for v in range(256)])
-            else:
+            if offer == "extract":
                 easel.strength = float(level)
                 lineart = work.lines_of(easel, easel.strength)
+            elif offer == "own":
+                lineart = work.own_lines(easel)
+            else:
+                lineart = work.swapped(easel)
             work.redraw(easel, lineart)
-        follow(desk)
+        follow(shop, desk)
 
     def keep_within(desk: Desk, wished: bool) -> None:
         easel = needed(desk)
         with desk.lock:
             easel.tidy = bool(wished)
             easel.changed()
-        follow(desk)
+        follow(shop, desk)
 
     def go_on(desk: Desk) -> None:
         with desk.lock:
@@ -225,44 +221,70 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
     def go_step(desk: Desk, is_back: bool) -> None:
         with desk.lock:
             work.step(needed(desk), is_back)
-        follow(desk)
+        follow(shop, desk)
 
     def choose(desk: Desk, event: gr.EventData) -> None:
         number = clicked_number(event)
         with desk.lock:
-            work.keep_candidate(needed(desk), -1 if number is None else number)
+            colour_vary.keep_candidate(needed(desk), -1 if number is None else number)
+
+    def choose_mixed(desk: Desk, event: gr.EventData) -> None:
+        number = clicked_number(event)
+        with desk.lock:
+            colour_vary.keep_mixed(needed(desk), -1 if number is None else number)
+
+    def mix(desk: Desk, event: gr.EventData) -> None:
+        """Choose an end of the way, and begin when both are chosen."""
+        number, easel = clicked_number(event), needed(desk)
+        desk.refuse_while_busy()
+        with desk.lock:
+            ends = colour_vary.pick_end(easel, -1 if number is None else number)
+        if ends is not None:
+
+            def paint(job: Job) -> Iterator[Varying]:
+                return colour_vary.paint_between(shop, desk, easel, job, ends)
+
+            desk.begin(shop.jobs, "vary", paint, shop.desks.grace)
 
     def clear_table(desk: Desk) -> None:
         if desk.job_of("vary"):
-            raise InvalidInput("Variations are being painted: wait for them, or press Stop.")
+            raise InvalidInput(PAINTING)
         desk.easel = None
 
-    def begin_variations(desk: Desk, free: float, steps_now: float, seed_now: str) -> Work:
+    def begin_variations(
+        desk: Desk, free: float, steps_now: float, seed_now: str, by: str, words: str
+    ) -> Work:
         easel = needed(desk)
+        full = by == FULL and shop.colourists.full is not None
         config = StablePaintConfig(
-            corruption=float(free), steps=int(steps_now), seed=read_seed(seed_now)
+            corruption=float(free),
+            steps=int(steps_now),
+            seed=read_seed(seed_now),
+            guidance=FULL_GUIDANCE if full else StablePaintConfig.guidance,
         )
 
         def paint(job: Job) -> Iterator[Varying]:
-            return work.paint_variations(shop, desk, easel, job, config)
+            asked = (words or "").strip() if full else None
+            return colour_vary.paint_variations(shop, desk, easel, job, config, asked)
 
         return paint
 
     def save_files(desk: Desk) -> None:
         easel = needed(desk)
         with desk.lock:
-            work.save_files(easel)
+            files.save_files(easel)
 
     def put_on_page(desk: Desk) -> None:
-        easel = needed(desk)
-        work.put_on_page(shop, desk, easel)
+        book = files.put_on_page(shop, desk, needed(desk))
+        if desk.reading is not None and desk.reading.book.id == book.id:
+            desk.reading = gallery.reading(book, waits=desk.reading.waits)
         gr.Info("The page has its new picture.")
 
     runner.shows(
         draw,
         [
             start, bench, easel_html, compare, tidy, notes, status, going, back, forward, vary,
-            stop, varied, variations, to_page, saved,
+            stop, varied, variations, mixed, to_page, saved,
         ],
     )  # fmt: skip
     runner.opens(tab, "colour", lambda desk: None)
@@ -270,19 +292,82 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
     runner.acts(samples.example, try_one, js=TO_BENCH, watch=True)
     runner.acts(pictures.pages.colour, colour_page, js=TO_BENCH, watch=True)
     runner.acts(easel_html.draw, take_strokes, watch=True)
-    for event in (take.click, strength.release):
-        runner.acts(event, other_lines, [strength], watch=True)
-    runner.acts(invert.click, lambda desk: other_lines(desk, 0.5, swap=True), watch=True)
+    for name, button in buttons.items():
+        runner.acts(
+            button.click,
+            lambda desk, level, name=name: redraw(desk, name, level),
+            [strength],
+            watch=True,
+        )
+    runner.acts(
+        strength.release, lambda d, level: redraw(d, "extract", level), [strength], watch=True
+    )
+    runner.acts(
+        notes.offer,
+        lambda desk, event, level: redraw(desk, clicked(event), level),
+        [strength],
+        watch=True,
+    )
     runner.acts(tidy.input, keep_within, [tidy], watch=True)
     runner.acts(going.click, go_on)
     runner.acts(back.click, lambda desk: go_step(desk, True), watch=True)
     runner.acts(forward.click, lambda desk: go_step(desk, False), watch=True)
     runner.acts(variations.keep, choose)
+    runner.acts(variations.mix, mix, watch=True)
+    runner.acts(mixed.mixed, choose_mixed)
     runner.acts(another.click, clear_table)
-    runner.starts(vary.click, "vary", begin_variations, [freedom, steps, seed])
+    runner.starts(vary.click, "vary", begin_variations, [freedom, steps, seed, painter, prompt])
     runner.stops(stop.click)
     runner.acts(save.click, save_files)
     runner.acts(to_page.click, put_on_page)
+
+
+def connect_reader(runner: Runner, reader: gr.HTML) -> None:
+    """Let a page of the book that is being read be coloured."""
+
+    def colour_read(desk: Desk, event: gr.EventData) -> None:
+        book = desk.reading.book if desk.reading else None
+        put_up(runner.shop, desk, page_of(book, clicked_number(event), desk))
+
+    runner.acts(reader.colour, colour_read, js=TO_BENCH, watch=True)  # type: ignore[attr-defined]
+
+
+def follow(shop: Workshop, desk: Desk) -> None:
+    """Let the picture follow what was changed, as soon as it is this visitor's turn."""
+    easel = desk.easel
+    if easel is None:
+        return
+    for _ in range(40):  # a job that has just seen the last strokes is about to end
+        with desk.lock:
+            if easel.live:
+                return
+            if desk.job is None:
+                easel.live = True
+                try:
+                    desk.begin(
+                        shop.jobs,
+                        "colour",
+                        lambda job: work.paint_live(shop, desk, easel, job),
+                        shop.desks.grace,
+                    )
+                except InvalidInput:  # the line is full
+                    easel.live = False
+                    raise
+                return
+            if desk.job.kind != "colour":
+                break
+        time.sleep(0.01)
+    # Strokes are kept; they are coloured when the other work has ended.
+
+
+def put_up(shop: Workshop, desk: Desk, easel: Easel) -> None:
+    """Put a drawing on the easel. Raises: InvalidInput while variations are being painted."""
+    with desk.lock:
+        if desk.job_of("vary"):
+            raise InvalidInput(PAINTING)
+        desk.easel = easel
+        desk.shown = "colour"
+    follow(shop, desk)
 
 
 def needed(desk: Desk) -> Easel:
@@ -292,16 +377,15 @@ def needed(desk: Desk) -> Easel:
     return desk.easel
 
 
-def read(path: Path) -> Easel:
-    """A drawing, or a document that was saved with its layers. Raises: InvalidInput."""
-    with path.open("rb") as file:
-        head = file.read(100)
-    if not is_openraster(head):
-        return work.new_easel(read_drawing(path))
-    document = Document.from_openraster(path.read_bytes())
-    easel = work.new_easel(Drawing(document.lineart, document.picture, "lineart", ()))
-    easel.begin_round(document, None)
-    return easel
+def page_of(book: Book | None, index: int | None, desk: Desk) -> Easel:
+    """A page of a book on the easel; it may go back into the book if that is this visitor's.
+
+    Raises: InvalidInput when there is no such page, or it is not painted yet.
+    """
+    if book is None or index is None or index >= len(book.pages):
+        raise InvalidInput("This page is gone: open the book again.")
+    place = Place(book.id, index) if book.owner == desk.owner else None
+    return files.read_page(book.pages[index], index + 1, place)
 
 
 def describe(easel: Easel) -> str:
@@ -331,7 +415,12 @@ def status_line(easel: Easel, job: Job | None, ahead: int) -> tuple[str, str, st
         return "Colouring…", "busy", ""
     if easel.waits_for_mask:
         return WAITS, "", ""
-    if easel.document.mask is not None:
+    mask = easel.document.mask
+    if mask is not None and mask.getextrema()[0]:
+        return ALL_MASKED, "", ""
+    if mask is not None and not easel.document.hinted:
+        return "Only the masked part changes. Draw a stroke of colour in it.", "", ""
+    if mask is not None:
         return "Only the masked part changes. Keep going when you like it.", "done", ""
     if not easel.document.hinted:
         return "Draw a stroke of colour where you want it.", "", ""

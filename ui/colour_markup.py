@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
+import numpy as np
+from PIL import Image
+
 from ui import markup
-from ui.colour_work import Easel, Varying
+from ui.colour_vary import Varying
+from ui.colour_work import Candidates, Easel, Mixed
 from ui.theme import ASSETS
 from ui.workshop import url_of
 
@@ -26,9 +30,35 @@ def examples() -> str:
     return f'{ask}<div class="examples">{cards}</div>'
 
 
+OFFERS = {
+    "swap": "Swap black and white",
+    "own": "Use its own lines",
+    "extract": "Draw lines from it",
+}
+"""What can be done about lines that were read in the wrong way."""
+
+
 def notes(easel: Easel) -> str:
-    """What was done to the drawing."""
-    return "".join(f'<p class="note">{escape(text)}</p>' for text in easel.drawing.notes)
+    """What was done to the drawing, and what to press if it was the wrong thing."""
+    lines = "".join(f'<p class="note">{escape(text)}</p>' for text in easel.drawing.notes)
+    buttons = "".join(
+        f'<button type="button" class="small-button" data-offer="{name}">{OFFERS[name]}</button>'
+        for name in offers(easel)
+    )
+    return lines + (f'<div class="files">{buttons}</div>' if buttons else "")
+
+
+def offers(easel: Easel) -> tuple[str, ...]:
+    """Keys of OFFERS that this drawing may need."""
+    if easel.drawing.kind == "picture":
+        return ("own",)
+    if easel.drawing.kind == "inverted":
+        return ("swap", "extract")
+    grey = easel.document.lineart.resize((32, 32), Image.Resampling.BOX)
+    shade = float(np.asarray(grey).mean())
+    if shade > 254:
+        return ("extract",)
+    return ("swap", "extract") if shade < 110 else ()
 
 
 def comparison(easel: Easel) -> str:
@@ -44,29 +74,72 @@ def comparison(easel: Easel) -> str:
 </div>"""
 
 
-def candidates(urls: Sequence[str], seeds: Sequence[int], chosen: bool) -> str:
-    """Variations side by side; with `chosen` each has a button to keep it."""
+def wet(urls: Sequence[str]) -> str:
+    """Variations that are still being painted."""
+    cards = (
+        f'<figure><img class="wet" src="{url}" alt="Variation {n + 1}"></figure>'
+        for n, url in enumerate(urls)
+    )
+    return f'<div class="variations">{"".join(cards)}</div>' if urls else ""
+
+
+def candidates(found: Candidates, end: int | None) -> str:
+    """Variations side by side, with buttons to keep one and to go from one to another; `end` is
+    the one that the way begins with, once it is chosen."""
     cards = list[str]()
-    for n, url in enumerate(urls):
-        button = (
+    for n, url in enumerate(found.urls):
+        buttons = (
             f'<button type="button" class="small-button" data-keep="{n}" '
             f'aria-label="Go on with variation {n + 1}">Go on with this</button>'
-            if chosen
-            else ""
         )
-        seed = f'<span class="note">seed {seeds[n]}</span>' if chosen else ""
-        wet = "" if chosen else ' class="wet"'
+        if found.mixable and len(found.urls) > 1:
+            said = "Mix" if end is None else "Not this one" if end == n else "Mix with this"
+            pressed = str(end == n).lower()
+            buttons += (
+                f'<button type="button" class="small-button" data-mix="{n}" '
+                f'aria-label="{said}: variation {n + 1}" aria-pressed="{pressed}">{said}</button>'
+            )
         cards.append(
-            f'<figure><img{wet} src="{url}" alt="Variation {n + 1}">'
-            f'<figcaption class="foot">{button}{seed}</figcaption></figure>'
+            f'<figure><img src="{url}" alt="Variation {n + 1}"><figcaption class="foot">'
+            f'{buttons}<span class="note">seed {found.seeds[n]}</span></figcaption></figure>'
         )
-    return f'<div class="variations">{"".join(cards)}</div>' if cards else ""
+    if not cards:
+        return ""
+    ask = ""
+    if end is not None:
+        ask = f'<p class="note" role="status">Mix variation {end + 1} with which one?</p>'
+    return f'<div class="variations">{"".join(cards)}</div>{ask}'
+
+
+def mixed(found: Mixed | None) -> str:
+    """The way from one variation to another, with a slider to go along."""
+    if found is None:
+        return ""
+    a, b = (n + 1 for n in found.ends)
+    middle, last = len(found.urls) // 2, len(found.urls) - 1
+    images = "".join(
+        f'<img src="{url}" alt="{_share(n, last, a, b)}"{"" if n == middle else " hidden"}>'
+        for n, url in enumerate(found.urls)
+    )
+    return f"""<figure class="mix">{images}<figcaption>
+<label class="sizer"><span>Variation {a}</span>
+<input type="range" min="0" max="{last}" step="1" value="{middle}"
+ aria-label="From variation {a} to variation {b}"><span>Variation {b}</span></label>
+<button type="button" class="small-button" data-mixed="{middle}">Go on with this mix</button>
+</figcaption></figure>"""
+
+
+def _share(n: int, last: int, a: int, b: int) -> str:
+    if n in (0, last):
+        return f"Variation {a if n == 0 else b}"
+    return f"{100 * n // last}% of the way from variation {a} to variation {b}"
 
 
 def progress(moment: Varying) -> str:
     """How far the variations are."""
     left = f"About {markup.seconds(moment.eta)} left" if moment.eta else ""
-    line = markup.status("Painting variations…", "busy", left)
+    what = "Painting what lies between…" if moment.between else "Painting variations…"
+    line = markup.status(what, "busy", left)
     return line + markup.bar(moment.step / max(moment.of, 1), "Painted so far")
 
 

@@ -1,13 +1,17 @@
-"""The three colour models, loaded when they are first needed and not before."""
+"""The colour models, loaded when they are first needed and not before."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.errors import InvalidInput
+
 if TYPE_CHECKING:
+    from pipelines.colorize.controlnet import ControlNetPipeline
     from pipelines.colorize.paintstorch import PaintsTorchPipeline
     from pipelines.colorize.stablepaint import StablePaintPipeline
     from pipelines.colorize.stenciltorch import StencilTorchPipeline
@@ -37,6 +41,16 @@ def load_stablepaint() -> StablePaintPipeline:
     return StablePaintPipeline.from_pretrained("embedded")
 
 
+@cache
+def load_full(base: str, controlnet: str) -> ControlNetPipeline:
+    """Names on the hub or folders; "" takes the public one. Raises ModelUnavailable."""
+    from pipelines.colorize import controlnet as module
+
+    return module.ControlNetPipeline.from_pretrained(
+        base or module.BASE, controlnet or module.CONTROLNET
+    )
+
+
 @dataclass(frozen=True)
 class Colourists:
     """Who colours: while one draws, within a mask, and in variations."""
@@ -44,3 +58,30 @@ class Colourists:
     live: Callable[[], PaintsTorchPipeline] = load_paintstorch
     stencil: Callable[[], StencilTorchPipeline] = load_stenciltorch
     variations: Callable[[], StablePaintPipeline] = load_stablepaint
+    full: Callable[[], ControlNetPipeline] | None = None
+    """Paints variations at full size, where that is configured."""
+
+
+def colourists(full: str = "") -> Colourists:
+    """The embedded models and, if named, one for variations at full size beside them.
+
+    `full`: "" for none; "public" for the public checkpoints; "BASE,CONTROLNET", each a name on the
+    hub or a folder; or one folder as diffusers writes a ControlNet pipeline.
+
+    Raises: InvalidInput.
+    """
+    if not full.strip():
+        return Colourists()
+    if full.strip() == "public":
+        return Colourists(full=lambda: load_full("", ""))
+    base, comma, net = (part.strip() for part in full.partition(","))
+    if not comma:
+        net = str(Path(base) / "controlnet")
+        if not Path(net).is_dir():
+            raise InvalidInput(
+                f"There is no ControlNet for line art in “{base}”: name a folder that has one in "
+                "its subfolder controlnet, or both models with a comma between: BASE,CONTROLNET"
+            )
+    if not (base and net):
+        raise InvalidInput("Name both models with a comma between: BASE,CONTROLNET")
+    return Colourists(full=lambda: load_full(base, net))

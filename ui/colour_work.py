@@ -7,24 +7,23 @@ import binascii
 import io
 import secrets
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageChops
 
-from pipelines.book import Book, Recipe, encode_png
+from pipelines.book import Recipe
 from pipelines.colorize.document import Document
-from pipelines.colorize.drawing import Drawing
+from pipelines.colorize.drawing import Drawing, clean
 from pipelines.colorize.hints import palette, paste, read_mask
 from pipelines.colorize.lineart import extract
-from pipelines.colorize.progress import ColourProgress, Variations
 from pipelines.colorize.regions import Regions, find_regions, within_lines
 from pipelines.colorize.settings import StablePaintConfig
 from pipelines.errors import InvalidInput
 from ui.colour_models import Colourists
 from ui.desk import Desk
-from ui.jobs import Job, until_stopped
+from ui.jobs import Job
 from ui.workshop import Workshop, file_for_browser, url_of
 
 MAX_LAYER = 12_000_000
@@ -36,8 +35,6 @@ MAX_HISTORY = 12
 STRENGTH = 0.9
 """Of lines that are taken from a picture: what has an outline can be coloured by itself."""
 
-NOTE = "Generated picture: coloured by Storybrush with {}"
-
 CRAYONS = (
     "#d94f3d", "#f08a3c", "#f6c945", "#8fbf4d", "#3f8f5f", "#5bb8c9", "#3d6fb6", "#6a4fa3",
     "#d77fb0", "#f2c9a1", "#8a5a3c", "#f7f3e8", "#8d8d93", "#2b2a33",
@@ -48,6 +45,7 @@ MODELS = {
     "paintstorch": "PaintsTorch",
     "stenciltorch": "StencilTorch",
     "stablepaint": "StablePaint",
+    "controlnet": "Stable Diffusion and a ControlNet",
 }
 
 
@@ -67,6 +65,23 @@ class Candidates:
     urls: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
     config: StablePaintConfig | None = None
+    document: Document | None = None
+    start: Image.Image | None = None
+    """What they were made from: the document as it was, and what they stray from."""
+    painter: str = "embedded"
+    """The weights' name."""
+    mixable: bool = True
+    """Whether there is a way from one to another: StablePaint's have one, the full-size model's
+    do not."""
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """Pictures on the way from one variation to another, the two `ends` included."""
+
+    ends: tuple[int, int]
+    pictures: tuple[Image.Image, ...]
+    urls: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -99,6 +114,9 @@ class Easel:
     past: tuple[Round, ...] = ()
     future: tuple[Round, ...] = ()
     candidates: Candidates = Candidates()
+    end: int | None = None
+    """The variation that the way to another begins with, once it is chosen."""
+    mixed: Mixed | None = None
     recipe: Recipe | None = None
     """What made `document.colours`, or else what was kept."""
     strength: float = STRENGTH
@@ -128,10 +146,14 @@ class Easel:
         """Show another document; what was there can be stepped back to by the caller."""
         self.document, self.recipe = document, recipe
         self.frozen = False
-        self.candidates = Candidates()
+        self.drop_candidates()
         self.round += 1
         self.changed()
         self.publish("hints", "mask", "picture")
+
+    def drop_candidates(self) -> None:
+        """Variations belong to what they were made from."""
+        self.candidates, self.end, self.mixed = Candidates(), None, None
 
     def publish(self, *layers: str) -> None:
         """Write these layers where the browser finds them."""
@@ -233,7 +255,7 @@ def redraw(easel: Easel, lineart: Image.Image) -> None:
     easel.document = replace(easel.document, lineart=lineart, kept=None)
     easel.frozen, easel.past, easel.future = False, (), ()
     easel.regions = None
-    easel.candidates = Candidates()
+    easel.drop_candidates()
     easel.changed()
     easel.publish("lines")
 
@@ -241,6 +263,16 @@ def redraw(easel: Easel, lineart: Image.Image) -> None:
 def lines_of(easel: Easel, strength: float) -> Image.Image:
     """Lines taken from the picture that was handed in."""
     return extract(easel.drawing.original, strength=min(max(strength, 0.0), 1.0))
+
+
+def own_lines(easel: Easel) -> Image.Image:
+    """What was handed in, read as a drawing whatever it looked like."""
+    return Image.fromarray(clean(np.asarray(easel.drawing.original.convert("L"))))
+
+
+def swapped(easel: Easel) -> Image.Image:
+    """Paper becomes ink and ink paper."""
+    return ImageChops.invert(easel.document.lineart)
 
 
 # --- jobs ---------------------------------------------------------------------------------
@@ -302,44 +334,6 @@ def paint_live(shop: Workshop, desk: Desk, easel: Easel, job: Job) -> Iterator[s
         easel.live = False
 
 
-@dataclass(frozen=True)
-class Varying:
-    """Variations so far, as addresses."""
-
-    step: int
-    of: int
-    urls: tuple[str, ...]
-    eta: float | None
-
-
-def paint_variations(
-    shop: Workshop, desk: Desk, easel: Easel, job: Job, config: StablePaintConfig
-) -> Iterator[Varying]:
-    """Paint candidates side by side; a stopped job leaves those of before."""
-    document = easel.document
-    urls: tuple[str, ...] = ()
-    yield Varying(0, config.steps, urls, None)
-    events = shop.colourists.variations().stream(
-        document.lineart,
-        document.hints,
-        config,
-        mask=document.mask,
-        picture=document.kept or document.colours,
-    )
-    for event in until_stopped(job, events):
-        if isinstance(event, ColourProgress):
-            if event.previews:
-                shown = (tidied(easel, document, p) for p in event.previews)
-                urls = tuple(address(p, "variation") for p in shown)
-            yield Varying(event.step, event.of, urls, event.eta)
-        elif isinstance(event, Variations):
-            pictures = tuple(tidied(easel, document, p) for p in event.pictures)
-            found = tuple(address(p, "variation") for p in pictures)
-            with desk.lock:
-                if desk.easel is easel:
-                    easel.candidates = Candidates(pictures, found, event.seeds, config)
-
-
 # --- rounds -------------------------------------------------------------------------------
 
 
@@ -357,16 +351,6 @@ def keep_going(easel: Easel) -> None:
     keep(easel, easel.document.colours, easel.recipe)
 
 
-def keep_candidate(easel: Easel, number: int) -> None:
-    """Go on with a variation. Raises InvalidInput when it is no longer there."""
-    found = easel.candidates
-    if number not in range(len(found.pictures)) or found.config is None:
-        raise InvalidInput("This variation is gone: paint new ones.")
-    settings = {**asdict(found.config), "within_lines": easel.tidy}
-    recipe = recipe_of("stablepaint", found.seeds[number], settings)
-    keep(easel, found.pictures[number], recipe)
-
-
 def step(easel: Easel, back: bool) -> None:
     """Step back in the history, or forward again."""
     source, target = (easel.past, easel.future) if back else (easel.future, easel.past)
@@ -378,73 +362,6 @@ def step(easel: Easel, back: bool) -> None:
     easel.begin_round(there.document, there.recipe)
 
 
-# --- files --------------------------------------------------------------------------------
-
-
-def recipe_of(model: str, seed: int, settings: Mapping[str, Any]) -> Recipe:
-    return Recipe("", seed, {"colour": f"{model} embedded"}, dict(settings))
-
-
-def coloured_png(easel: Easel, caption: str = "") -> bytes:
-    """The picture as it is now, with what made it inside."""
-    recipe = easel.recipe
-    model = recipe.models["colour"].split()[0] if recipe else ""
-    note = NOTE.format(MODELS.get(model, "its colour models"))
-    return encode_png(easel.document.picture, recipe, caption, note=note)
-
-
-def save_files(easel: Easel) -> None:
-    """Make the files to take away."""
-
-    def file(data: bytes, name: str, what: str) -> tuple[str, str, str]:
-        return url_of(file_for_browser(data, name)), name, what
-
-    document = easel.document
-    hints = io.BytesIO()
-    document.hint_picture().save(hints, "PNG")
-    about = easel.recipe.to_json() if easel.recipe else {}
-    easel.saved = (
-        file(coloured_png(easel), "coloured.png", "Picture (PNG)"),
-        file(hints.getvalue(), "hints.png", "Strokes (PNG)"),
-        file(document.to_openraster(about), "coloured.ora", "Layers for Krita and GIMP (ORA)"),
-    )
-
-
-def put_on_page(shop: Workshop, desk: Desk, easel: Easel) -> Book:
-    """The book with the picture on its page, in the library and, if it lies there, on the desk.
-
-    Raises: InvalidInput, StorageError.
-    """
-    place = easel.place
-    if place is None:
-        raise InvalidInput("This drawing does not come from a book: save it as a file.")
-    open_one = desk.book
-    mine = open_one is not None and open_one.id == place.book
-    book = open_one if mine and open_one is not None else shop.library.get(place.book)
-    if book.owner != desk.owner:
-        raise InvalidInput("This book belongs to someone else: save the picture as a file.")
-    if place.index >= len(book.pages):
-        raise InvalidInput("This page is gone from the book: save the picture as a file.")
-    page = book.pages[place.index]
-    png = coloured_png(easel, page.text)
-    changed = book.with_page(
-        place.index, replace(page, picture=png, score=None, recipe=easel.recipe)
-    )
-    shop.library.save(changed)
-    if mine:
-        desk.keep_book(changed)
-    return changed
-
-
-def uploaded(path: object, folder: str) -> Path:
-    """A file that a browser says it has handed in; nothing outside the folder is ever read.
-
-    Raises: InvalidInput.
-    """
-    gone = InvalidInput("Your file did not arrive: hand it in again.")
-    if not isinstance(path, str) or not path or "\0" in path:
-        raise gone
-    found = Path(path).resolve()
-    if not found.is_relative_to(Path(folder).resolve()) or not found.is_file():
-        raise gone
-    return found
+def recipe_of(model: str, seed: int, settings: Mapping[str, Any], by: str = "embedded") -> Recipe:
+    """What made a picture: `model` is a key of MODELS, `by` the weights' name."""
+    return Recipe("", seed, {"colour": f"{model} {by}"}, dict(settings))

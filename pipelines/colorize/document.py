@@ -5,7 +5,12 @@ PaintsTorch, StencilTorch and StablePaint all read this; no model has a format o
 
 from __future__ import annotations
 
+import base64
+import binascii
+import io
 import json
+import struct
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,6 +26,10 @@ from pipelines.errors import InvalidInput
 
 LINES, HINTS, MASK, KEPT, COLOURS = "Lines", "Hints", "Mask", "Kept so far", "Colours"
 """Names of layers in a saved document."""
+CHUNK = "storybrush-layers"
+"""Keyword of the text inside a PNG that holds what the picture was made from."""
+MAX_CHUNK = 8_000_000
+"""Characters of it that are read."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +131,60 @@ class Document:
         )
         mask = found.get(MASK)
         return plain.with_strokes(found.get(HINTS), mask and mask.getchannel("A"))
+
+    def write_into(self, png: bytes) -> bytes:
+        """A PNG of `picture` that brings the lines, the strokes and the mask along.
+
+        They are text behind the picture, which other programs show as it is.
+        """
+        layers: dict[str, Any] = {
+            name: base64.b64encode(_as_png(layer)).decode("ascii")
+            for name, layer in (("lines", self.lineart), ("hints", self.hints), ("mask", self.mask))
+            if layer is not None
+        }
+        layers["kept"] = self.kept is not None
+        body = b"tEXt" + CHUNK.encode() + b"\0" + json.dumps(layers).encode("ascii")
+        chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+        end = png.rindex(b"IEND") - 4
+        return png[:end] + chunk + png[end:]
+
+    @staticmethod
+    def read_from(png: bytes) -> Document | None:
+        """The inverse of `write_into`: `picture` is the PNG's own. None where nothing is inside,
+        or where it does not belong to this picture."""
+        try:
+            with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+                image.load()
+                text = getattr(image, "text", {}).get(CHUNK, "")
+                picture = image.convert("RGB")
+            if not text or len(text) > MAX_CHUNK:
+                return None
+            inside = json.loads(text)
+            layers = dict[str, Image.Image]()
+            for name in {"lines", "hints", "mask"} & set(inside):
+                data = base64.b64decode(inside[name], validate=True)
+                with Image.open(io.BytesIO(data), formats=["PNG"]) as layer:
+                    if layer.size != picture.size:
+                        return None
+                    layers[name] = layer.convert("RGBA" if name == "hints" else "L")
+            if "lines" not in layers:
+                return None
+        except (OSError, SyntaxError, ValueError, TypeError, AttributeError, RecursionError,
+                binascii.Error, Image.DecompressionBombError):  # fmt: skip
+            return None
+        stood = bool(inside.get("kept"))
+        plain = Document(
+            layers["lines"],
+            kept=picture if stood else None,
+            colours=None if stood and "mask" not in layers else picture,
+        )
+        return plain.with_strokes(layers.get("hints"), layers.get("mask"))
+
+
+def _as_png(layer: Image.Image) -> bytes:
+    out = io.BytesIO()
+    layer.save(out, "PNG", optimize=True)
+    return out.getvalue()
 
 
 def _reaches(channel: Image.Image) -> bool:

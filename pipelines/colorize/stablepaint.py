@@ -176,17 +176,22 @@ class StablePaintPipeline:
         seeds: tuple[int, int],
         *,
         count: int = 5,
+        ends: bool = True,
         mask: Image.Image | None = None,
         picture: Image.Image | None = None,
     ) -> Iterator[ColourProgress | Variations]:
-        """From the variation of one seed to that of another in `count` pictures, ends included.
+        """From the variation of one seed to that of another in `count` pictures, both included;
+        without `ends` those two are left out, for whoever has them already.
 
         Events, other arguments and errors as `stream`; `Variations.seeds` has the nearer end's
         seed for each picture.
         """
-        if not 2 <= count <= 16:
-            raise InvalidInput(f"Choose from 2 to 16 pictures to go through, not {count}.")
+        least = 2 if ends else 3
+        if not least <= count <= 16:
+            raise InvalidInput(f"Choose from {least} to 16 pictures to go through, not {count}.")
         shares = [k / (count - 1) for k in range(count)]
+        if not ends:
+            shares = shares[1:-1]
         nearer = tuple(seeds[round(t)] for t in shares)
         return self._guarded(lineart, hints, config, nearer, [(seeds, t) for t in shares], mask,
                              picture)  # fmt: skip

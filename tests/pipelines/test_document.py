@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import io
+import struct
+import zlib
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
+from pipelines.book import Recipe, encode_png, read_recipe
 from pipelines.colorize import openraster
-from pipelines.colorize.document import HINTS, LINES, Document
+from pipelines.colorize.document import CHUNK, HINTS, LINES, Document
 from pipelines.errors import InvalidInput
 
 SIZE = (60, 40)
@@ -88,3 +94,48 @@ def test_the_hint_map_is_what_models_see() -> None:
     assert shown.size == SIZE
     assert shown.getpixel((30, 20)) == (230, 60, 50, 255)
     assert shown.getpixel((5, 5)) == (0, 0, 0, 0)
+
+
+def test_a_png_brings_its_strokes_along() -> None:
+    picture = Image.new("RGB", SIZE, (10, 200, 30))
+    before = Document(drawing(), kept=picture, colours=picture).with_strokes(strokes(), mask())
+    png = before.write_into(encode_png(picture, Recipe("", 5), "A fox."))
+    after = Document.read_from(png)
+    assert after is not None
+    for name in ("lineart", "hints", "mask", "kept", "colours"):
+        assert same(getattr(before, name), getattr(after, name)), name
+    with Image.open(io.BytesIO(png)) as whole:  # it is still a picture like any other
+        whole.load()
+        assert same(whole, picture)
+        assert whole.info["Description"] == "A fox."
+    recipe = read_recipe(png)
+    assert recipe is not None
+    assert recipe.seed == 5
+
+
+def test_rounds_without_a_mask_come_back_too() -> None:
+    picture = Image.new("RGB", SIZE, (10, 200, 30))
+    kept = Document(drawing()).with_strokes(strokes(), None).keep(picture)
+    after = Document.read_from(kept.write_into(encode_png(picture)))
+    assert after is not None
+    assert same(after.kept, picture)
+    assert after.colours is None
+    live = replace(Document(drawing()), colours=picture)
+    after = Document.read_from(live.write_into(encode_png(picture)))
+    assert after is not None
+    assert after.kept is None
+    assert same(after.colours, picture)
+
+
+def test_what_is_not_ours_is_not_read() -> None:
+    plain = encode_png(Image.new("RGB", SIZE))
+    assert Document.read_from(plain) is None
+    assert Document.read_from(b"no picture") is None
+    whole = Document(drawing()).write_into(plain)
+    assert Document.read_from(whole[:-60]) is None
+    other = Document(drawing()).write_into(encode_png(Image.new("RGB", (5, 5))))
+    assert Document.read_from(other) is None  # lines of another size
+    for odd in (b"[]", b"{}", b'{"lines": 5}', b'{"lines": "AAAA"}', b"\xff"):
+        body = b"tEXt" + CHUNK.encode() + b"\0" + odd
+        chunk = struct.pack(">I", len(body) - 4) + body + struct.pack(">I", zlib.crc32(body))
+        assert Document.read_from(plain[:-12] + chunk + plain[-12:]) is None

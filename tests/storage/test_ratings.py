@@ -16,11 +16,14 @@ from PIL import Image
 from scipy import special, stats
 
 from pipelines.errors import InvalidInput, StorageError
+from storage.local import LocalLibrary
+from storage.memory import MemoryLibrary
 from storage.ratings import (
     FILE,
     MIGRATIONS,
     Ratings,
     Results,
+    Survey,
     incomplete_beta,
     main,
     opinions,
@@ -43,18 +46,26 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_everything_is_shown_once_in_an_order_of_one_s_own(folder: Path, tmp_path: Path) -> None:
-    results, ratings = Results(folder), Ratings(tmp_path / "library")
-    assert len(results.all) == 3
-    orders = {results.order(f"rater {n}") for n in range(20)}
+    survey = Survey.open(folder, LocalLibrary(tmp_path / "library"))
+    assert len(survey.results.all) == 3
+    orders = {survey.results.order(f"rater {n}") for n in range(20)}
     assert len(orders) > 2
-    assert results.order("ada") == results.order("ada")
-    seen = set[tuple[str, str]]()
-    while (shown := results.next_of("ada", ratings.rated_by("ada"))) is not None:
-        assert (shown.picture, shown.method) not in seen
-        seen.add((shown.picture, shown.method))
-        ratings.add("ada", shown, 4)
-    assert seen == {("a", "ours"), ("b", "ours"), ("a", "theirs")}
-    assert results.next_of("bob", ratings.rated_by("bob")) is not None
+    order = survey.results.order("ada")
+    assert order == survey.results.order("ada")
+    seen = list[int]()
+    while (position := survey.position("ada")) is not None:
+        seen.append(position)
+        survey.rate("ada", position, 4)
+    assert seen == [0, 1, 2]
+    assert survey.position("bob") == 0
+    assert (tmp_path / "library" / FILE).is_file()
+    with pytest.raises(InvalidInput, match="gone"):
+        survey.rate("ada", 3, 4)
+
+
+def test_a_library_without_a_folder_keeps_them_beside_the_results(folder: Path) -> None:
+    Survey.open(folder, MemoryLibrary()).rate("ada", 0, 5)
+    assert sum(map(len, Ratings(folder).scores().values())) == 1
 
 
 def test_a_second_thought_replaces_the_first(folder: Path, tmp_path: Path) -> None:

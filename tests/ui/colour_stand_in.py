@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import cv2
@@ -57,16 +57,52 @@ class QuickStencil:
 class QuickVariations:
     """Tints that come from the seed."""
 
+    name = "quick"
+
+    def __init__(self) -> None:
+        self.asked = dict[str, Any]()
+        """The parts that `stream` was last given by name."""
+
     def stream(
         self, lineart: Image.Image, hints: Any, config: StablePaintConfig, **parts: Any
     ) -> Iterator[ColourProgress | Variations]:
+        self.asked = parts
         seeds = tuple((config.seed or 0) + k for k in range(config.variations))
-        tints = [(90 + 37 * s % 160, 90 + 71 * s % 160, 200) for s in seeds]
+        return self._paint(lineart, config, seeds, list(map(tint, seeds)))
+
+    def interpolate(
+        self,
+        lineart: Image.Image,
+        hints: Any,
+        config: StablePaintConfig,
+        seeds: tuple[int, int],
+        *,
+        count: int,
+        ends: bool,
+        **parts: Any,
+    ) -> Iterator[ColourProgress | Variations]:
+        assert not ends
+        one, two = (np.array(tint(s)) for s in seeds)
+        shares = [k / (count - 1) for k in range(1, count - 1)]
+        tints = [tuple((one + (two - one) * t).astype(int).tolist()) for t in shares]
+        return self._paint(lineart, config, (seeds[0],) * len(tints), tints)
+
+    def _paint(
+        self,
+        lineart: Image.Image,
+        config: StablePaintConfig,
+        seeds: tuple[int, ...],
+        tints: Sequence[tuple[int, ...]],
+    ) -> Iterator[ColourProgress | Variations]:
         pictures = tuple(Image.new("RGB", lineart.size, tint) for tint in tints)
         for step in range(1, config.steps + 1):
             time.sleep(0.01)
             yield ColourProgress(step, config.steps, pictures, 0.1 * (config.steps - step))
         yield Variations(pictures, seeds)
+
+
+def tint(seed: int) -> tuple[int, int, int]:
+    return 90 + 37 * seed % 160, 90 + 71 * seed % 160, 200
 
 
 def quick_colourists() -> Colourists:

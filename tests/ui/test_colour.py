@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ from pipelines.colorize.drawing import read_drawing
 from pipelines.colorize.settings import StablePaintConfig
 from pipelines.errors import InvalidInput
 from storage.memory import MemoryLibrary
-from tests.ui.colour_stand_in import BARE, quick_colourists
+from tests.ui.colour_stand_in import BARE, QuickVariations, quick_colourists
 from ui import colour, colour_markup
+from ui import colour_files as files
+from ui import colour_vary as vary
 from ui import colour_work as work
+from ui.colour_models import colourists
 from ui.colour_work import Easel, Place
 from ui.desk import Desk
 from ui.jobs import Job
@@ -154,24 +158,24 @@ def test_variations_are_painted_and_one_is_kept(shop: Workshop, easel: Easel) ->
     paint(shop, easel)
     config = StablePaintConfig(seed=5, steps=4)
     job = Job("vary", lambda job: iter(()))
-    moments = list(work.paint_variations(shop, a_desk(easel), easel, job, config))
+    moments = list(vary.paint_variations(shop, a_desk(easel), easel, job, config))
     assert moments[-1].step == 4
     assert len(moments[-1].urls) == 4
     assert easel.candidates.seeds == (5, 6, 7, 8)
     kept = np.asarray(easel.candidates.pictures[1])
     with pytest.raises(InvalidInput, match="gone"):
-        work.keep_candidate(easel, 4)
-    work.keep_candidate(easel, 1)
+        vary.keep_candidate(easel, 4)
+    vary.keep_candidate(easel, 1)
     np.testing.assert_array_equal(np.asarray(easel.document.picture), kept)
-    recipe = read_recipe(work.coloured_png(easel))
+    recipe = read_recipe(files.coloured_png(easel))
     assert recipe is not None
     assert recipe.seed == 6
-    assert recipe.models == {"colour": "stablepaint embedded"}
+    assert recipe.models == {"colour": "stablepaint quick"}
 
 
 def test_stopped_variations_leave_those_of_before(shop: Workshop, easel: Easel) -> None:
     job = Job("vary", lambda job: iter(()))
-    events = work.paint_variations(shop, a_desk(easel), easel, job, StablePaintConfig())
+    events = vary.paint_variations(shop, a_desk(easel), easel, job, StablePaintConfig())
     next(events)
     job.stop()
     assert len(list(events)) == 1
@@ -181,11 +185,11 @@ def test_stopped_variations_leave_those_of_before(shop: Workshop, easel: Easel) 
 def test_files_are_made_and_layers_come_back(shop: Workshop, easel: Easel, tmp_path: Path) -> None:
     draw(easel, hints=strokes())
     picture = paint(shop, easel)
-    work.save_files(easel)
+    files.save_files(easel)
     assert [name for _, name, _ in easel.saved] == ["coloured.png", "hints.png", "coloured.ora"]
     assert "coloured.ora" in colour_markup.saved(easel)
     (tmp_path / "again.ora").write_bytes(easel.document.to_openraster())
-    again = colour.read(tmp_path / "again.ora")
+    again = files.read(tmp_path / "again.ora")
     assert again.document.hinted
     np.testing.assert_array_equal(np.asarray(again.document.picture), np.asarray(picture))
 
@@ -198,14 +202,14 @@ def test_a_page_gets_its_picture_and_only_in_one_s_own_book(shop: Workshop, ease
         shop.library.save(book)
     picture = paint(shop, easel)
     easel.place = Place(mine.id, 0)
-    work.put_on_page(shop, a_desk(easel), easel)
+    files.put_on_page(shop, a_desk(easel), easel)
     kept = shop.library.get(mine.id).pages[0]
     np.testing.assert_array_equal(np.asarray(kept.image()), np.asarray(picture))
     assert kept.text == "A fox slept."
     for place in (None, Place(theirs.id, 0), Place(mine.id, 3)):
         easel.place = place
         with pytest.raises(InvalidInput):
-            work.put_on_page(shop, a_desk(easel), easel)
+            files.put_on_page(shop, a_desk(easel), easel)
     assert shop.library.get(theirs.id).pages[0].picture == png
 
 
@@ -214,10 +218,10 @@ def test_only_handed_in_files_are_read(tmp_path: Path, path: Any) -> None:
     (tmp_path / "in").mkdir()
     (tmp_path / "secret").write_text("not yours")
     with pytest.raises(InvalidInput, match="arrive"):
-        work.uploaded(path, str(tmp_path / "in"))
+        files.uploaded(path, str(tmp_path / "in"))
     (tmp_path / "in" / "fine.png").write_text("")
     found = str(tmp_path / "in" / "fine.png")
-    assert work.uploaded(found, str(tmp_path / "in")).name == "fine.png"
+    assert files.uploaded(found, str(tmp_path / "in")).name == "fine.png"
 
 
 def test_other_lines_keep_the_strokes(shop: Workshop) -> None:
@@ -232,4 +236,155 @@ def test_other_lines_keep_the_strokes(shop: Workshop) -> None:
 def test_a_document_without_lines_is_not_opened(tmp_path: Path) -> None:
     (tmp_path / "broken.ora").write_bytes(Document(a_drawing()).to_openraster()[:500])
     with pytest.raises(InvalidInput, match="OpenRaster"):
-        colour.read(tmp_path / "broken.ora")
+        files.read(tmp_path / "broken.ora")
+
+
+# --- from one variation to another ------------------------------------------------------------
+
+
+def varied(shop: Workshop, easel: Easel) -> Easel:
+    paint(shop, easel)
+    job = Job("vary", lambda job: iter(()))
+    config = StablePaintConfig(seed=5, steps=2)
+    list(vary.paint_variations(shop, a_desk(easel), easel, job, config))
+    return easel
+
+
+def test_two_variations_are_mixed_and_a_mix_is_kept(shop: Workshop, easel: Easel) -> None:
+    varied(shop, easel)
+    assert "Mix with this" not in colour_markup.candidates(easel.candidates, easel.end)
+    assert vary.pick_end(easel, 2) is None
+    assert colour_markup.candidates(easel.candidates, easel.end).count(">Mix with this<") == 3
+    assert vary.pick_end(easel, 2) is None  # let go again
+    assert easel.end is None
+    vary.pick_end(easel, 2)
+    ends = vary.pick_end(easel, 0)
+    assert ends is not None
+    assert ends == (2, 0)
+    job = Job("vary", lambda job: iter(()))
+    moments = list(vary.paint_between(shop, a_desk(easel), easel, job, ends))
+    assert all(m.between for m in moments)
+    assert len(moments[-1].urls) == vary.STOPS - 2
+    assert easel.mixed is not None
+    assert len(easel.mixed.pictures) == vary.STOPS
+    assert easel.mixed.pictures[0] is easel.candidates.pictures[2]
+    html = colour_markup.mixed(easel.mixed)
+    assert "50% of the way from variation 3 to variation 1" in html
+    middle = np.asarray(easel.mixed.pictures[2])
+    vary.keep_mixed(easel, 2)
+    np.testing.assert_array_equal(np.asarray(easel.document.picture), middle)
+    assert easel.recipe is not None
+    assert easel.recipe.settings["between"] == [7, 5]
+    assert easel.recipe.settings["share"] == 0.5
+    for keep in (vary.keep_mixed, vary.pick_end):  # they belonged to the round before
+        with pytest.raises(InvalidInput, match="gone"):
+            keep(easel, 0)
+
+
+def test_variations_at_full_size_know_no_way_between(shop: Workshop, easel: Easel) -> None:
+    painter: Any = QuickVariations()
+    shop = replace(shop, colourists=replace(shop.colourists, full=lambda: painter))
+    paint(shop, easel)
+    job = Job("vary", lambda job: iter(()))
+    config = StablePaintConfig(seed=5, steps=2)
+    list(vary.paint_variations(shop, a_desk(easel), easel, job, config, "a fox"))
+    assert painter.asked["prompt"] == "a fox"
+    assert "data-mix" not in colour_markup.candidates(easel.candidates, None)
+    with pytest.raises(InvalidInput, match="gone"):
+        vary.pick_end(easel, 0)
+    vary.keep_candidate(easel, 0)
+    assert easel.recipe is not None
+    assert easel.recipe.models == {"colour": "controlnet quick"}
+    assert b"Stable Diffusion" in files.coloured_png(easel)
+
+
+def test_full_size_models_are_named(tmp_path: Path) -> None:
+    assert colourists().full is None
+    assert colourists("public").full is not None
+    assert colourists("some/sd,some/lineart").full is not None
+    (tmp_path / "controlnet").mkdir()
+    assert colourists(str(tmp_path)).full is not None
+    for odd in ("nowhere", "one,", ",two"):
+        with pytest.raises(InvalidInput, match="BASE,CONTROLNET"):
+            colourists(odd)
+
+
+# --- strokes come back ---------------------------------------------------------------------------
+
+
+def test_a_page_brings_its_strokes_back(shop: Workshop, easel: Easel) -> None:
+    book = Book("Pip", (Page("A fox slept.", picture=encode_png(Image.new("RGB", SIZE))),),
+                owner="ada")  # fmt: skip
+    shop.library.save(book)
+    draw(easel, hints=strokes())
+    paint(shop, easel)
+    draw(easel, mask=right_half(), hints=strokes("#3d6fb6", (70, 32)))
+    picture = paint(shop, easel)
+    easel.place = Place(book.id, 0)
+    page = files.put_on_page(shop, a_desk(easel), easel).pages[0]
+    again = colour.page_of(shop.library.get(book.id), 0, a_desk(easel))
+    assert again.place == Place(book.id, 0)
+    assert again.painted == again.revision  # the picture stands until something is drawn
+    assert again.document == easel.document or same_layers(again.document, easel.document)
+    np.testing.assert_array_equal(np.asarray(again.document.picture), np.asarray(picture))
+    assert again.recipe == page.recipe
+    stranger = colour.page_of(shop.library.get(book.id), 0, Desk("bob", "tab"))
+    assert stranger.place is None
+    with pytest.raises(InvalidInput, match="gone"):
+        colour.page_of(book, 1, a_desk(easel))
+
+
+def same_layers(a: Document, b: Document) -> bool:
+    pairs = ((a.lineart, b.lineart), (a.hints, b.hints), (a.mask, b.mask))
+    return all(np.array_equal(np.asarray(one), np.asarray(two)) for one, two in pairs)
+
+
+def test_a_saved_picture_that_is_handed_in_again_has_its_strokes(
+    shop: Workshop, easel: Easel, tmp_path: Path
+) -> None:
+    draw(easel, hints=strokes())
+    paint(shop, easel)
+    (tmp_path / "coloured.png").write_bytes(files.coloured_png(easel))
+    assert same_layers(files.read(tmp_path / "coloured.png").document, easel.document)
+
+
+# --- what is offered and said -----------------------------------------------------------------
+
+
+def test_what_was_read_in_the_wrong_way_can_be_put_right() -> None:
+    white = Image.fromarray(255 - np.asarray(a_drawing()))
+    round_one, down = (
+        g.resize(SIZE) for g in (Image.radial_gradient("L"), Image.linear_gradient("L"))
+    )
+    photo = Image.merge("RGB", (round_one, Image.new("L", SIZE, 90), down))
+    assert colour_markup.offers(work.new_easel(read_drawing(a_drawing()))) == ()
+    assert colour_markup.offers(work.new_easel(read_drawing(white))) == ("swap", "extract")
+    assert colour_markup.offers(work.new_easel(read_drawing(photo))) == ("own",)
+    empty = work.new_easel(read_drawing(Image.new("L", SIZE, 240)))
+    assert colour_markup.offers(empty) == ("extract",)
+    assert 'data-offer="extract"' in colour_markup.notes(empty)
+
+
+def test_lines_are_swapped_or_taken_as_they_are() -> None:
+    photo = Image.effect_noise((96, 64), 60).convert("RGB")
+    easel = work.new_easel(read_drawing(photo))
+    before = np.asarray(easel.document.lineart)
+    np.testing.assert_array_equal(np.asarray(work.swapped(easel)), 255 - before)
+    drawn = work.own_lines(work.new_easel(read_drawing(a_drawing())))
+    assert np.abs(np.asarray(drawn).astype(int) - np.asarray(a_drawing())).mean() < 10
+
+
+def test_masks_of_a_part_of_nothing_and_of_everything_are_told_apart(
+    shop: Workshop, easel: Easel
+) -> None:
+    def said() -> str:
+        paint(shop, easel)
+        return colour.status_line(easel, None, 0)[0]
+
+    assert "Draw a stroke" in said()
+    draw(easel, mask=right_half())
+    assert "Only the masked part" in said()
+    draw(easel, mask=address(Image.new("RGBA", SIZE, (228, 86, 42, 255))))
+    assert "Everything is masked" in said()
+    draw(easel, mask=address(Image.new("RGBA", SIZE)), hints=strokes())
+    assert "Coloured." in said()

@@ -1,0 +1,12 @@
+// Ratings by the keys 1 to 5.
+function key(event) {
+  if (!element.isConnected) return document.removeEventListener('keydown', key);
+  if (!panel.offsetParent || event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  if (event.target.closest?.('input, textarea, select')) return;
+  panel.querySelectorAll('[data-rate]').forEach((button) => {
+    if (button.dataset.rate.endsWith(':' + event.key)) button.click();
+  });
+}
+document.addEventListener('keydown', key);
+
+function changed() {}

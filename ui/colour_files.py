@@ -1,0 +1,123 @@
+"""Drawings that come to the easel from files and pages, and pictures that leave it."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+from pathlib import Path
+
+from pipelines.book import Book, Page, encode_png, read_recipe
+from pipelines.colorize.document import Document
+from pipelines.colorize.drawing import Drawing, read_drawing
+from pipelines.colorize.lineart import extract
+from pipelines.colorize.openraster import is_openraster
+from pipelines.errors import InvalidInput
+from ui.colour_work import MODELS, STRENGTH, Easel, Place, new_easel
+from ui.desk import Desk
+from ui.workshop import Workshop, file_for_browser, url_of
+
+NOTE = "Generated picture: coloured by Storybrush with {}"
+
+AGAIN = "Your strokes of last time are here again: they were kept inside the picture."
+
+
+def uploaded(path: object, folder: str) -> Path:
+    """A file that a browser says it has handed in; nothing outside the folder is ever read.
+
+    Raises: InvalidInput.
+    """
+    gone = InvalidInput("Your file did not arrive: hand it in again.")
+    if not isinstance(path, str) or not path or "\0" in path:
+        raise gone
+    found = Path(path).resolve()
+    if not found.is_relative_to(Path(folder).resolve()) or not found.is_file():
+        raise gone
+    return found
+
+
+def read(path: Path) -> Easel:
+    """A drawing, or a picture or document that was saved with its strokes. Raises: InvalidInput."""
+    data = path.read_bytes()
+    if is_openraster(data):
+        document = Document.from_openraster(data)
+        easel = new_easel(Drawing(document.lineart, document.picture, "lineart", ()))
+        easel.begin_round(document, None)
+        return easel
+    return _again(data) or new_easel(read_drawing(path))
+
+
+def read_page(page: Page, number: int, place: Place | None) -> Easel:
+    """A page of a book: with its strokes where it was coloured before, else as line art.
+
+    Raises: InvalidInput when it is not painted yet.
+    """
+    easel = _again(page.picture or b"")
+    if easel is None:
+        picture = page.image()
+        lineart = extract(picture, strength=STRENGTH)
+        easel = new_easel(Drawing(lineart, picture, "picture", (f"Page {number} as line art.",)))
+    easel.place = place
+    return easel
+
+
+def _again(png: bytes) -> Easel | None:
+    """A picture of ours with its strokes, as it was when it was saved."""
+    document = Document.read_from(png)
+    if document is None:
+        return None
+    easel = new_easel(Drawing(document.lineart, document.picture, "lineart", (AGAIN,)))
+    easel.begin_round(document, read_recipe(png))
+    easel.painted = easel.revision
+    return easel
+
+
+def coloured_png(easel: Easel, caption: str = "") -> bytes:
+    """The picture as it is now, with what made it inside: recipe, lines, strokes, mask."""
+    recipe = easel.recipe
+    model = recipe.models["colour"].split()[0] if recipe else ""
+    note = NOTE.format(MODELS.get(model, "its colour models"))
+    png = encode_png(easel.document.picture, recipe, caption, note=note)
+    return easel.document.write_into(png)
+
+
+def save_files(easel: Easel) -> None:
+    """Make the files to take away."""
+
+    def file(data: bytes, name: str, what: str) -> tuple[str, str, str]:
+        return url_of(file_for_browser(data, name)), name, what
+
+    document = easel.document
+    hints = io.BytesIO()
+    document.hint_picture().save(hints, "PNG")
+    about = easel.recipe.to_json() if easel.recipe else {}
+    easel.saved = (
+        file(coloured_png(easel), "coloured.png", "Picture (PNG)"),
+        file(hints.getvalue(), "hints.png", "Strokes (PNG)"),
+        file(document.to_openraster(about), "coloured.ora", "Layers for Krita and GIMP (ORA)"),
+    )
+
+
+def put_on_page(shop: Workshop, desk: Desk, easel: Easel) -> Book:
+    """The book with the picture on its page, in the library and, if it lies there, on the desk.
+
+    Raises: InvalidInput, StorageError.
+    """
+    place = easel.place
+    if place is None:
+        raise InvalidInput("This drawing does not come from a book: save it as a file.")
+    open_one = desk.book
+    mine = open_one is not None and open_one.id == place.book
+    book = open_one if mine and open_one is not None else shop.read(place.book, desk)
+    if book.owner != desk.owner:
+        raise InvalidInput("This book belongs to someone else: save the picture as a file.")
+    if place.index >= len(book.pages):
+        raise InvalidInput("This page is gone from the book: save the picture as a file.")
+    page = book.pages[place.index]
+    png = coloured_png(easel, page.text)
+    changed = book.with_page(
+        place.index, replace(page, picture=png, score=None, recipe=easel.recipe)
+    )
+    shop.save(changed)
+    if mine:
+        desk.keep_book(changed)
+    return changed

@@ -1,0 +1,167 @@
+"""Variations of what lies on the easel, and the way from one of them to another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from pipelines.colorize.progress import ColourProgress, Variations
+from pipelines.colorize.settings import StablePaintConfig
+from pipelines.errors import InvalidInput
+from ui.colour_work import (
+    Candidates,
+    Easel,
+    Mixed,
+    address,
+    keep,
+    recipe_of,
+    tidied,
+)
+from ui.desk import Desk
+from ui.jobs import Job, until_stopped
+from ui.workshop import Workshop
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from pipelines.colorize.document import Document
+
+STOPS = 5
+"""Pictures on the way from one variation to another, both of them included."""
+
+GONE = InvalidInput("This variation is gone: paint new ones.")
+
+
+@dataclass(frozen=True)
+class Varying:
+    """Variations so far, as addresses; `between`: of the pictures between two of them."""
+
+    step: int
+    of: int
+    urls: tuple[str, ...]
+    eta: float | None
+    between: bool = False
+
+
+def paint_variations(
+    shop: Workshop,
+    desk: Desk,
+    easel: Easel,
+    job: Job,
+    config: StablePaintConfig,
+    prompt: str | None = None,
+) -> Iterator[Varying]:
+    """Paint candidates side by side; a stopped job leaves those of before.
+
+    With a `prompt` (which may be empty) the full-size model paints, if there is one.
+    """
+    document = easel.document
+    start = document.kept or document.colours
+    full = shop.colourists.full if prompt is not None else None
+    yield Varying(0, config.steps, (), None)
+    painter = full() if full else shop.colourists.variations()
+    more: dict[str, Any] = {"prompt": prompt} if full and prompt else {}
+    events = painter.stream(
+        document.lineart, document.hints, config, mask=document.mask, picture=start, **more
+    )
+    for event in _followed(easel, document, job, events, between=False):
+        if isinstance(event, Varying):
+            yield event
+            continue
+        found = Candidates(*event, config, document, start, painter.name, mixable=not full)
+        with desk.lock:
+            if desk.easel is easel:
+                easel.drop_candidates()
+                easel.candidates = found
+
+
+def _followed(
+    easel: Easel,
+    document: Document,
+    job: Job,
+    events: Iterator[ColourProgress | Variations],
+    *,
+    between: bool,
+) -> Iterator[Varying | tuple[tuple[Image, ...], tuple[str, ...], tuple[int, ...]]]:
+    """What is painted as the page shows it; at last the pictures, their addresses and seeds."""
+    urls: tuple[str, ...] = ()
+    for event in until_stopped(job, events):
+        if isinstance(event, ColourProgress):
+            if event.previews:
+                shown = (tidied(easel, document, p) for p in event.previews)
+                urls = tuple(address(p, "variation") for p in shown)
+            yield Varying(event.step, event.of, urls, event.eta, between)
+        else:
+            pictures = tuple(tidied(easel, document, p) for p in event.pictures)
+            yield pictures, tuple(address(p, "variation") for p in pictures), event.seeds
+
+
+def pick_end(easel: Easel, number: int) -> tuple[int, int] | None:
+    """Choose a variation to go to another from; both, once there are two.
+
+    Choosing the same one again lets it go. Raises: InvalidInput when it is no longer there.
+    """
+    found = easel.candidates
+    if number not in range(len(found.pictures)) or not found.mixable:
+        raise GONE
+    first, easel.end = easel.end, None
+    if first is None:
+        easel.end = number
+    elif first != number:
+        return first, number
+    return None
+
+
+def paint_between(
+    shop: Workshop, desk: Desk, easel: Easel, job: Job, ends: tuple[int, int]
+) -> Iterator[Varying]:
+    """Paint what lies between two variations; a stopped job leaves what was there."""
+    found = easel.candidates
+    document, config = found.document, found.config
+    if document is None or config is None:
+        raise GONE
+    a, b = ends
+    yield Varying(0, config.steps, (), None, between=True)
+    events = shop.colourists.variations().interpolate(
+        document.lineart, document.hints, config, (found.seeds[a], found.seeds[b]),
+        count=STOPS, ends=False, mask=document.mask, picture=found.start,
+    )  # fmt: skip
+    for event in _followed(easel, document, job, events, between=True):
+        if isinstance(event, Varying):
+            yield event
+            continue
+        pictures, urls, _ = event
+        mixed = Mixed(
+            ends,
+            (found.pictures[a], *pictures, found.pictures[b]),
+            (found.urls[a], *urls, found.urls[b]),
+        )
+        with desk.lock:
+            if desk.easel is easel and easel.candidates is found:
+                easel.mixed = mixed
+
+
+def keep_candidate(easel: Easel, number: int) -> None:
+    """Go on with a variation. Raises InvalidInput when it is no longer there."""
+    found = easel.candidates
+    if number not in range(len(found.pictures)) or found.config is None:
+        raise GONE
+    settings = {**asdict(found.config), "within_lines": easel.tidy}
+    model = "stablepaint" if found.mixable else "controlnet"
+    recipe = recipe_of(model, found.seeds[number], settings, found.painter)
+    keep(easel, found.pictures[number], recipe)
+
+
+def keep_mixed(easel: Easel, number: int) -> None:
+    """Go on with a picture between two variations. Raises InvalidInput when it is gone."""
+    found, mixed = easel.candidates, easel.mixed
+    if mixed is None or number not in range(len(mixed.pictures)) or found.config is None:
+        raise GONE
+    seeds = [found.seeds[end] for end in mixed.ends]
+    share = number / (len(mixed.pictures) - 1)
+    settings = {
+        **asdict(found.config), "within_lines": easel.tidy, "between": seeds, "share": share
+    }  # fmt: skip
+    recipe = recipe_of("stablepaint", seeds[round(share)], settings, found.painter)
+    keep(easel, mixed.pictures[number], recipe)
