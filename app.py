@@ -18,8 +18,9 @@ import tempfile
 import threading
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import AppError
 from pipelines.presets import PRESETS
@@ -79,7 +80,70 @@ def parser() -> argparse.ArgumentParser:
         metavar="USER:PASSWORD",
         help="ask everybody for this name and password",
     )
+    options.add_argument(
+        "--colour-model",
+        default=env("STORYBRUSH_COLOUR"),
+        metavar="NAMES",
+        help="Stable Diffusion and a ControlNet for line art, to paint variations at full size: "
+        "a folder, two names with a comma between, or public",
+    )
+    options.add_argument(
+        "--rating",
+        default=env("STORYBRUSH_RATING"),
+        metavar="FOLDER",
+        help="show a page to rate coloured drawings on, blind; the folder is one that "
+        "python -m finetune.evaluate colorize wrote",
+    )
+    public = options.add_argument_group("where the app stands open to everybody")
+    public.add_argument(
+        "--review",
+        action="store_true",
+        default=env("STORYBRUSH_REVIEW").lower() in yes,
+        help="books wait until the administrator lets them onto the shelf",
+    )
+    public.add_argument(
+        "--admin",
+        default=env("STORYBRUSH_ADMIN"),
+        metavar="SECRET",
+        help="the administrator's secret, better given as STORYBRUSH_ADMIN: others can read "
+        "the options of a running program",
+    )
+    public.add_argument(
+        "--ban",
+        default=env("STORYBRUSH_BAN"),
+        metavar="FILE",
+        help="words that nobody gets to use here, one on each line",
+    )
+    for name, default, unit in LIMITS:
+        public.add_argument(
+            f"--max-{name}",
+            type=positive,
+            default=env(f"STORYBRUSH_MAX_{name.replace('-', '_').upper()}", default=default),
+            metavar="N",
+            help=f"{unit} (now: %(default)s)",
+        )
     return options
+
+
+LIMITS = (
+    ("jobs", "100", "jobs in line, of all visitors"),
+    ("jobs-each", "4", "jobs in line of one visitor"),
+    ("upload", "20", "megabytes of a file that is handed in"),
+    ("request", "500", "characters of a request for a story"),
+    ("words", "400", "words of a story"),
+    ("side", "512", "pixels of a picture's longer side while it is painted"),
+    ("steps", "500", "steps a page"),
+)
+"""`--max-NAME`: default and what it counts."""
+
+SHORTEST_SECRET = 8
+
+
+def positive(text: str) -> int:
+    """A whole number from 1 on."""
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"give a whole number from 1 on, not “{text}”")
+    return int(text)
 
 
 def credentials(text: str) -> tuple[str, str]:
@@ -126,20 +190,59 @@ def serve(options: argparse.Namespace) -> None:
     check_port(options.host, options.port)
     stay_on_this_machine(options.preset)
 
+    launch(workshop(options), options)
+
+
+def workshop(options: argparse.Namespace, **others: Any) -> Workshop:
+    """Models, library and rules as the options say; `others` are set besides.
+
+    Raises: AppError when something the options name is not to be had.
+    """
     from pipelines import storybook
     from storage.base import open_library
+    from storage.ratings import Survey
+    from ui import zerogpu
+    from ui.colour_models import colourists
+    from ui.jobs import Jobs
+    from ui.review import open_waiting
+    from ui.rules import Rules, read_ban_list
     from ui.workshop import Workshop
 
-    shop = Workshop(
-        writer=partial(storybook.load_story, options.preset),
-        painter=partial(storybook.load_pictures, options.preset),
-        library=open_library(options.library),
-    )
-    launch(shop, options)
+    if options.admin and len(options.admin) < SHORTEST_SECRET:
+        raise AppError(f"The administrator's secret needs {SHORTEST_SECRET} characters or more.")
+    if options.review and not options.admin:
+        raise AppError("--review needs an administrator: choose a secret and set STORYBRUSH_ADMIN.")
+    banned = read_ban_list(Path(options.ban)) if options.ban else ()
+    library = open_library(options.library)
+
+    def load_story() -> Any:
+        writer = storybook.load_story(options.preset)
+        writer.banned = banned
+        return writer
+
+    parts: dict[str, Any] = {
+        "writer": load_story,
+        "painter": partial(storybook.load_pictures, options.preset),
+        "library": library,
+        "jobs": Jobs(options.max_jobs, options.max_jobs_each),
+        "rules": Rules(
+            options.max_request, options.max_words, options.max_side, options.max_steps, banned
+        ),
+        "waiting": open_waiting(options.library, library) if options.review else None,
+        "admin": options.admin,
+        "colourists": colourists(options.colour_model),
+        "survey": Survey.open(options.rating, library) if options.rating else None,
+    }
+    if zerogpu.lent():
+        parts |= zerogpu.models(options.preset, banned)
+    return Workshop(**parts | others)
 
 
 def launch(shop: Workshop, options: argparse.Namespace) -> None:
     """Show the page over a workshop until Ctrl-C or SIGTERM."""
+    from starlette.middleware import Middleware
+
+    from ui.doorkeeper import Doorkeeper
     from ui.page import build
     from ui.theme import head, theme
 
@@ -158,7 +261,9 @@ def launch(shop: Workshop, options: argparse.Namespace) -> None:
         footer_links=[],
         run_history=False,
         enable_monitoring=False,
-        max_file_size="20mb",
+        max_file_size=f"{options.max_upload}mb",
+        blocked_paths=shop.private_folders(),
+        app_kwargs={"middleware": [Middleware(Doorkeeper)]},
         state_session_capacity=1000,
         prevent_thread_lock=True,
         quiet=True,

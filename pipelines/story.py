@@ -65,6 +65,8 @@ class StoryPipeline:
         self.lexicon = lexicon
         self.tokenizer = tokenizer
         self.name = name
+        self.banned: tuple[str, ...] = ()
+        """Words that no story of this writer has, besides those that each request bans."""
 
     @classmethod
     def from_pretrained(
@@ -110,7 +112,7 @@ class StoryPipeline:
             seed = int(torch.randint(0, MAX_SEED + 1, (), generator=generator))
         seed = draw_seed() if seed is None else seed
         source = torch.Generator().manual_seed(seed)
-        banned = ban_list(config.ban)
+        banned = ban_list((*config.ban, *self.banned))
         request = read_request(config.words, self.lexicon or frozenset(), banned)
         write = self._write_plain if self.lexicon is None else self._write_embedded
         found: list[Candidate] = []

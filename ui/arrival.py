@@ -15,12 +15,13 @@ import gradio as gr
 from gradio.components import Component
 
 from pipelines.errors import AppError, InvalidInput
-from pipelines.presets import STYLES
 from storage.base import BOOK_ID
 from ui import gallery
+from ui.account import account_of
 from ui.desk import FIRST_TAB, Desk, Tale
 from ui.manuscript import Manuscript
 from ui.messages import explain, guarded
+from ui.recipe import fits
 from ui.repaint import OPENED
 from ui.running import Runner
 from ui.workshop import QUIET, Workshop, a_secret, owner_of, session_of
@@ -44,7 +45,7 @@ def build(
     def arrive(request: gr.Request, secret_now: object, kept_now: object) -> dict[Any, Any]:
         known = a_secret(secret_now)
         memory = read_memory(kept_now)
-        owner = owner_of(known)
+        owner = account_of(request) or owner_of(known)
         tab, last = a_secret(memory.get("tab")), str(memory.get("last"))
         visit, belongs = shop.desks.arrive(session_of(request), owner, tab, last)
         if belongs and visit.desk.tales:
@@ -104,7 +105,7 @@ def restore(shop: Workshop, desk: Desk, memory: Mapping[str, Any]) -> None:
     book, wanted = None, memory.get("book")
     if isinstance(wanted, str) and BOOK_ID.fullmatch(wanted):
         try:
-            found = shop.library.get(wanted)
+            found = shop.read(wanted, desk)
             book = found if found.owner == desk.owner else None
         except AppError:
             book = None
@@ -117,20 +118,6 @@ def open_address(shop: Workshop, desk: Desk, wanted: str) -> None:
         desk.shown = "gallery"
     elif BOOK_ID.fullmatch(wanted):
         try:
-            desk.reading = gallery.reading(shop.library.get(wanted))
-            desk.shown = "gallery"
+            gallery.open_book(shop, desk, wanted)
         except AppError as error:
             explain(error)
-
-
-def fits(component: Component, value: object) -> bool:
-    """Whether a value from a browser may be put into a widget."""
-    if isinstance(component, gr.Slider):
-        if isinstance(value, bool) or not isinstance(value, (int, float)):
-            return False
-        return component.minimum <= value <= component.maximum
-    if isinstance(component, gr.Radio):
-        return value in [key for _, key in component.choices]
-    if isinstance(component, gr.Textbox):
-        return isinstance(value, str) and len(value) <= (component.max_length or 2000)
-    return value in STYLES if isinstance(value, str) else False

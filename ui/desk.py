@@ -9,7 +9,6 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.book import Book, Page
@@ -62,11 +61,11 @@ class Tale:
 
 @dataclass(frozen=True)
 class Reading:
-    """The book that is open in the gallery, and its files to take away."""
+    """The book that is open in the gallery."""
 
     book: Book
-    zip: Path
-    page: Path
+    waits: bool = False
+    """Whether it waits for the administrator as it is."""
 
 
 @dataclass(frozen=True)
@@ -95,6 +94,8 @@ class Desk:
     retry: Retry | None = None
     easel: Easel | None = None
     """The drawing that is coloured."""
+    admin: bool = False
+    """Whether this visitor has shown to be the administrator."""
     settings: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
     sessions: set[str] = field(default_factory=set[str])
     left: float = field(default_factory=time.monotonic)
@@ -127,11 +128,15 @@ class Desk:
         return not self.sessions and time.monotonic() - self.left > grace
 
     def begin(self, jobs: Jobs, kind: str, work: Work, grace: float = GRACE) -> Job:
-        """A job at the end of the line. Raises: InvalidInput while there is one already."""
+        """A job at the end of the line.
+
+        Raises: InvalidInput while there is one already, or when the line is full.
+        """
         with self.lock:
             self.refuse_while_busy()
-            self._job = job = Job(kind, work, lambda: self.gone(grace))
-        jobs.add(job)
+            job = Job(kind, work, lambda: self.gone(grace), self.owner)
+            jobs.add(job)
+            self._job = job
         return job
 
     def refuse_while_busy(self) -> None:

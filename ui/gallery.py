@@ -1,9 +1,7 @@
-"""The Gallery tab: finished and unfinished books, newest first, and a reader for each."""
+"""The Gallery tab: the bookcase, and a reading room for the book that is open."""
 
 from __future__ import annotations
 
-import math
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,24 +10,20 @@ import gradio as gr
 from pipelines.book import Book
 from pipelines.errors import InvalidInput
 from storage.base import BOOK_ID
-from storage.export import book_html, book_zip
-from ui import markup
+from ui import bookcase, markup, review, takeaway
 from ui.desk import Desk, Reading, Tale
 from ui.manuscript import Manuscript
-from ui.messages import guarded
 from ui.panel import panel
 from ui.pictures import PicturesTab
+from ui.recipe import like
 from ui.running import Runner
 from ui.story import StoryTab
 from ui.theme import asset
-from ui.workshop import QUIET, clicked, file_for_browser, session_of
-
-SHELF = 24
-"""Books on one page of the shelf."""
+from ui.workshop import QUIET, Workshop, clicked
 
 CONFIRM = "Delete this book for good? Nobody can bring it back."
 
-TO_TOP = "() => setTimeout(() => document.querySelector('#tabs')?.scrollIntoView(), 80)"
+TO_TOP = bookcase.TO_TOP
 
 
 @dataclass(frozen=True)
@@ -39,93 +33,64 @@ class GalleryTab:
     reader: gr.HTML
 
 
-def reading(book: Book) -> Reading:
-    """A book to be read, with the files to take away."""
-    name = file_name(book)
-    return Reading(
-        book,
-        file_for_browser(book_zip(book), f"{name}.zip"),
-        file_for_browser(book_html(book).encode(), f"{name}.html"),
-    )
+def reading(book: Book, *, waits: bool = False) -> Reading:
+    """A book to be read; `waits` for the administrator or not."""
+    return Reading(book, waits)
+
+
+def open_book(shop: Workshop, desk: Desk, book_id: str) -> None:
+    """Let a visitor read a book. Raises: InvalidInput for no id; NotFound; StorageError."""
+    if not BOOK_ID.fullmatch(book_id):
+        raise InvalidInput("There is no such book: open the gallery again.")
+    book = shop.read(book_id, desk)
+    desk.reading = reading(book, waits=shop.waits(book_id) == book)
+    desk.shown = "gallery"
 
 
 def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
     """Lay out the tab inside the current Tabs and connect its events."""
     shop = runner.shop
     with gr.Tab("Gallery", id="gallery") as tab:
-        with gr.Column(elem_id="bookcase") as bookcase:
-            search = gr.Textbox(
-                placeholder="Search titles and texts", show_label=False, label="Search", lines=1,
-                max_length=200, elem_id="search",
-            )  # fmt: skip
-            shelf = panel(events=("open", "begin"), elem_id="shelf")
-            with gr.Row(visible=False, elem_classes="actions") as pager:
-                newer = gr.Button("‹ Newer", size="sm")
-                where = panel()
-                older = gr.Button("Older ›", size="sm")
+        case = bookcase.build(runner)
         with gr.Column(visible=False, elem_id="reading") as room:
             with gr.Row(elem_classes="actions"):
                 back = gr.Button("‹ All books", size="sm", elem_id="back")
+                alike = gr.Button("Make one like this", size="sm", elem_id="alike")
                 work_on = gr.Button("Work on it", size="sm", visible=False, elem_id="work-on")
+            office = review.build_office()
             reader = gr.HTML("", js_on_load=asset("reader.js"), apply_default_css=False)
+            takeaway.build_buttons(runner)
             with gr.Row(elem_classes="actions centred"):
-                as_zip = gr.DownloadButton("Download ZIP", size="sm", elem_id="as-zip")
-                as_page = gr.DownloadButton("Download web page", size="sm", elem_id="as-page")
                 delete = gr.Button("Delete", size="sm", visible=False, elem_id="delete")
             with gr.Row(visible=False, elem_classes="actions confirm") as confirm:
                 gr.HTML(markup.status(CONFIRM))
                 sure = gr.Button("Delete it", variant="stop", size="sm", elem_id="delete-sure")
                 spare = gr.Button("Keep it", size="sm", elem_id="delete-spare")
-        offset = gr.State(0)
+            recipe = panel(events=("same",), elem_id="recipe")
+        with gr.Column(elem_id="doorway") as doorway:
+            review.build_door(runner, case)
+            takeaway.build_import(runner, lambda desk, book_id: open_book(shop, desk, book_id))
 
     def draw(desk: Desk) -> dict[Any, Any]:
         found = desk.reading
-        mine = gr.update(visible=found is not None and found.book.owner == desk.owner)
+        mine = found is not None and found.book.owner == desk.owner
+        waits = found is not None and found.waits
         return {
-            bookcase: gr.update(visible=found is None),
+            case.column: gr.update(visible=found is None),
+            doorway: gr.update(visible=found is None),
             room: gr.update(visible=found is not None),
             reader: markup.reader(found.book) if found else "",
-            as_zip: gr.update(value=str(found.zip)) if found else gr.update(),
-            as_page: gr.update(value=str(found.page)) if found else gr.update(),
-            work_on: mine,
-            delete: mine,
+            recipe: markup.recipe(found.book) if found else "",
+            work_on: gr.update(visible=mine),
+            delete: gr.update(visible=mine or (desk.admin and found is not None)),
+            office.row: gr.update(visible=waits),
+            office.let_in: gr.update(visible=desk.admin),
+            office.refuse: gr.update(visible=desk.admin),
             confirm: gr.update(visible=False),
         }
 
-    def fill(desk: Desk, search: str, offset_now: float) -> dict[Any, Any]:
-        """Shelf, its pager and the offset, which ends where the books end."""
-        words = (search or "").strip()
-        total = shop.library.count(search=words)
-        begin = min(max(int(offset_now), 0), max(total - 1, 0) // SHELF * SHELF)
-        books = shop.library.list(offset=begin, limit=SHELF, search=words)
-        if books:
-            html = markup.shelf(books, desk.owner)
-        elif words:
-            html = markup.empty("No such book", f"Nothing on the shelf tells of “{words}”.")
-        else:
-            html = markup.empty(
-                "An empty shelf",
-                "Your first book will stand here.",
-                '<button type="button" class="small-button brave" data-begin="1">'
-                "Make a book</button>",
-            )
-        return {
-            shelf: html,
-            offset: begin,
-            pager: gr.update(visible=total > SHELF),
-            where: f"<p>Page {begin // SHELF + 1} of {max(math.ceil(total / SHELF), 1)}</p>",
-            newer: gr.update(interactive=begin > 0),
-            older: gr.update(interactive=begin + SHELF < total),
-        }
-
-    def opened(desk: Desk, book_id: str) -> None:
-        if not BOOK_ID.fullmatch(book_id):
-            raise InvalidInput("There is no such book: open the gallery again.")
-        desk.reading = reading(shop.library.get(book_id))
-        desk.shown = "gallery"
-
-    def open_book(desk: Desk, event: gr.EventData) -> None:
-        opened(desk, clicked(event))
+    def opened(desk: Desk, event: gr.EventData) -> None:
+        open_book(shop, desk, clicked(event))
 
     def read_own(desk: Desk, value: Any) -> None:
         """Read the book that is being worked on, with the words as they are now."""
@@ -136,24 +101,42 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
         desk.reading = reading(tale.manuscript.revise(tale.book))
         desk.shown = "gallery"
 
-    def shut(desk: Desk, search: str, offset_now: float) -> dict[Any, Any]:
+    def shut(desk: Desk, *place: Any) -> dict[Any, Any]:
         desk.reading = None
-        return fill(desk, search, offset_now)
+        return case.fill(desk, *place)
 
-    def remove(desk: Desk, search: str, offset_now: float) -> dict[Any, Any]:
-        if desk.reading is None:
-            raise InvalidInput("Open the book first.")
-        shop.library.delete(desk.reading.book.id, owner=desk.owner)
+    def remove(desk: Desk, *place: Any) -> dict[Any, Any]:
+        shop.delete(_open(desk).id, desk)
         gr.Info("The book is deleted.")
-        return shut(desk, search, offset_now)
+        return shut(desk, *place)
+
+    def let_in(desk: Desk, *place: Any) -> dict[Any, Any]:
+        review.let_in(shop, desk)
+        gr.Info("The book is on the shelf.")
+        return shut(desk, *place)
+
+    def refuse(desk: Desk, *place: Any) -> dict[Any, Any]:
+        review.refuse(shop, desk)
+        gr.Info("The book is refused.")
+        return shut(desk, *place)
+
+    def make_alike(desk: Desk, *, same: bool = False) -> dict[Any, Any]:
+        """Set Story and Pictures as they were for this book."""
+        book = _open(desk)
+        desk.lines["story"] = (
+            f"Everything is set as for “{book.title}”. Change what you like.",
+            "",
+        )
+        desk.shown = "story"
+        return like(book, story, pictures, same=same)
 
     def resume(desk: Desk, value: Any) -> dict[Any, Any]:
         """Take a book of one's own back to the desk, beside what lies there."""
         desk.refuse_while_busy()
-        if desk.reading is None or desk.reading.book.owner != desk.owner:
+        book = _open(desk)
+        if book.owner != desk.owner:
             raise InvalidInput("This book belongs to someone else: it can be read, not changed.")
         desk.remember(value)
-        book = desk.reading.book
         at = next((n for n, t in enumerate(desk.tales) if t.book and t.book.id == book.id), None)
         if at is None:
             desk.add((Tale(Manuscript.from_book(book), None, book),), choose=True)
@@ -165,37 +148,40 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
         style = pictures.settings[0]
         return {style: book.style if book.style else gr.skip()}
 
-    def begin_one(desk: Desk) -> None:
-        desk.shown = "story"
+    def walk(desk: Desk, event: gr.EventData, *place: Any) -> dict[Any, Any]:
+        """The browser's own way back and forth: to a book, or to the shelf."""
+        if not clicked(event):
+            return shut(desk, *place)
+        open_book(shop, desk, clicked(event))
+        return {}
 
-    place, shelved = [search, offset], [shelf, offset, pager, where, newer, older]
-    runner.shows(draw, [bookcase, room, reader, as_zip, as_page, work_on, delete, confirm])
-    runner.opens(tab, "gallery", fill, place, shelved)
-    for button, by in ((newer, -SHELF), (older, SHELF)):
-        runner.acts(
-            button.click,
-            lambda desk, search, at, by=by: fill(desk, search, at + by),
-            place,
-            shelved,
-            js=TO_TOP,
-        )
-    runner.acts(shelf.open, open_book)
-    runner.acts(shelf.begin, begin_one)
+    everything = [*story.settings, *pictures.settings]
+    runner.shows(
+        draw,
+        [case.column, doorway, room, reader, recipe, work_on, delete,
+         office.row, office.let_in, office.refuse, confirm],
+    )  # fmt: skip
+    runner.opens(tab, "gallery", case.fill, case.place, case.shown)
+    runner.acts(case.shelf.open, opened)
     runner.acts(pictures.read.click, read_own, [story.editor])
-    runner.acts(back.click, shut, place, shelved)
-    runner.acts(sure.click, remove, place, shelved)
+    runner.acts(reader.walk, walk, case.place, case.shown)
+    for event, act in (
+        (back.click, shut),
+        (sure.click, remove),
+        (office.let_in.click, let_in),
+        (office.refuse.click, refuse),
+    ):
+        runner.acts(event, act, case.place, case.shown)
+    runner.acts(alike.click, make_alike, (), everything, js=TO_TOP)
+    runner.acts(recipe.same, lambda desk: make_alike(desk, same=True), (), everything, js=TO_TOP)
     runner.acts(work_on.click, resume, [story.editor], [pictures.settings[0]])
-
-    @guarded
-    def look_for(request: gr.Request, search: str) -> Any:
-        return fill(shop.desks.visit(session_of(request)).desk, search, 0)
-
-    search.change(look_for, search, shelved, **{**QUIET, "trigger_mode": "always_last"})
     delete.click(lambda: gr.update(visible=True), None, confirm, **QUIET)
     spare.click(lambda: gr.update(visible=False), None, confirm, **QUIET)
     return GalleryTab(reader)
 
 
-def file_name(book: Book) -> str:
-    """A name for downloads that every system takes, from the title."""
-    return re.sub(r"[^\w-]+", "-", book.title).strip("-_")[:60] or "storybook"
+def _open(desk: Desk) -> Book:
+    """The book that is open. Raises: InvalidInput when none is."""
+    if desk.reading is None:
+        raise InvalidInput("Open the book first.")
+    return desk.reading.book

@@ -1,4 +1,4 @@
-"""Work that visitors have asked for: one line for all, and one job a visitor.
+"""Work that visitors have asked for: one line for all, and a few jobs a visitor at most.
 
 A job runs on a thread of its own, not in the event of a page, so that it goes on while its
 visitor loads the page again. Pages look at its `moment` as often as they like.
@@ -6,10 +6,17 @@ visitor loads the page again. Pages look at its `moment` as often as they like.
 
 from __future__ import annotations
 
+import contextvars
+import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from typing import Any, TypeVar
+
+from pipelines.errors import InvalidInput
+
+log = logging.getLogger(__name__)
 
 Event = TypeVar("Event")
 
@@ -18,15 +25,27 @@ Work = Callable[["Job"], Iterator[Any]]
 
 ONE_AT_A_TIME = "One thing at a time: wait for your work to end, or press Stop."
 
+MOST_JOBS = 100
+MOST_EACH = 4
+"""Jobs in line, of all visitors and of one, counting the one that runs."""
+
 
 class Job:
     """One writing or painting. Any thread may look at it or stop it; it ends between two moments.
 
-    `left` tells whether its visitor has gone for good: then it is stopped, too.
+    `left` tells whether its visitor has gone for good: then it is stopped, too. `visitor` is who
+    asked for it; "" is nobody in particular.
     """
 
-    def __init__(self, kind: str, work: Work, left: Callable[[], bool] = lambda: False) -> None:
+    def __init__(
+        self,
+        kind: str,
+        work: Work,
+        left: Callable[[], bool] = lambda: False,
+        visitor: str = "",
+    ) -> None:
         self.kind = kind
+        self.visitor = visitor
         self.moment: Any = None
         self.news = 0
         """Grows with every moment, so that a page sees whether there is something new."""
@@ -35,6 +54,8 @@ class Job:
         self._work = work
         self._left = left
         self._stop = threading.Event()
+        # Who asks for it is known to the thread that works, too: ZeroGPU counts on that.
+        self._context = contextvars.copy_context()
 
     def stop(self) -> None:
         self._stop.set()
@@ -45,6 +66,14 @@ class Job:
 
     def run(self) -> None:
         """Work until the end; what goes wrong is kept for whoever asks."""
+        begin = time.monotonic()
+        self._context.run(self._run)
+        end = "stopped" if self.stopped else "done"
+        if self.error is not None:
+            end = type(self.error).__name__  # its message may quote what somebody has typed
+        log.info("%s: %s after %.1f s", self.kind, end, time.monotonic() - begin)
+
+    def _run(self) -> None:
         try:
             if not self.stopped:
                 for moment in self._work(self):
@@ -61,16 +90,30 @@ class Jobs:
     """The line of all visitors' jobs: first come, first served, one at a time.
 
     The thread that works ends with the last job of the line and begins with the next one.
+    `most` jobs fit in the line, `each` of one visitor.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, most: int = MOST_JOBS, each: int = MOST_EACH) -> None:
+        self.most = most
+        self.each = each
         self._lock = threading.Lock()
         self._line: deque[Job] = deque()
         self._worker: threading.Thread | None = None
 
     def add(self, job: Job) -> None:
-        """Put a job at the end of the line."""
+        """Put a job at the end of the line. Raises: InvalidInput when there is no room for it."""
         with self._lock:
+            line = [o for n, o in enumerate(self._line) if not (o.done or (n and o.stopped))]
+            if job.visitor and sum(o.visitor == job.visitor for o in line) >= self.each:
+                raise InvalidInput(
+                    f"You have {self.each} thing{'s' if self.each != 1 else ''} in line already: "
+                    "wait for one to end, or stop one in another tab."
+                )
+            if len(line) >= self.most:
+                raise InvalidInput(
+                    f"The line is full: {len(line)} jobs come first already. "
+                    "Try again in a few minutes; what you have typed stays."
+                )
             self._line.append(job)
             if self._worker is None:
                 self._worker = threading.Thread(target=self._serve, name="jobs", daemon=True)

@@ -32,7 +32,7 @@ def make_book(
     whole = book is not None and all(p.picture is not None for p in book.pages)
     saved = desk.lines["pictures"][1] == "done"
     if book is not None and whole and saved and desk.shown == "pictures":
-        desk.reading = gallery.reading(book)
+        desk.reading = gallery.reading(book, waits=shop.waiting is not None)
         desk.shown = "gallery"
 
 
@@ -42,6 +42,8 @@ def connect(runner: Runner, story_tab: StoryTab, pictures_tab: PicturesTab) -> N
     def begin(desk: Desk, value: Any, *values: Any) -> Work:
         count = len(story_tab.settings)
         told, painted = story_config(*values[:count]), picture_config(*values[count:])
+        runner.shop.rules.check_story(told)
+        runner.shop.rules.check_pictures(painted)
         desk.remember(value)
         return lambda job: make_book(runner.shop, desk, job, told, painted)
 

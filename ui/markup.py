@@ -11,6 +11,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from pipelines.book import Book, Page, picture_name
+from pipelines.presets import STYLES
 from ui.workshop import file_for_browser, picture_url, url_of
 
 if TYPE_CHECKING:
@@ -249,25 +250,60 @@ def bar(done: float, label: str) -> str:
 # --- the shelf ----------------------------------------------------------------------------
 
 
-def shelf(books: Sequence[BookSummary], owner: str) -> str:
+def looks(styles: Sequence[tuple[str, int]], chosen: str) -> str:
+    """Buttons that show the books of one style; `styles` are keys and how many books each has."""
+    if len(styles) < 2:
+        return ""
+    chips = [("", "All styles", "")]
+    for key, count in styles:
+        label = STYLES[key].label if key in STYLES else key
+        chips.append((key, label, f'<span class="count">{count}</span>'))
+    buttons = "".join(
+        f'<button type="button" class="look" data-look="{escape(key)}" '
+        f'data-key="style-{escape(key)}" aria-pressed="{str(key == chosen).lower()}">'
+        f"{escape(label)}{count}</button>"
+        for key, label, count in chips
+    )
+    return f'<div class="looks" role="group" aria-label="Style">{buttons}</div>'
+
+
+def shelf(books: Sequence[BookSummary], owner: str, mark: str = "yours") -> str:
     """Covers as buttons; the visitor's own carry a mark."""
-    cards: list[str] = []
-    for book in books:
-        title = escape(book.title) or "Untitled"
-        cover = '<span class="blank"></span>'
-        address = cover_url(book)
-        if address:
-            cover = f'<img src="{address}" alt="" loading="lazy" decoding="async">'
-        mine = '<span class="mine">yours</span>' if book.owner == owner else ""
-        by = f"by {escape(book.author)} · " if book.author else ""
-        pages = f"{book.pages} page{'s' if book.pages != 1 else ''}"
-        day = date(book.created)
-        cards.append(
-            f"""<li><button type="button" class="cover" data-open="{escape(book.id)}"
-  aria-label="Open {title}, {pages}, {day}">{cover}{mine}<span class="label"><b>{title}</b>
-  <small>{by}{pages}</small><small>{day}</small></span></button></li>"""
-        )
+    cards = [_cover(book, mark if book.owner == owner else "") for book in books]
     return f'<ul class="shelf">{"".join(cards)}</ul>'
+
+
+def _cover(book: BookSummary, mark: str) -> str:
+    title = escape(book.title) or "Untitled"
+    address = cover_url(book)
+    cover = '<span class="blank"></span>'
+    if address:
+        cover = f'<img src="{address}" alt="" loading="lazy" decoding="async">'
+    by = f'<small class="by">by {escape(book.author)}</small>' if book.author else ""
+    pages = f"{book.pages} page{'s' if book.pages != 1 else ''}"
+    day = date(book.created)
+    flag = f'<span class="mine">{escape(mark)}</span>' if mark else ""
+    return f"""<li data-key="{escape(book.id)}"><button type="button" class="cover"
+  data-open="{escape(book.id)}" aria-label="Open {title}, {pages}, {day}">
+  <span class="front">{cover}{flag}</span><span class="label"><b>{title}</b>{by}
+  <small>{pages} · {day}</small></span></button></li>"""
+
+
+def waiting_books(books: Sequence[BookSummary], owner: str, *, admin: bool) -> str:
+    """Books that wait for the administrator: one's own, or for `admin` everybody's."""
+    many = f"{len(books)} book{'s' if len(books) != 1 else ''}"
+    if admin:
+        title, text = f"To look through: {many}", "Open one to let it onto the shelf or refuse it."
+    else:
+        title = "Waiting to be looked at"
+        text = "Only you see this. On the shelf it will stand when the administrator has read it."
+    return f"""<section class="waiting-books" data-key="waiting" aria-label="{escape(title)}">
+<h3>{escape(title)}</h3><p>{escape(text)}</p>{shelf(books, owner, "yours")}</section>"""
+
+
+def stamped(html: str, stamp: str) -> str:
+    """The bookcase as it was when the library had this stamp (assets/shelf.js)."""
+    return f'<div class="shelves" data-stamp="{escape(stamp)}">{html}</div>'
 
 
 def date(created: str) -> str:
@@ -332,5 +368,44 @@ def reader(book: Book) -> str:
   <button type="button" class="small-button" data-turn="1">Next ›</button></div>
   <div class="more"><button type="button" class="link" data-full>Full screen</button>
   <button type="button" class="link" data-aloud hidden>Read aloud</button>
-  <button type="button" class="link" data-link>Copy the book's address</button></div>
+  <button type="button" class="link" data-colour hidden>Colour it</button>
+  <button type="button" class="link" data-link>Copy link</button></div>
 </div>"""
+
+
+def recipe(book: Book) -> str:
+    """How a book was made, folded up: words, story, pictures, models."""
+    rows: list[tuple[str, str]] = [("Words", book.words)]
+    if book.recipe is not None:
+        kept = book.recipe.settings
+        parts = [
+            f"{kept['sentences']} sentences" if "sentences" in kept else "",
+            f"liveliness {kept['temperature']}" if "temperature" in kept else "",
+            f"seed {book.recipe.seed}",
+        ]
+        rows.append(("Story", ", ".join(filter(None, parts))))
+        rows.append(("Writer", ", ".join(map(str, book.recipe.models.values()))))
+    painted = next((p.recipe for p in book.pages if p.recipe is not None), None)
+    style = STYLES[book.style].label if book.style in STYLES else book.style
+    rows.append(("Style", style))
+    if painted is not None:
+        kept = painted.settings
+        size = f"{kept['width']}x{kept['height']} pixels" if {"width", "height"} <= {*kept} else ""
+        parts = [
+            f"{kept['steps']} steps" if "steps" in kept else "",
+            f"start {kept['start']}" if "start" in kept else "",
+            size,
+            f"seed {painted.seed}",
+        ]
+        rows.append(("Pictures", ", ".join(filter(None, parts))))
+        models = (f"{what}: {name}" for what, name in painted.models.items())
+        rows.append(("Models", ", ".join(models)))
+    rows.append(("Made on", date(book.created)))
+    listed = "".join(
+        f"<div><dt>{escape(name)}</dt><dd>{escape(text)}</dd></div>" for name, text in rows if text
+    )
+    return f"""<details class="recipe"><summary>How this book was made</summary>
+<dl>{listed}</dl>
+<p>Story and pictures were generated.
+<button type="button" class="link" data-same="1">Load it with its seeds</button>, and the very same
+book can be made again.</p></details>"""

@@ -7,6 +7,7 @@ import html
 import inspect
 import logging
 import secrets
+import traceback
 from collections.abc import Callable
 from typing import Any
 
@@ -28,7 +29,9 @@ def explain(error: Exception) -> gr.Error:
         text = html.escape(str(error))
     else:
         run = secrets.token_hex(3)
-        log.error("run %s failed", run, exc_info=error)
+        # The frames and the kind of error, but not its message: it may quote what was typed.
+        frames = "".join(traceback.format_tb(error.__traceback__))
+        log.error("run %s failed: %s\n%s", run, type(error).__name__, frames)
         text = f"That should not have happened. The server's log tells more under run {run}."
     return gr.Error(text, duration=15, print_exception=False)
 

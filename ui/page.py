@@ -11,8 +11,13 @@ from __future__ import annotations
 
 import gradio as gr
 
-from ui import arrival, colour, gallery, make, pictures, repaint, story
+from ui import arrival, colour, gallery, make, pictures, rating, repaint, story
+from ui.account import login_button, login_offered
+from ui.pictures import PicturesTab
+from ui.recipe import named
+from ui.rules import Rules
 from ui.running import Runner
+from ui.story import StoryTab
 from ui.theme import ASSETS, HEADER, HEADER_JS
 from ui.workshop import Workshop, session_of
 
@@ -27,17 +32,24 @@ def build(shop: Workshop) -> gr.Blocks:
         # The key only scrambles what lies in the browser; who reads it there is its owner anyway.
         secret = gr.BrowserState("", storage_key="storybrush-secret", secret="storybrush")
         gr.HTML(HEADER, js_on_load=HEADER_JS, apply_default_css=False)
+        if login_offered():
+            with gr.Row(elem_classes="actions", elem_id="account"):
+                login_button()
         with gr.Tabs(elem_id="tabs") as tabs:
             runner = Runner(shop, tabs)
             with gr.Tab("Story", id="story") as story_page:
                 story_tab = story.build(runner)
             pictures_tab = pictures.build(runner, story_tab)
             colour.build(runner, pictures_tab)
-            gallery.build(runner, story_tab, pictures_tab)
+            gallery_tab = gallery.build(runner, story_tab, pictures_tab)
+            if shop.survey is not None:
+                rating.build(runner, shop.survey)
+        colour.connect_reader(runner, gallery_tab.reader)
         runner.opens(story_page, "story", lambda desk: None)
         repaint.build(runner, pictures_tab)
         make.connect(runner, story_tab, pictures_tab)
         settings = {"story": story_tab.settings, "pictures": pictures_tab.settings}
+        keep_within(shop.rules, story_tab, pictures_tab)
         arrived = arrival.build(demo, runner, secret, settings)
         runner.connect(arrived)
 
@@ -47,3 +59,22 @@ def build(shop: Workshop) -> gr.Blocks:
         demo.unload(leave)
     demo.queue(default_concurrency_limit=16, api_open=False)
     return demo
+
+
+def keep_within(rules: Rules, story_tab: StoryTab, pictures_tab: PicturesTab) -> None:
+    """Let no widget offer more than the house rules allow."""
+    written = named(story.story_config, story_tab.settings)
+    painted = named(pictures.picture_config, pictures_tab.settings)
+    for widget, most in (
+        (written["min_words"], rules.story),
+        (written["max_words"], rules.story),
+        (painted["steps"], rules.steps),
+        (painted["width"], rules.side),
+        (painted["height"], rules.side),
+    ):
+        assert isinstance(widget, gr.Slider)
+        widget.maximum = min(widget.maximum, most)
+        widget.value = min(widget.value, most)
+    words = written["words"]
+    assert isinstance(words, gr.Textbox)
+    words.max_length = rules.request

@@ -30,6 +30,9 @@ log = logging.getLogger(__name__)
 NO_STORY = markup.empty(
     "No story yet", "Write one in the Story tab; its pages will be painted here, one by one."
 )
+FINISHED = "Finished: your book is in the gallery."
+SAVED = "Saved in the gallery."
+WAITS = "Saved: the administrator looks at your book before it stands in the gallery."
 SOON = markup.empty("Your story is being written", "Its pages will be painted here, one by one.")
 
 
@@ -138,7 +141,7 @@ def paint_pages(
         elif isinstance(event, PageFinished):
             book, live, finished = book.with_page(event.index, event.page), None, finished + 1
             try:
-                shop.library.save(book)
+                shop.save(book)
                 saved, trouble = True, ""
             except StorageError as error:
                 log.warning("A page could not be saved: %s", error)
@@ -149,7 +152,7 @@ def paint_pages(
             book = event.book
     done = sum(p.picture is not None for p in book.pages)
     if done == len(book.pages):
-        line = "Finished: your book is in the gallery."
+        line = FINISHED if shop.waiting is None else WAITS
     else:
         kept = "are kept" if done != 1 else "is kept"
         line = f"Stopped: {done} of {len(book.pages)} pages {kept}. Paint goes on from there."
@@ -229,7 +232,9 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
 
     def begin(desk: Desk, value: Any, *values: Any) -> Work:
         config = picture_config(*values)
-        Manuscript.from_value(value)  # or say what is wrong with it
+        shop.rules.check_pictures(config)
+        words = Manuscript.from_value(value)  # or say what is wrong with it
+        shop.rules.check_words(words.title, words.author, *(s.text for s in words.sentences))
         desk.remember(value)
         desk.shown = "pictures"
         return lambda job: paint(shop, desk, job, config)
@@ -242,9 +247,9 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
         if tale is None or tale.book is None:
             return
         book = story.revise(tale.book)
-        shop.library.save(book)
+        shop.save(book)
         desk.keep_book(book)
-        desk.lines["pictures"] = ("Saved in the gallery.", "done")
+        desk.lines["pictures"] = (SAVED if shop.waiting is None else WAITS, "done")
 
     runner.shows(draw, [read, go, stop, save, status, pages])
     wanted = [story.editor, *settings]

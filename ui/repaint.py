@@ -150,6 +150,8 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
 
     def begin(desk: Desk, way: str, upload: Image | None, wish: str, *values: Any) -> Work:
         config = picture_config(*values)
+        shop.rules.check_pictures(config)
+        shop.rules.check_words(wish or "")
         page = page_of(desk)
         picture = {"current": page.image, "upload": lambda: upload}.get(way, lambda: None)()
         if way == "upload" and picture is None:
@@ -169,7 +171,7 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
             raise InvalidInput("There is no new picture to keep: paint it first.")
         desk.refuse_while_busy()
         changed = book.with_page(retry.index, retry.new)
-        shop.library.save(changed)
+        shop.save(changed)
         desk.keep_book(changed)
         desk.retry = None
         desk.lines["pictures"] = (f"Page {retry.index + 1} has its new picture.", "done")

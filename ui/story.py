@@ -196,6 +196,7 @@ def build(runner: Runner) -> StoryTab:
 
     def begin(desk: Desk, value: Any, *values: Any) -> Work:
         config = story_config(*values)
+        runner.shop.rules.check_story(config)
         desk.remember(value)
         return lambda job: write(runner.shop, desk, job, config, choose=False)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import logging
 import re
 import secrets
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +18,15 @@ from urllib.parse import quote
 import gradio as gr
 from gradio.utils import get_upload_folder
 
-from pipelines.errors import AppError
-from storage.base import Library
+from pipelines.book import Book
+from pipelines.errors import AppError, NotFound
+from storage.base import Library, refuse_other_owner
+from storage.local import LocalLibrary
+from storage.ratings import Survey
 from ui.colour_models import Colourists
-from ui.desk import Desks
+from ui.desk import Desk, Desks
 from ui.jobs import Jobs
+from ui.rules import Rules
 
 if TYPE_CHECKING:
     from pipelines.story import StoryPipeline
@@ -42,6 +48,67 @@ class Workshop:
     jobs: Jobs = field(default_factory=Jobs)
     desks: Desks = field(default_factory=Desks)
     colourists: Colourists = field(default_factory=Colourists)
+    rules: Rules = field(default_factory=Rules)
+    waiting: Library | None = None
+    """Where books wait for the administrator; None where they go onto the shelf at once."""
+    admin: str = ""
+    """The administrator's secret; "" where there is none."""
+    survey: Survey | None = None
+    """Coloured drawings to be rated; None where that is switched off."""
+
+    def save(self, book: Book) -> None:
+        """Put a visitor's book onto the shelf, or among those that wait.
+
+        Raises: InvalidInput when its words break the house rules; StorageError.
+        """
+        self.rules.check_book(book)
+        if self.waiting is None:
+            self.library.save(book)
+            return
+        with suppress(NotFound):
+            refuse_other_owner(self.library.get(book.id).owner, book.owner)
+        self.waiting.save(book)
+
+    def read(self, book_id: str, desk: Desk) -> Book:
+        """A book as this visitor may see it: one that waits is its maker's and the
+        administrator's alone, who see it as it is now.
+
+        Raises: NotFound, StorageError.
+        """
+        book = self.waits(book_id)
+        if book is not None and (desk.admin or book.owner == desk.owner):
+            return book
+        return self.library.get(book_id)
+
+    def waits(self, book_id: str) -> Book | None:
+        """A book that waits for the administrator, if it does."""
+        if self.waiting is None:
+            return None
+        try:
+            return self.waiting.get(book_id)
+        except NotFound:
+            return None
+
+    def delete(self, book_id: str, desk: Desk) -> None:
+        """Remove a book wherever it is. Raises: NotFound; StorageError for another's book."""
+        owner = "" if desk.admin else desk.owner
+        if self.waits(book_id) is not None and self.waiting is not None:
+            self.waiting.delete(book_id, owner=owner)
+            with suppress(NotFound):  # it may never have been on the shelf
+                self.library.delete(book_id, owner=owner)
+        else:
+            self.library.delete(book_id, owner=owner)
+
+    def private_folders(self) -> list[str]:
+        """Folders and files that no address may reach."""
+        found = (lib for lib in (self.library, self.waiting) if isinstance(lib, LocalLibrary))
+        names = ("books", "writing", "library.sqlite3")
+        return [str(library.folder / name) for library in found for name in names]
+
+    def is_admin(self, secret: str) -> bool:
+        """Whether somebody knows the administrator's secret."""
+        given = secret.encode("utf-8", "replace")
+        return bool(self.admin) and hmac.compare_digest(given, self.admin.encode())
 
     def warm(self) -> None:
         """Load the models ahead of the first story; what goes wrong is said when they are used."""

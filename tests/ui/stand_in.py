@@ -1,6 +1,7 @@
 """Quick models for tests of the page: they obey the pipelines' contract and need no weights.
 
-Run as a program it serves the page with them: `python -m tests.ui.stand_in PORT LIBRARY HOLD`.
+Run as a program it serves the page with them, with options of the app after these three:
+`python -m tests.ui.stand_in PORT LIBRARY HOLD`.
 """
 
 from __future__ import annotations
@@ -98,21 +99,20 @@ class QuickPainter:
         yield Page(sentence.text, sentence.brief, png, 0.31, recipe)
 
 
-def serve(port: int, library: str, hold: str) -> None:
-    """The page with these models, until killed."""
+def serve(port: str, library: str, hold: str, *more: str) -> None:
+    """The page with these models, until killed; `more` are options of the app."""
     import app
 
     app.stay_on_this_machine("embedded")
-    from storage.base import open_library
     from ui.desk import Desks
-    from ui.workshop import Workshop
 
     writer: Any = QuickWriter()
     painter: Any = QuickPainter()
     painter.hold = Path(hold)
-    shop = Workshop(lambda: writer, lambda: painter, open_library(library), desks=Desks(grace=4.0))
-    app.launch(shop, app.parser().parse_args(["--port", str(port)]))
+    options = app.parser().parse_args(["--port", port, "--library", library, *more])
+    quick = {"writer": lambda: writer, "painter": lambda: painter, "desks": Desks(grace=4.0)}
+    app.launch(app.workshop(options, **quick), options)
 
 
 if __name__ == "__main__":
-    serve(int(sys.argv[1]), sys.argv[2], sys.argv[3])
+    serve(*sys.argv[1:])

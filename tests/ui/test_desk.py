@@ -25,6 +25,18 @@ def draft(title: str) -> Tale:
     return Tale(Manuscript.from_draft(told), Origin(told, CONFIG))
 
 
+def test_a_job_that_finds_no_room_leaves_the_desk_free() -> None:
+    line = Jobs(most=1)
+    first, second = Desk("ada", "tab"), Desk("bob", "tab")
+    try:
+        first.begin(line, "paint", Gate())
+        with pytest.raises(InvalidInput, match="line is full"):
+            second.begin(line, "paint", Gate())
+        assert second.job is None
+    finally:
+        line.close()
+
+
 def titles(desk: Desk) -> list[str]:
     return [t.manuscript.title for t in desk.tales]
 

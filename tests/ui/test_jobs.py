@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 import pytest
 
+from pipelines.errors import InvalidInput
 from ui.jobs import Job, Jobs, until_stopped
 
 
@@ -96,6 +98,57 @@ def test_closing_ends_what_runs_and_what_waits(jobs: Jobs) -> None:
     assert running.done
     assert waiting.done
     assert waiting.news == 1  # skipped
+
+
+def test_the_line_has_room_for_so_many_and_so_many_of_each() -> None:
+    line = Jobs(most=3, each=2)
+    mine = [Job("paint", Gate(), visitor="ada") for _ in range(2)]
+    try:
+        for job in mine:
+            line.add(job)
+        with pytest.raises(InvalidInput, match="You have 2 things in line"):
+            line.add(Job("paint", Gate(), visitor="ada"))
+        other = Job("paint", Gate(), visitor="bob")
+        line.add(other)
+        with pytest.raises(InvalidInput, match="The line is full: 3 jobs"):
+            line.add(Job("paint", Gate(), visitor="eve"))
+        assert line.ahead(other) == 2
+        line.stop(mine[1])  # whoever stops makes room
+        line.add(Job("paint", Gate(), visitor="eve"))
+    finally:
+        line.close()
+
+
+def test_the_log_tells_kind_and_end_and_no_words(
+    jobs: Jobs, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(job: Job) -> Iterator[int]:
+        raise ValueError("a fox named Ada")
+        yield
+
+    caplog.set_level("INFO")
+    for work in (fail, lambda job: iter([7])):
+        job = Job("paint", work)
+        jobs.add(job)
+        until(lambda job=job: job.done)
+    until(lambda: len(caplog.messages) == 2)
+    assert caplog.messages[0].startswith("paint: ValueError after")
+    assert caplog.messages[1].startswith("paint: done after")
+    assert "fox" not in caplog.text
+
+
+def test_a_job_knows_on_whose_behalf_it_works(jobs: Jobs) -> None:
+    visitor = contextvars.ContextVar("visitor", default="nobody")
+
+    def ask(name: str) -> Job:
+        visitor.set(name)
+        return Job("paint", lambda job: iter([visitor.get()]))
+
+    asked = [contextvars.copy_context().run(ask, name) for name in ("ada", "bob")]
+    for job in asked:
+        jobs.add(job)
+    until(lambda: all(job.done for job in asked))
+    assert [job.moment for job in asked] == ["ada", "bob"]
 
 
 def test_events_end_when_stopped_and_the_source_is_closed() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -40,7 +41,9 @@ class Tags(HTMLParser):
 
 def every_piece(text: str) -> list[str]:
     page = Page(text, "fox @lake day")
-    book = Book(text, (page, page), author=text)
+    made = Recipe(text, 7, {text: text}, {"steps": text, "sentences": text, "style": text})
+    page = replace(page, recipe=made)
+    book = Book(text, (page, page), author=text, words=text, style=text, recipe=made)
     summary = BookSummary("0" * 16, text, text, "storybook", "2026-01-01", 2, None, "someone")
     step = PictureProgress(1, 2, "refine", score=0.2, preview=Image.new("RGB", (8, 8)))
     return [
@@ -52,6 +55,10 @@ def every_piece(text: str) -> list[str]:
         markup.spreads(book, markup.Live(1, step, step.preview)),
         markup.comparison(page, markup.Live(0, step, step.preview), None),
         markup.shelf([summary], "me"),
+        markup.waiting_books([summary], "me", admin=False),
+        markup.looks([("storybook", 3), (text, 2)], text),
+        markup.stamped("", text),
+        markup.recipe(book),
         markup.reader(book),
     ]
 
@@ -103,8 +110,7 @@ def test_stories_to_choose_from_show_the_words_as_they_are_now() -> None:
 def test_a_book_on_the_shelf_has_title_pages_and_day() -> None:
     made = BookSummary("0" * 16, "Pip", "Ada", "", "2026-11-05T10:00:00+00:00", 1, None, "me")
     html = markup.shelf([made], "me")
-    assert "1 page<" in html
-    assert "5 November 2026" in html
+    assert "1 page · 5 November 2026" in html
     assert "yours" in html
     assert markup.date("yesterday") == ""
 

@@ -24,11 +24,37 @@ function settle(old, fresh) {
   settleChildren(old, fresh);
 }
 
+// In order; but a node with a key stays itself wherever it has moved, so that a book that comes
+// first does not make all the others new.
 function settleChildren(old, fresh) {
-  const now = [...old.childNodes];
-  const then = [...fresh.childNodes];
-  then.forEach((node, n) => (n < now.length ? settle(now[n], node) : old.append(node)));
-  now.slice(then.length).forEach((node) => node.remove());
+  const keyed = (node) => node.dataset?.key;
+  const known = new Map([...old.children].filter(keyed).map((node) => [keyed(node), node]));
+  const wanted = new Set([...fresh.children].map(keyed));
+  let at = old.firstChild;
+  for (const node of [...fresh.childNodes]) {
+    while (at && keyed(at) && !wanted.has(keyed(at))) {
+      const gone = at;
+      at = at.nextSibling;
+      gone.remove();
+    }
+    const kept = keyed(node) && known.get(keyed(node));
+    if (kept) {
+      if (kept === at) at = at.nextSibling;
+      else old.insertBefore(kept, at);
+      settle(kept, node);
+    } else if (!at || keyed(node)) {
+      old.insertBefore(node, at);
+    } else {
+      const next = at.nextSibling;
+      settle(at, node);
+      at = next;
+    }
+  }
+  while (at) {
+    const gone = at;
+    at = at.nextSibling;
+    gone.remove();
+  }
 }
 
 function show() {

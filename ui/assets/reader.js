@@ -20,6 +20,7 @@ function show(to, from) {
   });
   element.querySelector('[data-turn="-1"]').disabled = at === 0;
   element.querySelector('[data-turn="1"]').disabled = at === all.length - 1;
+  element.querySelector('[data-colour]').hidden = !all[at].querySelector('figure img');
 }
 
 function turn(by) {
@@ -27,12 +28,29 @@ function turn(by) {
   show(at + by, at);
 }
 
+// The address names the book, so that it can be passed on, and the browser's own Back closes it.
+const named = () => new URL(location.href).searchParams.get('book') || '';
+
+function name(id) {
+  if (named() === id) return;
+  const address = new URL(location.href);
+  if (id) address.searchParams.set('book', id);
+  else address.searchParams.delete('book');
+  if (id && !named()) history.pushState({ ...history.state, book: id }, '', address);
+  else if (!id && history.state?.book) history.back(); // to where the book was opened
+  else history.replaceState(history.state, '', address);
+}
+
+function walked() {
+  if (!element.isConnected) return window.removeEventListener('popstate', walked);
+  if (named() !== (reader()?.dataset.book || '')) trigger('walk', { value: named() });
+}
+window.addEventListener('popstate', walked);
+
 function opened() {
   const book = reader();
-  const address = new URL(location.href);
-  if (book) address.searchParams.set('book', book.dataset.book);
-  else address.searchParams.delete('book');
-  history.replaceState(history.state, '', address);
+  name(book?.dataset.book || '');
+  document.title = book ? book.getAttribute('aria-label') + ' · Storybrush' : 'Storybrush';
   quiet();
   full(false);
   show(0);
@@ -96,10 +114,14 @@ element.addEventListener('click', async (event) => {
   else if (on('go')) turn(Number(on('go').dataset.go) - at);
   else if (on('full')) full(!isFull());
   else if (on('aloud')) (voice ? quiet : aloud)();
+  else if (on('colour')) {
+    full(false);
+    trigger('colour', { value: String(at - 1) }); // the cover comes before the first page
+  }
   else if (on('link')) {
     try {
       await navigator.clipboard.writeText(location.href);
-      on('link').textContent = 'Copied';
+      on('link').textContent = 'Copied ✓';
     } catch (error) { // a page without https may not write to the clipboard
       on('link').textContent = location.href;
     }

@@ -1,0 +1,119 @@
+"""The bookcase shows what is in the library now, page by page."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+import pytest
+
+from pipelines.book import now
+from storage.memory import MemoryLibrary
+from tests.storage.books import make_book
+from tests.ui.blocks import built
+from ui import bookcase
+from ui.bookcase import SHELF, Bookcase, Stamp
+from ui.desk import Desk
+from ui.running import Runner
+from ui.workshop import Workshop
+
+
+def nothing() -> Any:
+    raise AssertionError("no model is needed here")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+
+
+@pytest.fixture(scope="module")
+def shop() -> Workshop:
+    """A shelf of 30 books, five of them in pencil."""
+    library = MemoryLibrary()
+    for n in range(30):
+        style = "pencil" if n % 6 == 0 else "storybook"
+        library.save(make_book("Fox", version=n, id=f"{n:016x}", pages=1, style=style))
+    return Workshop(nothing, nothing, library, waiting=MemoryLibrary())
+
+
+@pytest.fixture(scope="module")
+def case(shop: Workshop) -> Bookcase:
+    def build() -> Bookcase:
+        with gr.Blocks(), gr.Tabs() as tabs, gr.Tab("Gallery"):
+            return bookcase.build(Runner(shop, tabs))
+
+    return built(build)
+
+
+def fill(case: Bookcase, *place: Any, desk: Desk | None = None) -> dict[str, Any]:
+    """What the bookcase shows, in the order of `Bookcase.shown`."""
+    found = case.fill(desk or Desk("a" * 64, "tab"), *place)
+    names = ("looks", "shelf", "style", "offset", "pager", "where", "newer", "older")
+    return {name: found[component] for name, component in zip(names, case.shown, strict=True)}
+
+
+def covers(html: str) -> int:
+    return html.count("data-open=")
+
+
+def test_pages_of_24_that_end_where_the_books_end(case: Bookcase) -> None:
+    first = fill(case, "", "", 0)
+    assert covers(first["shelf"]) == SHELF == 24
+    assert "Page 1 of 2" in first["where"]
+    for offset in (24, 47, 1e9):
+        last = fill(case, "", "", offset)
+        assert (last["offset"], covers(last["shelf"])) == (24, 6)
+    assert fill(case, "", "", -5)["offset"] == 0
+
+
+def test_one_style_and_the_words_of_a_search(case: Bookcase) -> None:
+    assert covers(fill(case, "", "pencil", 0)["shelf"]) == 5
+    assert covers(fill(case, " page 0 of 12 ", "pencil", 0)["shelf"]) == 1
+    assert covers(fill(case, "page 0 of 13", "pencil", 0)["shelf"]) == 0
+    assert 'data-look="pencil"' in fill(case, "", "", 0)["looks"]
+    gone = fill(case, "", "<b>", 0)  # a style that no book has, or has any more
+    assert (gone["style"], covers(gone["shelf"])) == ("", 24)
+
+
+def test_books_that_wait_are_shown_to_their_maker_and_the_administrator(
+    shop: Workshop, case: Bookcase
+) -> None:
+    shop.save(make_book("Waits", id="f" * 16, pages=1, owner="ada", created=now()))
+    assert "Waits 0" in fill(case, "", "", 0, desk=Desk("ada", "tab"))["shelf"]
+    assert (
+        "To look through: 1 book<"
+        in fill(case, "", "", 0, desk=Desk("root", "tab", admin=True))["shelf"]
+    )
+    assert "Waits 0" not in fill(case, "", "", 0)["shelf"]
+
+
+def test_the_stamp_tells_of_books_that_come_change_and_go() -> None:
+    shop = Workshop(nothing, nothing, MemoryLibrary(), waiting=MemoryLibrary())
+    stamp = Stamp(shop, seconds=0)
+    seen = [stamp.now()]
+
+    def differs() -> bool:
+        seen.append(stamp.now())
+        return seen[-1] not in seen[:-1]
+
+    assert stamp.now() == seen[0]
+    book = make_book(owner="ada", pages=1)
+    shop.library.save(book)
+    assert differs()
+    shop.library.save(replace(book, title="Changed"))
+    assert differs()
+    shop.save(book)
+    assert differs()
+    shop.library.delete(book.id, owner="ada")
+    assert differs()
+
+
+def test_the_stamp_is_looked_up_once_for_all_browsers() -> None:
+    shop = Workshop(nothing, nothing, MemoryLibrary())
+    stamp = Stamp(shop, seconds=1000)
+    first = stamp.now()
+    shop.library.save(make_book(pages=1))
+    assert stamp.now() == first

@@ -1,0 +1,95 @@
+"""What the server answers to whoever asks for files, hands in too much, or looks at the list."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import gradio as gr
+import pytest
+from gradio.routes import App
+from starlette.middleware import Middleware
+from starlette.testclient import TestClient
+
+from storage.local import LocalLibrary
+from tests.storage.books import make_book, picture
+from tests.ui.blocks import built
+from ui.doorkeeper import Doorkeeper
+from ui.workshop import Workshop, file_for_browser, url_of
+
+
+def nothing() -> Any:
+    raise AssertionError("no model is needed here")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Beside each other: what is served, the library, and a file that is nobody's business."""
+    folder = tmp_path_factory.mktemp("house")
+    (folder / "note.txt").write_text("private")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADIO_TEMP_DIR", str(folder / "cache"))
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def shop(folder: Path) -> Workshop:
+    library = LocalLibrary(folder / "library")
+    library.save(make_book())
+    return Workshop(nothing, nothing, library)
+
+
+@pytest.fixture(scope="module")
+def server(shop: Workshop) -> Iterator[TestClient]:
+    """A page with one widget behind the same door as the app's."""
+
+    def build() -> App:
+        with gr.Blocks() as demo:
+            gr.File()
+        demo.max_file_size = 1000
+        demo.blocked_paths = shop.private_folders()
+        demo.allowed_paths = []
+        return App.create_app(demo, app_kwargs={"middleware": [Middleware(Doorkeeper)]})
+
+    with TestClient(built(build)) as client:
+        yield client
+
+
+def test_files_for_browsers_are_served_and_kept(server: TestClient) -> None:
+    answer = server.get("/" + url_of(file_for_browser(picture(3), "page.png")))
+    assert answer.content == picture(3)
+    assert "immutable" in answer.headers["cache-control"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_no_address_reaches_a_file_elsewhere(server: TestClient, folder: Path) -> None:
+    cached = file_for_browser(picture(3), "page.png")
+    files = [p for p in (folder / "library").rglob("*") if p.is_file()]
+    assert {f.name for f in files} >= {"library.sqlite3", "book.json", "page-01.png"}
+    addresses = [
+        "/etc/passwd",
+        str(Path(__file__).resolve()),
+        str(folder / "note.txt"),
+        f"{cached.parent}/../../../note.txt",
+        quote(f"{cached.parent}/../../../note.txt", safe=""),
+        "app.py",
+        *map(str, files),
+    ]
+    for address in addresses:
+        answer = server.get(f"/gradio_api/file={address}")
+        assert answer.status_code in (403, 404), address
+        assert b"private" not in answer.content
+
+
+@pytest.mark.parametrize("site", ["http://localhost/", "HTTPS://localhost/", "file:///etc/passwd"])
+def test_the_server_fetches_nothing_for_others(server: TestClient, site: str) -> None:
+    assert server.get(f"/gradio_api/file={quote(site, safe='')}").status_code == 403
+    assert server.get(f"/gradio_api/file={site}").status_code == 403
+
+
+def test_a_file_that_is_too_large_is_answered_with_413(server: TestClient) -> None:
+    for size, status in ((900, 200), (1100, 413)):
+        given = server.post("/gradio_api/upload", files={"files": ("a.png", b"x" * size)})
+        assert given.status_code == status

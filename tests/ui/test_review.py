@@ -1,0 +1,152 @@
+"""Who may see, delete and let in which book: the maker, the administrator, everybody else."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipelines.book import Book
+from pipelines.errors import InvalidInput, NotFound, StorageError
+from storage.base import open_library
+from storage.memory import MemoryLibrary
+from tests.storage.books import make_book
+from ui import gallery, review
+from ui.desk import Desk
+from ui.rules import Rules
+from ui.workshop import Workshop
+
+ADA, BOB = Desk("ada", "tab"), Desk("bob", "tab")
+SECRET = "correct horse"
+
+
+def nothing() -> Any:
+    raise AssertionError("no model is needed here")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def shop() -> Workshop:
+    return Workshop(
+        nothing, nothing, MemoryLibrary(), waiting=MemoryLibrary(), admin=SECRET,
+        rules=Rules(banned=("zombie",)),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def admin() -> Desk:
+    return Desk("root", "tab", admin=True)
+
+
+BOOK = make_book(owner="ada")
+
+
+def shelved(shop: Workshop) -> list[str]:
+    return [book.title for book in shop.library.list()]
+
+
+def test_a_book_waits_unseen_until_it_is_let_in(shop: Workshop, admin: Desk) -> None:
+    shop.save(BOOK)
+    assert shelved(shop) == []
+    assert shop.read(BOOK.id, ADA) == shop.read(BOOK.id, admin) == BOOK
+    with pytest.raises(NotFound):  # not even by its address
+        gallery.open_book(shop, BOB, BOOK.id)
+    gallery.open_book(shop, admin, BOOK.id)
+    assert admin.reading is not None
+    assert admin.reading.waits
+    review.let_in(shop, admin)
+    assert shelved(shop) == [BOOK.title]
+    assert shop.read(BOOK.id, BOB) == BOOK
+    assert shop.waits(BOOK.id) is None
+    gallery.open_book(shop, BOB, BOOK.id)
+    assert BOB.reading is not None
+    assert not BOB.reading.waits
+
+
+def test_a_shelved_book_stays_as_it_is_while_its_new_version_waits(
+    shop: Workshop, admin: Desk
+) -> None:
+    shop.library.save(BOOK)
+    changed = replace(BOOK, title="Changed")
+    shop.save(changed)
+    assert shop.read(BOOK.id, BOB) == BOOK
+    assert shop.read(BOOK.id, ADA) == changed
+    gallery.open_book(shop, admin, BOOK.id)
+    review.refuse(shop, admin)
+    assert shop.waits(BOOK.id) is None
+    assert shelved(shop) == [BOOK.title]
+
+
+def test_only_what_was_read_is_let_in(shop: Workshop, admin: Desk) -> None:
+    shop.save(BOOK)
+    gallery.open_book(shop, admin, BOOK.id)
+    shop.save(replace(BOOK, title="Something else"))
+    with pytest.raises(InvalidInput, match="has changed this book"):
+        review.let_in(shop, admin)
+    assert shelved(shop) == []
+
+
+@pytest.mark.parametrize("act", [review.let_in, review.refuse])
+def test_nobody_else_lets_in_or_refuses(shop: Workshop, act: Any) -> None:
+    maker = Desk("ada", "tab")
+    shop.save(BOOK)
+    gallery.open_book(shop, maker, BOOK.id)
+    with pytest.raises(InvalidInput, match="Only the administrator"):
+        act(shop, maker)
+    assert shop.waits(BOOK.id) == BOOK
+    assert shelved(shop) == []
+
+
+@pytest.mark.parametrize("waits", [True, False], ids=["waiting", "on the shelf"])
+def test_a_stranger_neither_deletes_nor_replaces_a_book(shop: Workshop, waits: bool) -> None:
+    (shop.save if waits else shop.library.save)(BOOK)
+    with pytest.raises(StorageError, match="Only the one who made"):
+        shop.delete(BOOK.id, BOB)
+    with pytest.raises(StorageError, match="belongs to someone else"):
+        shop.save(replace(BOOK, owner="bob"))
+    assert shop.read(BOOK.id, ADA) == BOOK
+
+
+@pytest.mark.parametrize("who", [ADA, Desk("root", "tab", admin=True)], ids=["maker", "admin"])
+def test_maker_and_administrator_delete_a_book_wherever_it_is(shop: Workshop, who: Desk) -> None:
+    shop.library.save(BOOK)
+    shop.save(replace(BOOK, title="Changed"))
+    shop.delete(BOOK.id, who)
+    assert shelved(shop) == []
+    assert shop.waits(BOOK.id) is None
+    with pytest.raises(NotFound):
+        shop.delete(BOOK.id, who)
+
+
+def test_without_review_books_are_on_the_shelf_at_once() -> None:
+    shop = Workshop(nothing, nothing, MemoryLibrary())
+    shop.save(BOOK)
+    assert shop.read(BOOK.id, BOB) == BOOK
+    assert not shop.is_admin("")
+    with pytest.raises(StorageError):
+        shop.delete(BOOK.id, BOB)
+
+
+def test_a_book_with_a_banned_word_is_not_saved(shop: Workshop) -> None:
+    with pytest.raises(InvalidInput, match="zombie"):
+        shop.save(replace(BOOK, title="The zombie"))
+
+
+def test_the_secret_opens_and_nothing_else_does(shop: Workshop) -> None:
+    assert shop.is_admin(SECRET)
+    assert not any(shop.is_admin(s) for s in ("", "correct", SECRET + " ", "\ud800"))
+
+
+def test_books_wait_beside_the_library(tmp_path: Path) -> None:
+    library = open_library(str(tmp_path))
+    waiting = review.open_waiting(str(tmp_path), library)
+    waiting.save(BOOK)
+    assert library.count() == 0
+    again = review.open_waiting(str(tmp_path), open_library(str(tmp_path)))
+    assert isinstance(again.get(BOOK.id), Book)

@@ -1,0 +1,21 @@
+// Asks every other second whether the library has changed, and then has the shelf filled again.
+// Only while somebody looks at it. Handed in besides: server, with `stamp`.
+let asking = false;
+
+function changed() {}
+
+async function ask() {
+  if (asking || document.hidden || !panel.offsetParent) return;
+  asking = true;
+  try {
+    const stamp = await server.stamp();
+    const shown = panel.querySelector('[data-stamp]');
+    if (stamp && shown && stamp !== shown.dataset.stamp) trigger('news', {});
+  } catch (error) { // the server is away: it is asked again
+  } finally {
+    asking = false;
+  }
+}
+
+const asker = setInterval(() => (element.isConnected ? ask() : clearInterval(asker)), 2000);
+document.addEventListener('visibilitychange', () => element.isConnected && ask());

@@ -1,0 +1,93 @@
+"""ZeroGPU on Hugging Face Spaces: a graphics card is lent for one call, and one page is one call.
+
+A Space without a card of its own brings the package `spaces`. The picture maker asks it for a card
+for each page; writer and colour models stay on the processor, which they are quick on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from functools import cache, partial
+from typing import Any
+
+from pipelines.events import Sentence
+from pipelines.presets import PictureConfig
+from ui.colour_models import Colourists
+
+SECONDS = 30.0
+"""What a page may take at default settings, with the time to move the models."""
+SECONDS_A_STEP = 0.25
+"""What each step of guidance may take besides."""
+
+
+def lent() -> bool:
+    """Whether this is a Space that lends cards."""
+    return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
+
+
+def seconds(sentence: Sentence, config: PictureConfig, picture: Any = None) -> int:
+    """How long the card is asked for; whoever asks for less comes first."""
+    area = config.width * config.height / 256**2
+    return round(SECONDS + config.steps * SECONDS_A_STEP * area)
+
+
+class LentPainter:
+    """A picture maker whose every `stream` is one call to ZeroGPU.
+
+    `load` gives the real one. It is looked up by whoever runs the call, since it cannot be sent
+    to the process that has the card.
+    """
+
+    def __init__(self, load: Callable[[], Any]) -> None:
+        import spaces  # type: ignore[import-not-found]  # a Space brings it
+
+        def page(sentence: Sentence, config: PictureConfig, picture: Any = None) -> Iterator[Any]:
+            yield from load().stream(sentence, config, picture=picture)
+
+        self._page = spaces.GPU(duration=seconds)(page)
+
+    def stream(
+        self, sentence: Sentence, config: PictureConfig, *, picture: Any = None
+    ) -> Iterator[Any]:
+        """As `VQGANCLIPPipeline.stream`."""
+        return self._page(sentence, config, picture)
+
+
+def models(preset: str, banned: tuple[str, ...] = ()) -> dict[str, Any]:
+    """Fields of a `Workshop` on ZeroGPU; `banned` are words that its writer never uses.
+
+    The picture maker is loaded now: it must be there before the page opens.
+    """
+    found: dict[str, Any] = {}
+    painter = LentPainter(lambda: found["painter"])
+    from pipelines.storybook import load_pictures
+
+    found["painter"] = load_pictures(preset)
+
+    @cache
+    def on_processor(name: str) -> Any:
+        if name == "writer":
+            from pipelines.story import StoryPipeline
+
+            writer = StoryPipeline.from_pretrained(preset, device="cpu")
+            writer.banned = banned
+            return writer
+        from pipelines.colorize import paintstorch, stablepaint, stenciltorch
+
+        kinds = {
+            "live": paintstorch.PaintsTorchPipeline,
+            "stencil": stenciltorch.StencilTorchPipeline,
+            "variations": stablepaint.StablePaintPipeline,
+        }
+        return kinds[name].from_pretrained("embedded", device="cpu")
+
+    return {
+        "writer": partial(on_processor, "writer"),
+        "painter": lambda: painter,
+        "colourists": Colourists(
+            partial(on_processor, "live"),
+            partial(on_processor, "stencil"),
+            partial(on_processor, "variations"),
+        ),
+    }
