@@ -7,7 +7,8 @@ Every message says what happened and what to do next, in the user's words::
     ├── ModelUnavailable   weights are missing, damaged or of another kind
     ├── OutOfMemory        the device is too small for the request
     └── StorageError       a library could not be read or written
-        └── NotFound       no book with that id
+        ├── NotFound       no book with that id
+        └── Unreachable    the network is gone; what was to be done can be done later
 """
 
 
@@ -33,3 +34,7 @@ class StorageError(AppError):
 
 class NotFound(StorageError):
     """No book with that id."""
+
+
+class Unreachable(StorageError):
+    """The other side of the network does not answer; trying again later is worth it."""

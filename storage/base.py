@@ -1,7 +1,8 @@
 """What every library of finished books can do, and how one is opened.
 
-A library is chosen by a URL: a folder (`sqlite:///path/to/folder`, or just its path) or
-`memory://`. All backends pass the same contract tests (`tests/storage/test_contract.py`).
+A library is chosen by a URL: a folder (`sqlite:///path/to/folder`, or just its path),
+`firebase://bucket` or `memory://`. All backends pass the same contract tests
+(`tests/storage/test_contract.py`).
 """
 
 from __future__ import annotations
@@ -101,6 +102,11 @@ class Library(Protocol):
         """
         ...
 
+    def notice(self) -> str:
+        """What people should know about the library just now, such as books that wait for the
+        network; "" where all is well."""
+        ...
+
     def delete(self, book_id: str, *, owner: str) -> None:
         """Remove the book and its files.
 
@@ -115,12 +121,13 @@ def open_library(url: str = "") -> Library:
 
     `sqlite:///home/me/books` is the folder /home/me/books, `sqlite://~/books` one in the home
     folder, `sqlite://books` one in the current folder; anything without `scheme://` is a path.
-    `memory://` is empty and forgotten at exit. Empty: `$STORYBRUSH_LIBRARY`, else
-    `$XDG_DATA_HOME/storybrush`, else `~/.local/share/storybrush`.
+    `memory://` is empty and forgotten at exit. `firebase://bucket?prefix=...&index=firestore` is
+    a Cloud Storage bucket behind an outbox (`storage.outbox.open_firebase`). Empty:
+    `$STORYBRUSH_LIBRARY`, else `$XDG_DATA_HOME/storybrush`, else `~/.local/share/storybrush`.
 
     Raises: InvalidInput for an unknown kind of library; StorageError when it cannot be opened.
     """
-    url = url.strip() or os.environ.get("STORYBRUSH_LIBRARY", "").strip() or str(_default_folder())
+    url = url.strip() or os.environ.get("STORYBRUSH_LIBRARY", "").strip() or str(default_folder())
     scheme, separator, place = url.partition("://")
     if not separator:
         scheme, place = "", url
@@ -128,9 +135,14 @@ def open_library(url: str = "") -> Library:
         from storage.memory import MemoryLibrary
 
         return MemoryLibrary()
+    if scheme == "firebase":
+        from storage.outbox import open_firebase
+
+        return open_firebase(place)
     if scheme not in ("", "sqlite"):
         raise InvalidInput(
-            f"Unknown kind of library “{scheme}://”: use a folder, sqlite:///path or memory://."
+            f"Unknown kind of library “{scheme}://”: "
+            "use a folder, sqlite:///path/to/folder, firebase://bucket or memory://."
         )
     if scheme:
         place = unquote(place)
@@ -140,17 +152,19 @@ def open_library(url: str = "") -> Library:
         raise InvalidInput("The library needs a folder: use sqlite:///path/to/folder.")
     from storage.local import LocalLibrary
 
-    return LocalLibrary(_expand_home(place))
+    return LocalLibrary(expand_home(place))
 
 
-def _default_folder() -> Path:
+def default_folder() -> Path:
+    """Where books are kept if nothing else is said: `$XDG_DATA_HOME/storybrush` or like it."""
     # The XDG specification says that a relative XDG_DATA_HOME is to be ignored.
     data = os.environ.get("XDG_DATA_HOME", "")
-    base = Path(data) if os.path.isabs(data) else _expand_home("~/.local/share")
+    base = Path(data) if os.path.isabs(data) else expand_home("~/.local/share")
     return base / "storybrush"
 
 
-def _expand_home(place: str) -> Path:
+def expand_home(place: str) -> Path:
+    """A path that may begin with `~`. Raises: StorageError where there is no home."""
     try:
         return Path(place).expanduser()
     except RuntimeError as e:

@@ -9,7 +9,7 @@ through the newest ones.
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from pipelines.book import Book
@@ -43,9 +43,14 @@ _COLUMNS = ", ".join(f"books.{name}" for name in Row._fields)
 
 
 def find(
-    db: sqlite3.Connection, words: Sequence[str], style: str, offset: int, limit: int
+    db: sqlite3.Connection,
+    words: Sequence[str],
+    style: str,
+    offset: int,
+    limit: int,
+    without: Collection[str] = (),
 ) -> list[Row]:
-    """Books with all the words (of `search_words`), newest first."""
+    """Books with all the words (of `search_words`), newest first; not those of ids `without`."""
     # SQLite's integers end at 2**63, and a negative limit means none
     page = [min(max(0, n), _BIGGEST) for n in (limit, offset)]
     match, rest = _split(db, words)
@@ -59,7 +64,7 @@ def find(
     if style:
         conditions.append("books.style = ?")
         values.append(style)
-    where = _where(conditions, values, rest)
+    where = _where(conditions, values, rest, without)
     rows = db.execute(
         f"SELECT {_COLUMNS} FROM {tables}{where}"
         " ORDER BY books.created DESC, books.id LIMIT ? OFFSET ?",
@@ -68,28 +73,32 @@ def find(
     return [Row(*row) for row in rows]
 
 
-def count(db: sqlite3.Connection, words: Sequence[str], style: str) -> int:
+def count(
+    db: sqlite3.Connection, words: Sequence[str], style: str, without: Collection[str] = ()
+) -> int:
     """How many books `find` finds in all."""
     match, rest = _split(db, words)
     tables, conditions, values = "books", [], []
     if match:
         tables = "books_text"
         conditions, values = ["books_text MATCH ?"], [match]
-        if style or rest:
+        if style or rest or without:
             tables += " CROSS JOIN books ON books.number = books_text.rowid"
     if style:
         conditions.append("books.style = ?")
         values.append(style)
-    where = _where(conditions, values, rest)
+    where = _where(conditions, values, rest, without)
     (n,) = db.execute(f"SELECT count(*) FROM {tables}{where}", values).fetchone()
     return n
 
 
-def styles(db: sqlite3.Connection) -> list[tuple[str, int]]:
+def styles(db: sqlite3.Connection, without: Collection[str] = ()) -> list[tuple[str, int]]:
     """Styles and how many books each has, most first."""
+    values: list[str] = []
+    where = _where(["style != ''"], values, (), without)
     return db.execute(
-        "SELECT style, count(*) AS n FROM books WHERE style != '' GROUP BY style"
-        " ORDER BY n DESC, style"
+        f"SELECT style, count(*) AS n FROM books{where} GROUP BY style ORDER BY n DESC, style",
+        values,
     ).fetchall()
 
 
@@ -115,12 +124,15 @@ def point_at(db: sqlite3.Connection, book: Book, revision: str) -> str | None:
     return row[1] if row else None
 
 
-def forget(db: sqlite3.Connection, book_id: str, owner: str) -> str:
-    """Remove the row of a book; return the revision it pointed at."""
+def forget(db: sqlite3.Connection, book_id: str, owner: str, revision: str = "") -> str:
+    """Remove the row of a book; return the revision it pointed at.
+
+    With `revision`, only where the book is that one; NotFound otherwise.
+    """
     with transaction(db):
         query = "SELECT owner, revision FROM books WHERE id = ?"
         row = db.execute(query, (book_id,)).fetchone()
-        if row is None:
+        if row is None or (revision and row[1] != revision):
             raise not_found(book_id)
         refuse_deletion(row[0], owner)
         db.execute("DELETE FROM books WHERE id = ?", (book_id,))
@@ -194,9 +206,13 @@ def _is_rare(db: sqlite3.Connection, match: str) -> bool:
     return db.execute(query, (match, RARE + 1)).fetchone()[0] <= RARE
 
 
-def _where(conditions: list[str], values: list[str], words: Sequence[str]) -> str:
-    """The WHERE clause with the words added; their values are added to `values`."""
+def _where(
+    conditions: list[str], values: list[str], words: Sequence[str], without: Collection[str]
+) -> str:
+    """The WHERE clause with words and ids added; their values are added to `values`."""
     # instr() has no wildcards, so nothing needs escaping, and both sides are folded already.
     conditions = [*conditions, *("instr(books.searchable, ?) > 0" for _ in words)]
-    values.extend(words)
+    if without:
+        conditions.append(f"books.id NOT IN ({', '.join('?' * len(without))})")
+    values.extend([*words, *without])
     return f" WHERE {' AND '.join(conditions)}" if conditions else ""

@@ -41,7 +41,7 @@ from storage.base import (
     not_found,
     search_words,
 )
-from storage.database import Database, explained
+from storage.database import Database, explained, locked
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +61,7 @@ class LocalLibrary:
             for needed in (self.folder, self._books, self._writing):
                 needed.mkdir(parents=True, exist_ok=True)
             # Two processes must not switch a fresh file to WAL at once: SQLite refuses one.
-            with _locked(self.folder, fcntl.LOCK_EX):
+            with locked(self.folder, fcntl.LOCK_EX):
                 self._database.migrate(self._find_again)
             self._sweep()
 
@@ -116,7 +116,22 @@ class LocalLibrary:
         with self._database.open() as db:
             return index.stamp(db)
 
+    def revision(self, book_id: str) -> str | None:
+        """A text that is another one after every save of the book; None without the book."""
+        with self._database.open() as db:
+            return index.revision(db, book_id)
+
+    def discard(self, book_id: str, revision: str) -> None:
+        """Remove the book unless it was saved again since. Raises: NotFound when it was."""
+        self._delete(book_id, "", revision)
+
+    def notice(self) -> str:
+        return ""
+
     def delete(self, book_id: str, *, owner: str) -> None:
+        self._delete(book_id, owner)
+
+    def _delete(self, book_id: str, owner: str, only: str = "") -> None:
         if not BOOK_ID.fullmatch(book_id):
             raise not_found(book_id)
         with explained(self.folder), self._begin() as db:
@@ -126,14 +141,14 @@ class LocalLibrary:
             note = self._writing / f"{book_id}.{secrets.token_hex(8)}"
             try:
                 note.mkdir()
-                revision = index.forget(db, book_id, owner)
+                revision = index.forget(db, book_id, owner, only)
             finally:
                 self._settle(db, note, book_id, revision)
 
     @contextmanager
     def _begin(self) -> Iterator[sqlite3.Connection]:
         """What a save or deletion needs: a connection, and the sweep kept away."""
-        with _locked(self._writing, fcntl.LOCK_SH), self._database.open() as db:
+        with locked(self._writing, fcntl.LOCK_SH), self._database.open() as db:
             yield db
 
     def _settle(
@@ -162,7 +177,7 @@ class LocalLibrary:
         gets it alone knows that every folder in there is left over. Otherwise it is left for
         the next time.
         """
-        with suppress(BlockingIOError), _locked(self._writing, fcntl.LOCK_EX | fcntl.LOCK_NB):
+        with suppress(BlockingIOError), locked(self._writing, fcntl.LOCK_EX | fcntl.LOCK_NB):
             notes = [n for n in self._writing.iterdir() if BOOK_ID.fullmatch(n.stem)]
             if not notes:
                 return
@@ -293,14 +308,3 @@ def _revisions(home: Path) -> list[Path]:
     if not BOOK_ID.fullmatch(home.name) or not home.is_dir():
         return []
     return [f for f in home.iterdir() if REVISION.fullmatch(f.name) and f.is_dir()]
-
-
-@contextmanager
-def _locked(folder: Path, operation: int) -> Iterator[None]:
-    """Hold a lock on the folder itself, shared or alone; freed when this process dies."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, operation)
-        yield
-    finally:
-        os.close(descriptor)

@@ -76,6 +76,9 @@ class MemoryLibrary:
     def stamp(self) -> str:
         return str(self._changes)
 
+    def notice(self) -> str:
+        return ""
+
     def delete(self, book_id: str, *, owner: str) -> None:
         with self._lock:
             book = self._books.get(book_id)

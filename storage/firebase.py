@@ -1,0 +1,489 @@
+"""A library in a Cloud Storage bucket, which any number of machines share.
+
+::
+
+    books/<id>/book.json                     the manifest, written last; see storage/manifest.py
+              /<revision>/page-01.png ...    caption, page and recipe digest as custom metadata
+              /<revision>/cover.webp         thumbnail
+
+What a manifest names is never written twice. A manifest replaces only the generation it was made
+from: of two writers one begins again, on top of the other. `<revision>` is made of the book's
+contents, of that generation and of the machine's name, so a save that was cut off goes on where
+it was, and nobody else's objects have these names. A deleted book leaves a manifest that says no
+more than that: without it, a save under way could not tell that its pictures are gone.
+
+Lists are answered from a mirror on this machine, which is brought up to date in the background:
+from the bucket's list of manifests, or from Firestore where that is switched on.
+"""
+
+from __future__ import annotations
+
+import builtins
+import json
+import logging
+import math
+import os
+import random
+import secrets
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.book import Book, now, picture_name
+from pipelines.errors import StorageError, Unreachable
+from storage.base import (
+    BOOK_ID,
+    BookSummary,
+    encode_book,
+    encode_cover,
+    not_found,
+    refuse_deletion,
+    refuse_other_owner,
+)
+from storage.bucket import Bucket, Occupied, Stored, as_metadata
+from storage.database import explained
+from storage.manifest import (
+    COVER,
+    File,
+    Manifest,
+    Version,
+    decode_manifest,
+    describe,
+    digest,
+    encode_manifest,
+    same_book,
+    sha256,
+    without_pictures,
+)
+from storage.mirror import Cache, Mirror
+
+if TYPE_CHECKING:
+    from storage.firestore import FirestoreIndex
+
+logger = logging.getLogger(__name__)
+
+REFRESH_SECONDS = 4.0
+"""How old the mirror may be before it is brought up to date."""
+
+FIRST_SECONDS = 3.0
+"""How long the first list waits for the bucket, where the mirror has never seen it."""
+
+SAVE_SECONDS = 120.0
+"""How long a save begins again while others keep changing the book."""
+
+_pause = random.Random()
+
+THREADS = 8
+"""Objects that are read, written or removed at once."""
+
+
+class FirebaseLibrary:
+    """Books in `bucket`. Safe to call from any thread and from many machines.
+
+    Without the network, lists and books read lately are there still; everything else raises
+    Unreachable. `storage.outbox` puts a library around this one that keeps what waits.
+    """
+
+    def __init__(
+        self,
+        bucket: Bucket,
+        folder: Path,
+        *,
+        index: FirestoreIndex | None = None,
+        refresh: float = REFRESH_SECONDS,
+    ) -> None:
+        self.bucket = bucket
+        self._index = index
+        self._mirror = Mirror(folder / "mirror")
+        self._cache = Cache(folder / "cache")
+        self._synced = folder / "mirror" / "synced"
+        self._every = refresh
+        self._due = 0.0
+        self._first = threading.Event()
+        self._refreshing = threading.Lock()
+        self._damaged: dict[str, int] = {}
+        self._trouble = ""
+        self._turns = [threading.Lock() for _ in range(64)]
+        self._machine = self._name_of_machine(folder / "machine")
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="firebase")
+
+    # What a Library does
+
+    def save(self, book: Book, *, wanted: Callable[[], bool] = lambda: True) -> None:
+        """Also: stops with NotFound, leaving nothing, once `wanted` says no."""
+        encode_book(book)
+        thumbnail = encode_cover(book)
+        until = time.monotonic() + SAVE_SECONDS
+        mine: dict[str, File] = {}
+        # The threads of this machine take turns, so that they need not begin again.
+        with self._turns[int(book.id, 16) % len(self._turns)]:
+            while time.monotonic() < until:
+                current = self._version(book.id)
+                if current.manifest is not None:
+                    refuse_other_owner(current.manifest.book.owner, book.owner)
+                if not wanted():
+                    self._remove(_folder(book.id) + file.object for file in mine.values())
+                    raise not_found(book.id)
+                try:
+                    return self._publish(book, thumbnail, current, mine, wanted)
+                except Occupied:
+                    time.sleep(_pause.uniform(0.0, 0.1))
+        raise StorageError("Many are changing this book just now: try again in a moment.")
+
+    def get(self, book_id: str) -> Book:
+        if not BOOK_ID.fullmatch(book_id):
+            raise not_found(book_id)
+        try:
+            current = self._version(book_id)
+            while True:
+                if current.manifest is None:
+                    raise not_found(book_id)
+                try:
+                    return self._whole(current.manifest)
+                except FileNotFoundError as e:
+                    # Somebody may have replaced or deleted the book while it was read.
+                    read, current = current, self._version(book_id)
+                    if current.generation == read.generation:
+                        raise StorageError(self._broken(e.args[0], "missing")) from e
+        except Unreachable:
+            kept = self._cache.get(_kept_manifest(book_id, self._mirror.edition(book_id)))
+            if kept is None:
+                raise
+            return self._whole(decode_manifest(kept))
+
+    def list(
+        self,
+        *,
+        offset: int = 0,
+        limit: int = 24,
+        search: str = "",
+        style: str = "",
+        without: Collection[str] = (),
+    ) -> builtins.list[BookSummary]:
+        self._refresh_soon()
+        rows = self._mirror.find(search, style, offset, limit, without)
+        covers = self._pool.map(lambda row: self._cover(row[0].id, row[1]), rows)
+        return [replace(row[0], cover=cover) for row, cover in zip(rows, covers, strict=True)]
+
+    def count(self, *, search: str = "", style: str = "", without: Collection[str] = ()) -> int:
+        self._refresh_soon()
+        return self._mirror.count(search, style, without)
+
+    def styles(self, *, without: Collection[str] = ()) -> builtins.list[tuple[str, int]]:
+        self._refresh_soon()
+        return self._mirror.styles(without)
+
+    def stamp(self) -> str:
+        self._refresh_soon()
+        return self._mirror.stamp()
+
+    def notice(self) -> str:
+        return self._trouble
+
+    def delete(self, book_id: str, *, owner: str) -> None:
+        if not BOOK_ID.fullmatch(book_id):
+            raise not_found(book_id)
+        with self._turns[int(book_id, 16) % len(self._turns)]:
+            self._delete(book_id, owner)
+
+    def close(self) -> None:
+        """Let go of the threads; the library is not used any more."""
+        self._due = math.inf
+        with self._refreshing:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def owner(self, book_id: str) -> str | None:
+        """The hash of a book's owner as this machine knows it, None for a book it does not."""
+        return self._mirror.owner(book_id)
+
+    # Publishing
+
+    @staticmethod
+    def _name_of_machine(file: Path) -> str:
+        """A random name that stays with the folder."""
+        with explained(file.parent):
+            if not file.exists():
+                unfinished = file.with_suffix(f".{secrets.token_hex(4)}")
+                unfinished.write_text(secrets.token_hex(8))
+                with suppress(FileExistsError):
+                    os.link(unfinished, file)  # of two processes one is first
+                unfinished.unlink()
+            return file.read_text()
+
+    def _publish(
+        self,
+        book: Book,
+        thumbnail: bytes | None,
+        current: Version,
+        mine: dict[str, File],
+        wanted: Callable[[], bool],
+    ) -> None:
+        """Put the book on top of what is there. Raises: Occupied when that is over.
+
+        `mine` gains the objects that are in the bucket for this save, and for no manifest yet.
+        """
+        pictures: dict[str, tuple[bytes, dict[str, str], str]] = {}
+        for n, page in enumerate(book.pages):
+            if page.picture is not None:
+                pictures[picture_name(n)] = (page.picture, describe(page, n + 1), "image/png")
+        if thumbnail is not None:
+            pictures[COVER] = (thumbnail, {}, "image/webp")
+        sums = {name: sha256(data) for name, (data, _, _) in pictures.items()}
+        place = (str(current.generation), self._machine)
+        revision = digest(encode_book(book), *sums.values(), *place)[:16]
+        files: dict[str, File] = {}
+        new: builtins.list[str] = []
+        for name, (_, metadata, _) in pictures.items():
+            about = digest(json.dumps(metadata))
+            there = current.manifest.files.get(name) if current.manifest else None
+            if there and (there.sha256, there.about) == (sums[name], about):
+                files[name] = there
+            elif name in mine:
+                files[name] = mine[name]
+            else:
+                files[name] = File(f"{revision}/{name}", sums[name], about)
+                new.append(name)
+        manifest = Manifest(without_pictures(book), files)
+        if current.manifest is not None and same_book(current.manifest, manifest):
+            return self._remember(current.manifest, current.edition)
+        for name in new:
+            if not wanted():
+                raise Occupied
+            data, metadata, kind = pictures[name]
+            self._put_new(_folder(book.id) + files[name].object, data, kind, metadata)
+            mine[name] = files[name]
+            if name != COVER:
+                self._cache.keep(_kept(sums[name]), data)
+        if not wanted():
+            raise Occupied
+        edition = current.edition + 1
+        about = {"edition": str(edition), "owner": book.owner, "title": book.title}
+        written = encode_manifest(book, files)
+        self.bucket.put(
+            _manifest_name(book.id), written, "application/json",
+            replaces=current.generation, metadata=as_metadata(about),
+        )  # fmt: skip
+        self._cache.keep(_kept_manifest(book.id, edition), written)
+        self._remember(manifest, edition)
+        named = {file.object for file in files.values()}
+        over = {file.object for file in mine.values()}
+        if current.manifest is not None:
+            over |= {file.object for file in current.manifest.files.values()}
+        self._remove(_folder(book.id) + name for name in over - named)
+
+    def _delete(self, book_id: str, owner: str) -> None:
+        while True:
+            stored = self.bucket.get(_manifest_name(book_id))
+            if stored is None:
+                raise not_found(book_id)
+            if not _is_deleted(stored):
+                refuse_deletion(_owner(stored), owner)
+            # Listed before the book is marked as deleted: whoever writes more from now on was
+            # going to replace the generation that is marked, fails, and begins again elsewhere.
+            there = [s.name for s in self.bucket.list(_folder(book_id))]
+            there.remove(_manifest_name(book_id))
+            if _is_deleted(stored):
+                if there:  # a deletion that was cut off
+                    self._remove(there)
+                    self._forget(book_id, _edition(stored))
+                raise not_found(book_id)
+            mark = json.dumps({"deleted": now()}).encode()
+            edition = _edition(stored) + 1
+            about = {"edition": str(edition), "deleted": "yes"}
+            try:
+                self.bucket.put(
+                    _manifest_name(book_id), mark, "application/json",
+                    replaces=stored.generation, metadata=about,
+                )  # fmt: skip
+            except Occupied:
+                continue
+            self._forget(book_id, edition)
+            return self._remove(there)
+
+    def _put_new(self, name: str, data: bytes, kind: str, metadata: dict[str, str]) -> None:
+        try:
+            self.bucket.put(name, data, kind, metadata=as_metadata(metadata), lasting=True)
+        except Occupied:
+            logger.debug("Already in the bucket: %s", name)  # from a save that was cut off
+
+    def _remember(self, manifest: Manifest, edition: int) -> None:
+        if self._index is not None:
+            self._index.put(manifest.book, edition, manifest.cover)
+        self._mirror.put([(manifest.book, edition, manifest.cover)])
+
+    def _forget(self, book_id: str, edition: int) -> None:
+        if self._index is not None:
+            self._index.remove(book_id, edition)
+        self._mirror.drop([(book_id, edition)])
+
+    def _remove(self, names: Iterator[str] | builtins.list[str]) -> None:
+        """Remove objects that no manifest names; what cannot be removed now harms nobody."""
+
+        def remove(name: str) -> None:
+            try:
+                self.bucket.remove(name)
+            except StorageError as e:
+                logger.warning("Left in the bucket: %s (%s)", name, e)
+
+        list(self._pool.map(remove, names))
+
+    # Reading
+
+    def _version(self, book_id: str) -> Version:
+        stored = self.bucket.get(_manifest_name(book_id))
+        if stored is None:
+            return Version(None, 0, 0)
+        edition = _edition(stored)
+        if _is_deleted(stored):
+            return Version(None, stored.generation, edition)
+        manifest = decode_manifest(stored.data)
+        self._cache.keep(_kept_manifest(book_id, edition), stored.data)
+        return Version(manifest, stored.generation, edition)
+
+    def _whole(self, manifest: Manifest) -> Book:
+        """The book with its pictures. Raises: FileNotFoundError naming the object."""
+        book = manifest.book
+        wanted = [n for n, page in enumerate(book.pages) if page.picture is not None]
+        files = [manifest.files[picture_name(n)] for n in wanted]
+        pictures = self._pool.map(lambda file: self._picture(book.id, file), files)
+        pages = builtins.list(book.pages)
+        for n, picture in zip(wanted, pictures, strict=True):
+            pages[n] = replace(pages[n], picture=picture)
+        return replace(book, pages=tuple(pages))
+
+    def _picture(self, book_id: str, file: File) -> bytes:
+        kept = self._cache.get(_kept(file.sha256)) if file.sha256 else None
+        if kept is not None and sha256(kept) == file.sha256:
+            return kept
+        name = _folder(book_id) + file.object
+        data = self.bucket.read(name)
+        if data is None:
+            raise FileNotFoundError(name)
+        if file.sha256:
+            if sha256(data) != file.sha256:
+                raise StorageError(self._broken(name, "damaged"))
+            self._cache.keep(_kept(file.sha256), data)
+        return data
+
+    def _broken(self, name: str, how: str) -> str:
+        return (
+            f"This book cannot be opened: its picture {name} in the bucket {self.bucket.name} "
+            f"is {how}. Save the book again from where it was made, or delete it."
+        )
+
+    def _cover(self, book_id: str, cover: str) -> Path | None:
+        """The thumbnail as a file on this machine; None without one, or while it cannot be had."""
+        if not cover:
+            return None
+        kept = f"{book_id}.{cover}"
+        path = self._cache.path(kept)
+        if path is not None:
+            return path
+        try:
+            data = self.bucket.read(_folder(book_id) + cover)
+        except StorageError as e:
+            logger.warning("A cover could not be read: %s", e)
+            return None
+        return self._cache.keep(kept, data) if data is not None else None
+
+    # The mirror
+
+    def _refresh_soon(self) -> None:
+        """Bring the mirror up to date in the background; only the very first time is waited for."""
+        if time.monotonic() >= self._due and self._refreshing.acquire(blocking=False):
+            threading.Thread(target=self._refresh_held, name="mirror", daemon=True).start()
+        if not self._synced.exists():
+            self._first.wait(FIRST_SECONDS)
+
+    def refresh(self) -> None:
+        """Bring the mirror up to date now. Raises: StorageError."""
+        with self._refreshing:
+            self._refresh()
+
+    def _refresh_held(self) -> None:
+        try:
+            self._refresh()
+            self._trouble = ""
+        except StorageError as e:
+            self._trouble = str(e)
+            logger.warning("The list is not up to date: %s", e)
+        except Exception:
+            logger.exception("The list is not up to date")
+        finally:
+            self._due = time.monotonic() + self._every
+            self._first.set()
+            self._refreshing.release()
+
+    def _refresh(self) -> None:
+        with explained(self._synced.parent):
+            if self._index is not None:
+                since = self._synced.read_text() if self._synced.exists() else ""
+                self._synced.write_text(self._index.update(self._mirror, since))
+                return
+            before = self._mirror.editions()
+            there: dict[str, int] = {}
+            for stored in self.bucket.list("books/", "books/*/book.json"):
+                book_id = stored.name.split("/")[1]
+                if BOOK_ID.fullmatch(book_id) and not _is_deleted(stored):
+                    there[book_id] = _edition(stored)
+            self._mirror.drop([(i, edition) for i, edition in before.items() if i not in there])
+            changed = [
+                book_id
+                for book_id, edition in there.items()
+                if max(before.get(book_id, -1), self._damaged.get(book_id, -1)) < edition
+            ]
+            for begin in range(0, len(changed), 100):
+                entries = self._pool.map(self._entry, changed[begin : begin + 100])
+                self._mirror.put([entry for entry in entries if entry is not None])
+            self._synced.touch()
+
+    def _entry(self, book_id: str) -> tuple[Book, int, str] | None:
+        """A row of the list, None for a book that is gone or damaged."""
+        stored = self.bucket.get(_manifest_name(book_id))
+        if stored is None or _is_deleted(stored):
+            return None
+        try:
+            manifest = decode_manifest(stored.data)
+        except StorageError as e:
+            self._damaged[book_id] = _edition(stored)
+            logger.warning("Left out of the list: %s (%s)", book_id, e)
+            return None
+        return manifest.book, _edition(stored), manifest.cover
+
+
+def _folder(book_id: str) -> str:
+    return f"books/{book_id}/"
+
+
+def _manifest_name(book_id: str) -> str:
+    return f"books/{book_id}/book.json"
+
+
+def _kept(sha256: str) -> str:
+    return f"{sha256}.png"
+
+
+def _kept_manifest(book_id: str, edition: int) -> str:
+    return f"{book_id}.{edition}.json"
+
+
+def _edition(stored: Stored) -> int:
+    return int(stored.metadata.get("edition", "0"))
+
+
+def _is_deleted(stored: Stored) -> bool:
+    return "deleted" in stored.metadata
+
+
+def _owner(stored: Stored) -> str:
+    """The owner in a manifest, also where the rest of it is damaged."""
+    try:
+        return decode_manifest(stored.data).book.owner
+    except StorageError:
+        # Nobody but the administrator, unless the metadata tell who.
+        return stored.metadata.get("owner", "-")

@@ -1,0 +1,246 @@
+"""A library elsewhere that may be out of reach: books wait on this machine until they are there.
+
+Every save goes to a local library first, which is quick and survives a power cut, and a thread
+publishes from there. What waits is listed, found and read like the rest. A book leaves the
+outbox when it is published as it is, so nothing is lost, whatever ends in between.
+"""
+
+from __future__ import annotations
+
+import builtins
+import fcntl
+import logging
+import re
+import threading
+from collections import Counter
+from contextlib import suppress
+from pathlib import Path
+from urllib.parse import parse_qsl
+
+from pipelines.book import Book
+from pipelines.errors import AppError, InvalidInput, NotFound, StorageError, Unreachable
+from storage.base import BookSummary, default_folder, expand_home, refuse_other_owner
+from storage.bucket import Bucket
+from storage.database import explained, locked
+from storage.firebase import FirebaseLibrary
+from storage.local import LocalLibrary
+from storage.manifest import digest
+
+logger = logging.getLogger(__name__)
+
+FIRST_PAUSE, LONGEST_PAUSE = 2.0, 120.0
+"""Seconds until publishing is tried again; the pause doubles while the network stays away."""
+
+LOOK_SECONDS = 5.0
+"""How often the outbox is looked at for books that another process left there."""
+
+
+class OutboxLibrary:
+    """The books of `remote`, and those in `folder` that wait to get there.
+
+    Safe to call from any thread; several processes may share the folder, of which one publishes.
+    """
+
+    def __init__(
+        self, remote: FirebaseLibrary, folder: Path, *, first_pause: float = FIRST_PAUSE
+    ) -> None:
+        self.remote = remote
+        self.waiting = LocalLibrary(folder / "waiting")
+        self._first_pause = first_pause
+        self._turn = folder / "publishing"
+        with explained(folder):
+            self._turn.mkdir(exist_ok=True)
+        self._trouble = ""
+        self._refused: dict[str, str] = {}
+        self._wake = threading.Event()
+        self._closed = threading.Event()
+        self._publisher = threading.Thread(target=self._publish, name="outbox", daemon=True)
+        self._publisher.start()
+
+    # What a Library does
+
+    def save(self, book: Book) -> None:
+        kept = self.remote.owner(book.id)
+        if kept is not None:
+            refuse_other_owner(kept, book.owner)
+        self.waiting.save(book)
+        self._wake.set()
+
+    def get(self, book_id: str) -> Book:
+        # In this order a book that is published just now is found in one of the two.
+        with suppress(NotFound):
+            return self.waiting.get(book_id)
+        return self.remote.get(book_id)
+
+    def list(
+        self, *, offset: int = 0, limit: int = 24, search: str = "", style: str = ""
+    ) -> builtins.list[BookSummary]:
+        offset, limit = max(offset, 0), max(limit, 0)
+        own, waiting = self._snapshot(search, style)
+        # However many of one's own stand before them, these of the others are enough ...
+        begin = max(offset - len(own), 0)
+        others = self.remote.list(
+            offset=begin,
+            limit=offset - begin + limit,
+            search=search,
+            style=style,
+            without=waiting,
+        )
+        both = sorted([*own, *others], key=lambda book: book.id)
+        both.sort(key=lambda book: book.created, reverse=True)
+        # ... and whatever stands before the page here stands before it in the whole list.
+        return both[offset - begin : offset - begin + limit]
+
+    def count(self, *, search: str = "", style: str = "") -> int:
+        own, waiting = self._snapshot(search, style)
+        return len(own) + self.remote.count(search=search, style=style, without=waiting)
+
+    def styles(self) -> builtins.list[tuple[str, int]]:
+        own, waiting = self._snapshot("", "")
+        both = Counter(book.style for book in own if book.style)
+        both.update(dict(self.remote.styles(without=waiting)))
+        return sorted(both.items(), key=lambda item: (-item[1], item[0]))
+
+    def stamp(self) -> str:
+        return f"{self.remote.stamp()}.{self.waiting.stamp()}"
+
+    def notice(self) -> str:
+        n = self.waiting.count()
+        if n and self._trouble:
+            return (
+                f"{n} books wait for the network and are published when it is back."
+                if n > 1
+                else "1 book waits for the network and is published when it is back."
+            )
+        refused = next(iter(self._refused.values()), "")
+        if n and refused:
+            return f"Kept on this machine and not published: {refused}"
+        return self.remote.notice()
+
+    def delete(self, book_id: str, *, owner: str) -> None:
+        held = True
+        try:
+            self.waiting.delete(book_id, owner=owner)
+        except NotFound:
+            held = False
+        try:
+            self.remote.delete(book_id, owner=owner)
+        except NotFound:
+            if not held:
+                raise
+        except Unreachable:
+            if not held or self.remote.owner(book_id) is not None:
+                raise
+
+    def close(self) -> None:
+        """Stop publishing; what waits is published when the library is opened again."""
+        self._closed.set()
+        self._wake.set()
+        self._publisher.join()
+        self.remote.close()
+
+    # Publishing
+
+    def publish(self) -> bool:
+        """Publish what waits, oldest first; False when some of it has to wait longer."""
+        refused: dict[str, str] = {}
+        for summary in reversed(self.waiting.list(limit=2**31)):
+            if self._closed.is_set():
+                return True
+            try:
+                self._publish_one(summary.id)
+            except NotFound:
+                continue  # deleted meanwhile
+            except Unreachable as e:
+                logger.warning("Books wait: %s", e)
+                self._trouble = str(e)
+                return False
+            except AppError as e:
+                logger.warning("Book %s was not published: %s", summary.id, e)
+                refused[summary.id] = str(e)
+        self._trouble, self._refused = "", refused
+        return not refused
+
+    def _publish_one(self, book_id: str) -> None:
+        revision = self.waiting.revision(book_id)
+        if revision is None:
+            return
+        book = self.waiting.get(book_id)
+        self.remote.save(book, wanted=lambda: self.waiting.revision(book_id) is not None)
+        try:
+            self.waiting.discard(book_id, revision)
+        except NotFound:
+            # Saved again, then its turn comes again; or deleted, then it must not come back.
+            if self.waiting.revision(book_id) is None:
+                self.remote.delete(book_id, owner="")
+
+    def _publish(self) -> None:
+        pause = self._first_pause
+        while not self._closed.is_set():
+            self._wake.clear()
+            done = True
+            try:
+                with locked(self._turn, fcntl.LOCK_EX | fcntl.LOCK_NB):
+                    done = self.publish()
+            except BlockingIOError:
+                pass  # another process is publishing from this folder
+            except StorageError as e:
+                logger.warning("The outbox could not be read: %s", e)
+                done = False
+            except Exception:
+                logger.exception("Publishing failed")
+                done = False
+            if done:
+                pause = self._first_pause
+                self._wake.wait(LOOK_SECONDS)
+            else:
+                self._closed.wait(pause)
+                pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _snapshot(
+        self, search: str, style: str
+    ) -> tuple[builtins.list[BookSummary], builtins.list[str]]:
+        """What waits and is looked for, and the ids of all that waits, of one moment."""
+        while True:
+            stamp = self.waiting.stamp()
+            every = self.waiting.list(limit=2**31)
+            if not every:
+                return [], []
+            found = every
+            if search or style:
+                found = self.waiting.list(limit=len(every), search=search, style=style)
+            if self.waiting.stamp() == stamp:
+                return found, [book.id for book in every]
+
+
+def open_firebase(place: str) -> OutboxLibrary:
+    """The library at `firebase://PLACE`: a bucket's name, then `?prefix=...&index=firestore`.
+
+    `prefix` begins the names of all its objects. `index` is `firestore` or
+    `firestore:COLLECTION`. `folder` holds what waits and what is cached; by default it lies in
+    the folder of the local library.
+
+    Raises: InvalidInput for an address that means nothing; StorageError.
+    """
+    bucket, _, query = place.partition("?")
+    given = dict(parse_qsl(query, keep_blank_values=True))
+    prefix = given.pop("prefix", "").strip("/")
+    kind, _, collection = given.pop("index", "").partition(":")
+    folder = given.pop("folder", "")
+    if given or kind not in ("", "firestore") or not re.fullmatch(r"[a-z0-9._-]{3,222}", bucket):
+        raise InvalidInput(
+            f"“firebase://{place}” is no address of a library: write firebase://BUCKET or "
+            "firebase://BUCKET?prefix=books&index=firestore, with the name of the bucket as the "
+            "Firebase console shows it under Storage, without gs://."
+        )
+    if "\0" in prefix + folder or "//" in prefix or ".." in prefix.split("/"):
+        raise InvalidInput("The prefix of a library is one or more plain names, as in a/b.")
+    where = digest(bucket, prefix, kind, collection)[:8]
+    home = expand_home(folder) if folder else default_folder() / "firebase" / f"{bucket}-{where}"
+    index = None
+    if kind:
+        from storage.firestore import FirestoreIndex
+
+        index = FirestoreIndex(bucket, collection or "storybrush-books")
+    remote = FirebaseLibrary(Bucket(bucket, f"{prefix}/" if prefix else ""), home, index=index)
+    return OutboxLibrary(remote, home)
