@@ -274,25 +274,14 @@ def _single(word: str) -> int | None:
     return ids[0] if len(ids) == 1 else None
 
 
-def filters(config: StoryConfig, banned: Sequence[str], *, spaced: bool) -> list[LogitsProcessor]:
-    """transformers' processors for the banned words, top-k and top-p, in that order.
+def nucleus(kept: Tensor, top_p: float) -> Tensor:
+    """Leave only the likeliest tokens that make up `top_p` together, at least one.
 
-    `spaced`: whether words are banned with the embedded tokenizer, by all their spellings.
+    kept (B, K): logits, falling. Source: Holtzman et al. 2020, arXiv 1904.09751.
     """
-    from transformers.generation.logits_process import (
-        NoBadWordsLogitsProcessor,
-        TopKLogitsWarper,
-        TopPLogitsWarper,
-    )
-
-    found: list[LogitsProcessor] = []
-    if banned and spaced:
-        found.append(NoBadWordsLogitsProcessor(spellings(banned)))
-    if config.top_k:
-        found.append(TopKLogitsWarper(config.top_k))
-    if config.top_p < 1.0:
-        found.append(TopPLogitsWarper(config.top_p))
-    return found
+    likely = kept.softmax(dim=1)
+    before = likely.cumsum(dim=1) - likely
+    return kept.masked_fill((before >= top_p) & (before > 0), float("-inf"))
 
 
 def spellings(banned: Sequence[str]) -> list[list[int]]:
@@ -334,11 +323,13 @@ def sample(
 
     Randomness comes from `generator` (CPU) alone. The same list is yielded again and again.
     """
+    from transformers.generation.logits_process import NoBadWordsLogitsProcessor
+
     grammar, coherence = Grammar(request, config), Coherence(request, names)
     prompt = load_tokenizer().encode(prompt_of(request.text, grammar.asked)).ids
     manuscripts = [Manuscript() for _ in range(candidates)]
     writing = _Writing(model, prompt, candidates)
-    warpers = filters(config, banned, spaced=True)
+    ban = NoBadWordsLogitsProcessor(spellings(banned)) if banned else None
     spared = set(prompt)
     room = model.config.n_positions - len(prompt) - 1
     for _ in range(room):
@@ -350,7 +341,7 @@ def sample(
                 # given to the right hero afterwards.
                 strict = row % 2 == 0
                 guided[row] += coherence.bias(m, logits.shape[1], heroes_first=strict)
-        tokens = _choose(guided, writing.ids, manuscripts, grammar, warpers, spared, generator)
+        tokens = _choose(guided, writing.ids, manuscripts, grammar, ban, spared, generator)
         # What the writer itself thinks of it: a story led astray by the rules ranks low.
         likely = logits.log_softmax(dim=1)
         writing.add(tokens)
@@ -370,7 +361,7 @@ def _choose(
     ids: Tensor,
     manuscripts: Sequence[Manuscript],
     grammar: Grammar,
-    warpers: Sequence[LogitsProcessor],
+    ban: LogitsProcessor | None,
     spared: set[int],
     generator: torch.Generator,
 ) -> list[int]:
@@ -386,15 +377,16 @@ def _choose(
         masked[row] += grammar.mask(m)
     heat = torch.tensor([_temperature(m, config.temperature) for m in manuscripts])
     scores = masked / heat[:, None]
-    for warp in warpers:
-        filtered: Tensor = warp(ids, scores)  # type: ignore[arg-type]
+    if ban is not None:
+        filtered: Tensor = ban(ids, scores)  # type: ignore[arg-type]
         # Banning must never leave a manuscript without any way on.
         dead = ~torch.isfinite(filtered).any(dim=1)
         scores = torch.where(dead[:, None], scores, filtered)
     ended = torch.tensor([m.ended for m in manuscripts])
     scores[ended] = 0.0  # whatever is drawn is not read
-    # Drawn among the likeliest, where only those are left: a tenth of the time.
+    # Drawn among the likeliest alone: a tenth of the time.
     kept, at = scores.topk(min(config.top_k or scores.shape[1], scores.shape[1]), dim=1)
+    kept = nucleus(kept, config.top_p)
     drawn = torch.multinomial(kept.softmax(dim=1), 1, generator=generator)  # (B, 1)
     return at.gather(1, drawn)[:, 0].tolist()
 

@@ -63,7 +63,9 @@ class Server:
             self.process.wait(20)
 
 
-@pytest.fixture(scope="session")
+# Of the package, not of the session: Playwright keeps an event loop running in this thread
+# while it lives, and no test that starts a loop of its own could come after it.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     if not Path(CHROMIUM).exists():
         pytest.skip("there is no Chromium: apt-get install chromium")

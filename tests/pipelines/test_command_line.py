@@ -218,7 +218,7 @@ def test_the_command_itself_interrupted(tmp_path: Path) -> None:
     """A process of its own, with the embedded models, stopped while it paints."""
     (tmp_path / "tale.txt").write_text(TEXT, encoding="utf-8")
     words = ["a fox", "--text", str(tmp_path / "tale.txt"), "--out", str(tmp_path / "fox")]
-    quick = ["--start", "sketch", "--steps", "60", "--size", "128", "--seed", "3"]
+    quick = ["--start", "sketch", "--steps", "30", "--size", "128", "--seed", "3"]
     with subprocess.Popen(
         [sys.executable, "-m", "pipelines", *words, *quick], cwd=ROOT, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"PYTHONWARNINGS": ""},

@@ -40,6 +40,7 @@ def test_a_memory_is_json_of_a_sensible_size() -> None:
 @pytest.mark.parametrize(
     "owner, wanted, found",
     [("ada", BOOK.id, True), ("bob", BOOK.id, False), ("ada", "0" * 16, False), ("ada", 7, False)],
+    ids=["one's own", "another's", "none", "nonsense"],
 )
 def test_a_story_comes_back_with_its_book_if_that_is_ones_own(
     owner: str, wanted: object, found: bool
