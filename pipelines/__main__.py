@@ -30,6 +30,10 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--out", type=Path, default=Path("book"), help="folder of the finished book")
     p.add_argument("--force", action="store_true", help="write into a folder that is not empty")
     p.add_argument("--preset", choices=PRESETS, default="embedded")
+    g = p.add_argument_group("other models than the preset's")
+    g.add_argument("--story", default="", help="language model: hub name or folder")
+    g.add_argument("--vqgan", default="", help="checkpoint (.ckpt), folder or hub name")
+    g.add_argument("--clip", default="", help="one or several: ViT-B/32:1,RN50.pt:0.5")
     p.add_argument("--author", default="")
     p.add_argument("--text", type=Path, help="paint this text instead of writing a story")
     g = p.add_argument_group("story")
@@ -134,7 +138,7 @@ def make(args: argparse.Namespace) -> None:
         bar = bars.add_task("Writing", total=1.0, note="")
         draft: Draft | None = _draft_of_text(args.text, words) if args.text else None
         if draft is None:
-            for event in load_story(args.preset).stream(story_config):
+            for event in load_story(args.preset, args.story).stream(story_config):
                 if isinstance(event, StoryProgress):
                     bars.update(bar, completed=event.done, note=event.title[:40])
                 elif draft is None:
@@ -143,7 +147,7 @@ def make(args: argparse.Namespace) -> None:
         bars.update(bar, completed=1.0, note=draft.title)
         book = book_from_draft(draft, story_config, style=args.style, author=args.author)
         bar = bars.add_task("Painting", total=float(len(book.pages)), note="")
-        for event in paint(load_pictures(args.preset), book, picture_config):
+        for event in paint(load_pictures(args.preset, args.vqgan, args.clip), book, picture_config):
             if isinstance(event, PagePainting):
                 p = event.progress
                 note = f"page {event.page + 1}/{event.pages}"

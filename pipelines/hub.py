@@ -47,9 +47,27 @@ def load_named(
         raise ModelUnavailable(advice(name, what, short(e), instead)) from e
 
 
+def models_folder() -> Path:
+    """Where files of models may lie to be named by their file names alone:
+    `$XDG_DATA_HOME/storybrush/models`, else `~/.local/share/storybrush/models`."""
+    data = os.environ.get("XDG_DATA_HOME", "")
+    base = Path(data) if os.path.isabs(data) else Path.home() / ".local" / "share"
+    return base / "storybrush" / "models"
+
+
+def located(name: str) -> str:
+    """A name as it is, or the path of what it names: `~` is the home folder, and what is not here
+    may lie in `models_folder()`."""
+    here = Path(name).expanduser()
+    if here.exists() or here.is_absolute():
+        return str(here)
+    kept = models_folder() / name
+    return str(kept) if kept.exists() else name
+
+
 def is_path(name: str) -> bool:
     """Whether a name means something on this machine, there or not, rather than on the hub."""
-    if Path(name).exists() or name.startswith(("/", "./", "../", "~")):
+    if Path(name).exists() or name.startswith(("/", "./", "../")):
         return True
     return os.sep in name and name.count("/") != 1
 

@@ -298,18 +298,49 @@ class PictureConfig:
             raise InvalidInput(f"These settings of a picture cannot be read: {error}.") from error
 
 
+FULL_PICTURE = PictureConfig(
+    start="sketch",
+    steps=200,
+    step_size=0.1,
+    cutouts=32,
+    cutout_min=0.3,
+    augment=("flip", "rotate", "shear", "noise", "perspective", "colour"),
+    pull=0.1,
+    pull_end=0.0,
+    preview_every=5,
+)
+"""Where models of full size begin: no code transformer knows their codes, so guidance does more."""
+
+
+def picture_defaults(preset: str = "embedded", vqgan: str = "") -> PictureConfig:
+    """The settings that suit a preset, or a VQGAN of somebody else's that takes its place."""
+    chosen = PRESETS.get(preset)
+    full = (vqgan not in ("", "embedded")) or (chosen is not None and bool(chosen.vqgan))
+    return FULL_PICTURE if full else PictureConfig()
+
+
 @dataclass(frozen=True)
 class Preset:
-    """A set of models. Each field is a name, a folder, or "embedded"."""
+    """A set of models. Each field is a name, a file, a folder, or "embedded"."""
 
     name: str
     label: str
     story: str
     pictures: str
+    """Where VQGAN, CLIP and code transformer lie together; "" where the next two name models."""
+    vqgan: str = ""
+    clip: str = ""
+    """One CLIP, or several with weights: "ViT-B/32:1,RN50.pt:0.5"."""
 
 
 PRESETS: dict[str, Preset] = {
     "embedded": Preset("embedded", "Embedded (no download)", "embedded", "embedded"),
-    # Full-size picture models are on the way; until then the embedded ones paint.
-    "full": Preset("full", "GPT-2 (124M, from the hub) writes", "gpt2", "embedded"),
+    "full": Preset(
+        "full",
+        "Full size (GPT-2, VQGAN of ImageNet, CLIP)",
+        story="gpt2",
+        pictures="",
+        vqgan="vqgan_imagenet_f16_16384.ckpt",
+        clip="openai/clip-vit-base-patch32",
+    ),
 }

@@ -36,16 +36,23 @@ if TYPE_CHECKING:
 _loading = threading.Lock()
 
 
-def load_story(preset: str = "embedded") -> StoryPipeline:
-    """The story writer of a preset, loaded once. Raises InvalidInput, ModelUnavailable."""
+def load_story(preset: str = "embedded", story: str = "") -> StoryPipeline:
+    """The story writer of a preset, or `story` instead, by name or folder; loaded once.
+
+    Raises InvalidInput, ModelUnavailable.
+    """
     with _loading:
-        return _story(_preset(preset).story)
+        return _story(story or _preset(preset).story)
 
 
-def load_pictures(preset: str = "embedded") -> VQGANCLIPPipeline:
-    """The picture maker of a preset, loaded once. Raises InvalidInput, ModelUnavailable."""
+def load_pictures(preset: str = "embedded", vqgan: str = "", clip: str = "") -> VQGANCLIPPipeline:
+    """The picture maker of a preset, with another VQGAN or CLIP where they are named (as
+    `VQGANCLIPPipeline.from_pretrained` takes them); loaded once.
+
+    Raises InvalidInput, ModelUnavailable.
+    """
     with _loading:
-        return _pictures(_preset(preset).pictures)
+        return _pictures(_preset(preset).name, vqgan, clip)
 
 
 def load(preset: str = "embedded") -> tuple[StoryPipeline, VQGANCLIPPipeline]:
@@ -67,10 +74,10 @@ def _story(name: str) -> StoryPipeline:
 
 
 @lru_cache(maxsize=2)
-def _pictures(name: str) -> VQGANCLIPPipeline:
+def _pictures(preset: str, vqgan: str, clip: str) -> VQGANCLIPPipeline:
     from pipelines.vqgan_clip import VQGANCLIPPipeline
 
-    return VQGANCLIPPipeline.from_pretrained(name)
+    return VQGANCLIPPipeline.from_pretrained(preset, vqgan=vqgan, clip=clip)
 
 
 def book_from_draft(

@@ -20,13 +20,14 @@ import torch
 from torch import Tensor
 
 from pipelines.errors import ModelUnavailable
-from pipelines.hub import short
+from pipelines.hub import models_folder, short
 
 _LFS = b"version https://git-lfs.github.com/spec/"
 _MAPPINGS = ("pytorch_lightning.utilities.parsing.AttributeDict",
              "lightning_fabric.utilities.data.AttributeDict",
-             "lightning.fabric.utilities.data.AttributeDict")  # fmt: skip
-"""Dictionaries by another name, in Lightning's checkpoints."""
+             "lightning.fabric.utilities.data.AttributeDict",
+             "collections.defaultdict")  # fmt: skip
+"""Dictionaries by another name, in Lightning's checkpoints: what is put in needs a place."""
 _allowing = threading.Lock()
 
 
@@ -38,6 +39,13 @@ class Inert:
     def __setstate__(self, state: Any) -> None:
         if isinstance(state, dict):
             self.__dict__.update(state)
+
+
+class InertMapping:
+    """Stands for a dictionary of any class: a plain one is made in its stead."""
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        return OrderedDict()
 
 
 def read_state_dict(path: Path, what: str, source: str) -> dict[str, Tensor]:
@@ -83,7 +91,8 @@ def _kind(path: Path, what: str, source: str) -> str:
             head = f.read(512)
     except OSError as e:
         raise ModelUnavailable(
-            f"{path} cannot be read ({e.strerror or e}); it should be {what}. Get it: {source}."
+            f"{path} cannot be read ({e.strerror or e}); it should be {what}. Get it ({source}) "
+            f"and give its path, or put it into {models_folder()}."
         ) from e
 
     def refuse(found: str) -> ModelUnavailable:
@@ -116,7 +125,9 @@ def _read_pickle(path: Path, *, mapped: bool) -> Any:
     callbacks and settings which Lightning saves beside the weights need not be there.
     """
     unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path) if mapped else []
-    stand_ins: list[Any] = [(OrderedDict if name in _MAPPINGS else Inert, name) for name in unknown]
+    stand_ins: list[Any] = [
+        (InertMapping if name in _MAPPINGS else Inert, name) for name in unknown
+    ]
     with _allowing, torch.serialization.safe_globals(stand_ins):
         return torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 from pipelines.errors import InvalidInput, ModelUnavailable
-from pipelines.hub import is_path
+from pipelines.hub import is_path, located
+from pipelines.presets import PRESETS
 from pipelines.vqgan_clip.clip import CLIP
+from pipelines.vqgan_clip.code_transformer import CodeTransformer
 from pipelines.vqgan_clip.models import ImageCodec, PictureTextModel, WeightedModel
 from pipelines.vqgan_clip.vqgan import VQGAN
 from pipelines.weights import EMBEDDED
@@ -24,15 +27,57 @@ OPENAI_NAMES = {
 """OpenAI's own names of its CLIPs, as other VQGAN+CLIP tools take them, and those on the hub."""
 
 
+class PictureModels(NamedTuple):
+    """What a VQGANCLIPPipeline is made of; `name` goes into the recipes."""
+
+    codec: ImageCodec
+    clips: tuple[WeightedModel, ...]
+    transformer: CodeTransformer | None
+    name: str
+
+
+def load_models(preset: str, vqgan: str, clip: str, device: torch.device) -> PictureModels:
+    """The models of a preset or of a folder with `vqgan`, `clip` and `code_transformer` in it.
+
+    `vqgan` and `clip`, where they are not empty, take the place of those of the preset. A VQGAN
+    that is named has no code transformer, which reads the codes of its own VQGAN alone.
+    Raises: InvalidInput, ModelUnavailable that names what is missing or damaged.
+    """
+    folder = ""
+    if preset in PRESETS:
+        chosen = PRESETS[preset]
+        folder, vqgan, clip = chosen.pictures, vqgan or chosen.vqgan, clip or chosen.clip
+    else:
+        folder = preset
+    home = EMBEDDED if folder == "embedded" else Path(located(folder))
+    if not (vqgan and clip) and not home.is_dir():
+        raise ModelUnavailable(
+            f"There are no picture models at {home}: use “embedded”, or a folder with vqgan, clip "
+            "and code_transformer in it (see finetune/), or name a VQGAN and a CLIP."
+        )
+    if clip:
+        clips = load_clips(clip, device)
+    else:
+        clips = (WeightedModel(CLIP.from_pretrained(home / "clip", device)),)
+    codec, transformer = load_codec(vqgan, device) if vqgan else None, None
+    if codec is None:
+        codec = VQGAN.from_pretrained(home / "vqgan", device)
+        transformer = CodeTransformer.from_pretrained(home / "code_transformer", device)
+    # Recipes travel: they name files, not the folders of the machine that they were made on.
+    named = [Path(n).name if is_path(located(n)) else n for n in (vqgan, *clip.split(",")) if n]
+    name = " + ".join([*([] if vqgan and clip else [folder]), *named])
+    return PictureModels(codec, clips, transformer, name)
+
+
 def load_codec(name: str, device: torch.device) -> ImageCodec:
     """A VQGAN: "embedded", a folder that `finetune.vqgan` wrote, or whatever
     `VQModelCodec.from_pretrained` takes. Raises: ModelUnavailable."""
-    folder = EMBEDDED / "vqgan" if name == "embedded" else Path(name).expanduser()
+    folder = EMBEDDED / "vqgan" if name == "embedded" else Path(located(name))
     if name == "embedded" or _has(folder, "coarse_channels"):
         return VQGAN.from_pretrained(folder, device)
     from pipelines.vqgan_clip.vq_model import VQModelCodec  # diffusers: only where it is needed
 
-    return VQModelCodec.from_pretrained(name, device)
+    return VQModelCodec.from_pretrained(located(name), device)
 
 
 def load_clips(names: str, device: torch.device) -> tuple[WeightedModel, ...]:
@@ -67,8 +112,8 @@ def parse_weights(names: str) -> dict[str, float]:
 
 
 def _load_clip(name: str, device: torch.device) -> PictureTextModel:
-    name = OPENAI_NAMES.get(name, name)
-    path = Path(name).expanduser()
+    name = located(OPENAI_NAMES.get(name, name))
+    path = Path(name)
     if name == "embedded":
         return CLIP.from_pretrained(EMBEDDED / "clip", device)
     if _has(path, "vision_config") and any(path.glob("model-[0-9][0-9].safetensors")):
@@ -87,7 +132,7 @@ def _load_clip(name: str, device: torch.device) -> PictureTextModel:
         )
     from pipelines.vqgan_clip.clip_checkpoints import TransformersCLIP
 
-    return TransformersCLIP.from_pretrained(str(path) if path.is_dir() else name, device)
+    return TransformersCLIP.from_pretrained(name, device)
 
 
 def _has(folder: Path, key: str) -> bool:

@@ -7,8 +7,8 @@ import logging
 import random
 import threading
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -17,21 +17,20 @@ from torch import Tensor
 
 from pipelines.book import Page, encode_png
 from pipelines.device import fast_bf16, is_out_of_memory, pick_device
-from pipelines.errors import ModelUnavailable, OutOfMemory
+from pipelines.errors import OutOfMemory
 from pipelines.events import Eta, PictureProgress, Sentence
 from pipelines.painter import paint
 from pipelines.picture_request import ImagePrompt, PictureRequest, prompt_of
 from pipelines.presets import PictureConfig, draw_seed
 from pipelines.scene import brief_of, parse_brief
-from pipelines.vqgan_clip.clip import CLIP
 from pipelines.vqgan_clip.code_transformer import CodeTransformer
 from pipelines.vqgan_clip.cutouts import reduce
 from pipelines.vqgan_clip.guidance import SMALLEST, Aims, Canvas, Guidance, Kept, Step, resize
+from pipelines.vqgan_clip.loading import load_models
 from pipelines.vqgan_clip.losses import Targets
 from pipelines.vqgan_clip.models import ImageCodec, PictureTextModel, WeightedModel
 from pipelines.vqgan_clip.pixels import to_mask, to_picture, to_pixels
 from pipelines.vqgan_clip.vqgan import VQGAN
-from pipelines.weights import EMBEDDED
 
 __all__ = ["VQGANCLIPPipeline", "prompt_of", "to_picture", "to_pixels"]
 
@@ -92,25 +91,24 @@ class VQGANCLIPPipeline:
 
     @classmethod
     def from_pretrained(
-        cls, preset_or_path: str = "embedded", *, device: torch.device | str | None = None
+        cls,
+        preset_or_path: str = "embedded",
+        *,
+        vqgan: str = "",
+        clip: str = "",
+        device: torch.device | str | None = None,
     ) -> VQGANCLIPPipeline:
-        """Load "embedded" or a folder with `vqgan`, `clip` and `code_transformer` in it.
+        """Load a preset ("embedded", "full") or a folder with `vqgan`, `clip` and
+        `code_transformer` in it.
 
-        Raises ModelUnavailable that names what is missing or damaged.
+        `vqgan` and `clip` take the place of the preset's own. `vqgan`: a checkpoint of
+        taming-transformers, a folder of diffusers, or a name on the hub. `clip`: one CLIP or SigLIP
+        or several with weights, by hub name, folder or OpenAI's archive ("ViT-B/32:1,RN50.pt:0.5").
+        Raises ModelUnavailable that names what is missing or damaged, and where to get it.
         """
-        folder = EMBEDDED if preset_or_path == "embedded" else Path(preset_or_path)
-        if not folder.is_dir():
-            raise ModelUnavailable(
-                f"There are no picture models at {folder}: use “embedded”, or a folder with "
-                "vqgan, clip and code_transformer in it (see finetune/)."
-            )
         where = device if isinstance(device, torch.device) else pick_device(device or "auto")
-        return cls(
-            VQGAN.from_pretrained(folder / "vqgan", where),
-            CLIP.from_pretrained(folder / "clip", where),
-            CodeTransformer.from_pretrained(folder / "code_transformer", where),
-            name=preset_or_path,
-        )
+        models = load_models(preset_or_path, vqgan, clip, where)
+        return cls(models.codec, models.clips, models.transformer, name=models.name)
 
     def __call__(
         self,
@@ -270,6 +268,10 @@ class VQGANCLIPPipeline:
             pixels = resize(pixels, height, width)
         kept = self._kept(request, height, width, canvas)
         return pixels if kept is None else kept.over(pixels)
+
+    def turn(self) -> AbstractContextManager[object]:
+        """Wait until the models are free, and keep them within."""
+        return self._lock
 
     def guide(self) -> Guidance:
         """The engine, with the memory this device is likely to have."""

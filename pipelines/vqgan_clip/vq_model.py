@@ -49,7 +49,7 @@ class VQModelCodec(nn.Module):
 
         Raises: ModelUnavailable that says what is missing or wrong, and where to get it.
         """
-        path = Path(name).expanduser()
+        path = Path(name)
         if path.is_dir() and not [*path.glob("config.json"), *path.glob("*/config.json")]:
             found = [p for p in sorted(path.iterdir()) if p.suffix in _CHECKPOINTS]
             if len(found) != 1:
@@ -61,7 +61,7 @@ class VQModelCodec(nn.Module):
             path = found[0]
         if path.suffix in _CHECKPOINTS and (path.is_file() or is_path(name)):
             return cls(*load_taming(path)).to(device)
-        return cls(*_load_diffusers(str(path) if path.is_dir() else name)).to(device)
+        return cls(*_load_diffusers(name)).to(device)
 
     @property
     def device(self) -> torch.device:
