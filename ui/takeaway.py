@@ -1,0 +1,121 @@
+"""Books taken away from the Gallery as files, and brought back into it.
+
+A file is made when it is asked for. Then the panel holds its link, which the browser follows
+(`assets/takeaway.js`).
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from html import escape
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from pipelines.book import Book, new_id
+from pipelines.errors import InvalidInput, NotFound
+from storage.export import FORMATS, MAX_ZIP_BYTES, export, read_zip
+from ui.desk import Desk
+from ui.panel import panel
+from ui.running import Runner
+from ui.workshop import Workshop, clicked, file_for_browser, url_of
+
+
+def build_buttons(runner: Runner) -> gr.HTML:
+    """A button for every format of the book that is open."""
+    shown = panel(events=("take",), script="takeaway.js", elem_id="takeaway")
+
+    def draw(desk: Desk) -> dict[Any, Any]:
+        return {shown: buttons(desk.reading.book) if desk.reading else ""}
+
+    def take(desk: Desk, event: gr.EventData) -> dict[Any, Any]:
+        if desk.reading is None:
+            raise InvalidInput("Open the book first.")
+        book, name = desk.reading.book, clicked(event)
+        try:
+            path = file_for_browser(make(book, name), file_name(book) + FORMATS[name].suffix)
+        except InvalidInput as error:  # said where it happened, and the buttons are ready again
+            return {shown: buttons(book, problem=str(error))}
+        return {shown: buttons(book, made=path)}
+
+    runner.shows(draw, [shown])
+    runner.acts(shown.take, take, (), [shown])
+    return shown
+
+
+def build_import(runner: Runner, opened: Callable[[Desk, str], None]) -> None:
+    """A button that takes a book back in; `opened(desk, id)` shows it."""
+    with gr.Row(elem_classes="actions centred"):
+        bring = gr.UploadButton(
+            "Import a book", file_types=[".zip"], type="filepath", size="sm", elem_id="import"
+        )
+
+    def take_in(desk: Desk, path: str | None) -> None:
+        if path:
+            opened(desk, import_book(runner.shop, desk, Path(path)).id)
+
+    runner.acts(bring.upload, take_in, [bring])
+
+
+def make(book: Book, name: str) -> bytes:
+    """The book in a format of FORMATS. Raises: InvalidInput."""
+    from pipelines.colorize.colouring import draw_pages  # OpenCV is loaded with the first one
+
+    return export(book, name, draw_pages)
+
+
+def import_book(shop: Workshop, desk: Desk, path: Path) -> Book:
+    """Put a book from a ZIP into the library as this visitor's own.
+
+    It keeps its id, unless another book has it already: somebody else's, or one's own that was
+    changed since. The very same book of one's own is left as it is.
+
+    Raises: InvalidInput for a file that is no such ZIP, or too large; StorageError.
+    """
+    if path.stat().st_size > MAX_ZIP_BYTES:
+        raise InvalidInput(f"This ZIP is too large: at most {MAX_ZIP_BYTES // 2**20} MB.")
+    book = replace(read_zip(path.read_bytes()), owner=desk.owner)
+    same_id = [b for b in (shop.waits(book.id), _shelved(shop, book.id)) if b is not None]
+    if book in same_id:
+        return book
+    if same_id:
+        book = replace(book, id=new_id())
+    shop.save(book)
+    return book
+
+
+def _shelved(shop: Workshop, book_id: str) -> Book | None:
+    try:
+        return shop.library.get(book_id)
+    except NotFound:
+        return None
+
+
+def file_name(book: Book) -> str:
+    """A name for downloads that every system takes, from the title."""
+    return re.sub(r"[^\w-]+", "-", book.title).strip("-_")[:60] or "storybook"
+
+
+def buttons(book: Book, *, made: Path | None = None, problem: str = "") -> str:
+    """HTML of the panel. `made` is followed at once; a `problem` is said below the buttons."""
+    ways = "".join(
+        f'<button type="button" class="small-button" data-take="{name}">{form.label}'
+        f"<small>{form.use}</small></button>"
+        for name, form in FORMATS.items()
+    )
+    link, line = "", escape(problem)
+    if made is not None:
+        # The browser follows a link once; a new key says that it was asked for again.
+        link = (
+            f'<a href="{escape(url_of(made))}" download="{escape(made.name)}" hidden '
+            f'data-made="{secrets.token_hex(4)}">{escape(made.name)}</a>'
+        )
+        line = f"{escape(made.name)} is ready."
+    return (
+        f'<div class="takeaway" data-book="{book.id}"><h3>Take it with you</h3>'
+        f'<div class="ways">{ways}</div>{link}<p role="status">{line}</p></div>'
+    )
