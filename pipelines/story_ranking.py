@@ -169,6 +169,33 @@ def given_to_hero(written: Written, request: Request) -> Written:
 CHANGED = 0.15
 """What a change of hero costs, in nats a token: a story that was written for the hero is better."""
 
+_WINGED = frozenset({"dragon", "fairy", "phoenix"})
+_PARTS: dict[str, frozenset[str]] = {
+    part: frozenset(classes.split())
+    for parts, classes in (
+        ("beak feathers", "flying"),
+        ("wing wings", "flying"),
+        ("fin fins", "sea"),
+        ("paw paws fur whiskers hoof hooves antlers claw claws", "land small"),
+        ("tail", "land small flying sea"),
+    )
+    for part in parts.split()
+}
+"""Parts of a body -> the classes of those who have it."""
+_OWNED = re.compile(
+    rf"\b(?:my|his|her|have|has|had)(?: \w+){{0,4}}? ({'|'.join(_PARTS)})\b", re.IGNORECASE
+)
+
+
+def misfits(text: str, request: Request) -> int:
+    """How many parts of a body the story speaks of as someone's own that the hero who was asked
+    for does not have: such a story was made for another one."""
+    hero = next((w for w in named_in(request.text) if _acts(w)), None)
+    if hero is None or hero in _WINGED:
+        return 0
+    named = {part.lower() for part in _OWNED.findall(text)}
+    return sum(vocabulary()[hero]["class"] not in _PARTS[part] for part in named)
+
 
 def finished(written: Written, request: Request, config: StoryConfig, asked: int) -> Candidate:
     """Give a story its briefs, the person's words, and a score; `asked` is the number of sentences
@@ -212,6 +239,7 @@ def _score(
     if request.content:
         score += 1.5 * (request.content[0] in named)
         score += 1.5 * len(named) / len(request.content)
+    score -= 0.6 * misfits(text, request)
     score -= 0.25 * abs(len(sentences) - asked) + (2.0 if len(sentences) < 4 else 0.0)
     score -= 1.5 * (len(sentences) - len({s.text for s in sentences}))
     score -= 0.4 * sum(s.text.count('"') % 2 for s in sentences)

@@ -35,6 +35,7 @@ from pipelines.story_ranking import (
     fitting_briefs,
     given_to_hero,
     is_clean,
+    misfits,
     named_in,
     with_mention,
     without_banned,
@@ -145,6 +146,23 @@ def test_a_story_is_given_to_the_hero_that_was_asked_for() -> None:
     assert unknown.sentences[0] == "A <new1> met a cat."
     assert unknown.briefs == told.briefs  # something must be painted
     assert given_to_hero(told, read("a cat")) == told  # it is in the story already
+
+
+@pytest.mark.parametrize(
+    "words, text, count",
+    [
+        ("a fox", '"I have a beak and two wings," she said.', 1),
+        ("a duck", "She shook her beak and her wings.", 0),
+        ("a robot", "He shook his wings and his tail.", 2),
+        ("a fox", "The bird had made wings of paper for the fox.", 1),
+        ("a fox", "Three feathers fell from a tree.", 0),
+        ("zorblax", "He shook his wings.", 0),
+    ],
+)
+def test_what_a_story_says_of_a_body_that_the_hero_does_not_have(
+    words: str, text: str, count: int
+) -> None:
+    assert misfits(text, read(words)) == count
 
 
 def test_a_request_is_made_simpler() -> None:
