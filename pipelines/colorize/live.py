@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from pipelines.colorize.fused import available, fused
 from pipelines.colorize.generator import STRIDE, Encoded, Generator
 from pipelines.colorize.hints import CELL
 from pipelines.colorize.tiling import Box, blend, tiles
@@ -34,9 +35,11 @@ class LivePainter:
 
     def __init__(self, generator: Generator, *, low_precision: bool | None = None) -> None:
         """`low_precision` works in bfloat16; by default where that is native."""
-        self.generator = generator
         self.device = next(generator.parameters()).device
         self.low_precision = fast_bf16(self.device) if low_precision is None else low_precision
+        self.generator = generator
+        quick = not self.low_precision and available(self.device)
+        self._works = fused(generator) if quick else generator
         self._known: OrderedDict[bytes, Encoded] = OrderedDict()
         self._lock = threading.Lock()
 
@@ -111,7 +114,7 @@ class LivePainter:
         hints = torch.from_numpy(np.pad(cells, spare))[None].to(self.device)
         hints = hints.to(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.low_precision):
-            picture = self.generator.paint(self._encode(padded, mask), hints)
+            picture = self._works.paint(self._encode(padded, mask), hints)
         rgb = picture[0, :, :height, :width].float().add(1).mul(127.5).round().clamp(0, 255)
         return np.ascontiguousarray(rgb.byte().permute(1, 2, 0).cpu().numpy())
 
@@ -123,7 +126,7 @@ class LivePainter:
             pixels = torch.from_numpy(content)[None].to(self.device).float() / 127.5 - 1
             if mask:
                 pixels[:, -1] = (pixels[:, -1] + 1) / 2
-            self._known[key] = self.generator.encode(pixels)
+            self._known[key] = self._works.encode(pixels)
         self._known.move_to_end(key)
         while len(self._known) > 1 and sum(map(_size, self._known.values())) > CACHE:
             self._known.popitem(last=False)
