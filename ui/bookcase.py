@@ -35,13 +35,15 @@ TO_TOP = "() => setTimeout(() => document.querySelector('#tabs')?.scrollIntoView
 
 @dataclass(frozen=True)
 class Bookcase:
-    """What the reading room needs: `fill(desk, *place)` says what `shown` shows."""
+    """What the reading room needs: `fill(desk, *place)` says what `shown` shows, and `stamp` is
+    what browsers ask for."""
 
     column: gr.Column
     shelf: gr.HTML
     place: list[Component]
     shown: list[Component]
     fill: Callable[..., dict[Any, Any]]
+    stamp: Callable[..., str]
 
 
 class Stamp:
@@ -58,8 +60,10 @@ class Stamp:
         """Raises: StorageError."""
         with self._lock:
             if time.monotonic() - self._last >= self._seconds:
-                libraries = [self._shop.library, self._shop.waiting]
-                self._value = " ".join(lib.stamp() for lib in libraries if lib is not None)
+                found = [lib for lib in (self._shop.library, self._shop.waiting) if lib is not None]
+                self._value = " ".join(
+                    text for lib in found for text in (lib.stamp(), lib.notice())
+                )
                 self._last = time.monotonic()
             return self._value
 
@@ -105,6 +109,7 @@ def build(runner: Runner) -> Bookcase:
         begin = min(max(int(offset_now), 0), max(total - 1, 0) // SHELF * SHELF)
         books = shop.library.list(offset=begin, limit=SHELF, search=words, style=chosen)
         waiting = "" if begin or words or chosen else _waiting(shop, desk)
+        notice = markup.status(shop.library.notice())
         if books:
             html = markup.shelf(books, desk.owner)
         elif words:
@@ -120,7 +125,7 @@ def build(runner: Runner) -> Bookcase:
             )
         return {
             looks: markup.looks(styles, chosen),
-            shelf: markup.stamped(waiting + html, seen),
+            shelf: markup.stamped(notice + waiting + html, seen),
             style: chosen,
             offset: begin,
             pager: gr.update(visible=total > SHELF),
@@ -161,7 +166,7 @@ def build(runner: Runner) -> Bookcase:
 
     search.change(look_for, [search, style], shown, **{**QUIET, "trigger_mode": "always_last"})
     shelf.news(refresh, place, shown, **QUIET)
-    return Bookcase(column, shelf, place, shown, fill)
+    return Bookcase(column, shelf, place, shown, fill, stamp)
 
 
 def _waiting(shop: Workshop, desk: Desk) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from pipelines.book import Book
-from pipelines.errors import InvalidInput
+from pipelines.errors import AppError, InvalidInput
 from storage.base import BOOK_ID
 from ui import bookcase, markup, review, takeaway
 from ui.desk import Desk, Reading, Tale
@@ -58,7 +59,12 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
                 alike = gr.Button("Make one like this", size="sm", elem_id="alike")
                 work_on = gr.Button("Work on it", size="sm", visible=False, elem_id="work-on")
             office = review.build_office()
-            reader = gr.HTML("", js_on_load=asset("reader.js"), apply_default_css=False)
+            reader = gr.HTML(
+                "",
+                js_on_load=asset("reader.js"),
+                server_functions=[case.stamp],
+                apply_default_css=False,
+            )
             takeaway.build_buttons(runner)
             with gr.Row(elem_classes="actions centred"):
                 delete = gr.Button("Delete", size="sm", visible=False, elem_id="delete")
@@ -155,6 +161,15 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
         open_book(shop, desk, clicked(event))
         return {}
 
+    def grow(desk: Desk) -> None:
+        """Show the pages that were painted since this book was opened."""
+        if desk.reading is None:
+            return
+        with suppress(AppError):  # nobody has asked for it, so nobody needs to know
+            book = shop.read(desk.reading.book.id, desk)
+            if painted(book) > painted(desk.reading.book):
+                desk.reading = reading(book, waits=shop.waits(book.id) == book)
+
     everything = [*story.settings, *pictures.settings]
     runner.shows(
         draw,
@@ -165,6 +180,7 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
     runner.acts(case.shelf.open, opened)
     runner.acts(pictures.read.click, read_own, [story.editor])
     runner.acts(reader.walk, walk, case.place, case.shown)
+    runner.acts(reader.grow, grow)
     for event, act in (
         (back.click, shut),
         (sure.click, remove),
@@ -178,6 +194,11 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
     delete.click(lambda: gr.update(visible=True), None, confirm, **QUIET)
     spare.click(lambda: gr.update(visible=False), None, confirm, **QUIET)
     return GalleryTab(reader)
+
+
+def painted(book: Book) -> int:
+    """How many of its pages have a picture."""
+    return sum(page.picture is not None for page in book.pages)
 
 
 def _open(desk: Desk) -> Book:

@@ -281,12 +281,12 @@ def _cover(book: BookSummary, mark: str) -> str:
         cover = f'<img src="{address}" alt="" loading="lazy" decoding="async">'
     by = f'<small class="by">by {escape(book.author)}</small>' if book.author else ""
     pages = f"{book.pages} page{'s' if book.pages != 1 else ''}"
-    day = date(book.created)
+    day, short = date(book.created), date(book.created, short=True)
     flag = f'<span class="mine">{escape(mark)}</span>' if mark else ""
     return f"""<li data-key="{escape(book.id)}"><button type="button" class="cover"
   data-open="{escape(book.id)}" aria-label="Open {title}, {pages}, {day}">
   <span class="front">{cover}{flag}</span><span class="label"><b>{title}</b>{by}
-  <small>{pages} · {day}</small></span></button></li>"""
+  <small>{pages} · {short}</small></span></button></li>"""
 
 
 def waiting_books(books: Sequence[BookSummary], owner: str, *, admin: bool) -> str:
@@ -306,13 +306,16 @@ def stamped(html: str, stamp: str) -> str:
     return f'<div class="shelves" data-stamp="{escape(stamp)}">{html}</div>'
 
 
-def date(created: str) -> str:
-    """The day of an ISO time as people write it, "26 November 2026"; "" for anything else."""
+def date(created: str, *, short: bool = False) -> str:
+    """The day of an ISO time as people write it, "26 November 2026"; "" for anything else.
+
+    With `short`: "26 Nov 2026".
+    """
     try:
         day = datetime.fromisoformat(created)
     except ValueError:
         return ""
-    return f"{day.day} {day:%B} {day.year}"
+    return f"{day.day} {day:{'%b' if short else '%B'}} {day.year}"
 
 
 def cover_url(book: BookSummary) -> str:
@@ -360,8 +363,9 @@ def reader(book: Book) -> str:
             ["Cover", *(f"Page {n + 1}" for n in range(len(book.pages))), "The end"]
         )
     )
+    grows = "" if all(page.picture is not None for page in book.pages) else " data-growing"
     return f"""<div class="reader" role="region" aria-roledescription="book" tabindex="-1"
-  data-book="{escape(book.id)}" aria-label="{escape(book.title)}">
+  data-book="{escape(book.id)}" aria-label="{escape(book.title)}"{grows}>
   <div class="leaves" aria-live="polite">{body}</div>
   <div class="turn"><button type="button" class="small-button" data-turn="-1">‹ Back</button>
   <div class="dots" role="group" aria-label="Pages">{dots}</div>

@@ -22,6 +22,9 @@ from ui.desk import Desk
 from ui.running import Runner
 from ui.workshop import Workshop
 
+COLLECTION = "storybrush-books"
+"""Where Firestore keeps the index of a library, if its address does not say."""
+
 GUESS_SECONDS = 1.0
 """How long a wrong secret keeps whoever tries it waiting."""
 
@@ -32,12 +35,21 @@ def open_waiting(url: str, library: Library) -> Library:
     """Where books of `library`, opened from `url`, wait: a library beside it, made if missing."""
     if isinstance(library, LocalLibrary):
         return open_library(str(library.folder / "waiting"))
-    if url.startswith("firebase://"):
-        parts = urlsplit(url)
-        fields = dict(parse_qsl(parts.query))
-        fields["prefix"] = fields.get("prefix", "").rstrip("/") + "-waiting"
-        return open_library(urlunsplit(parts._replace(query=urlencode(fields))))
-    return open_library("memory://")
+    return open_library(waiting_url(url) if url.startswith("firebase://") else "memory://")
+
+
+def waiting_url(url: str) -> str:
+    """The address of the library beside the one in a bucket: other names in the same bucket."""
+    parts = urlsplit(url)
+    fields = dict(parse_qsl(parts.query, keep_blank_values=True))
+    prefix = fields.get("prefix", "").strip("/")
+    fields["prefix"] = f"{prefix}-waiting" if prefix else "waiting"
+    if fields.get("index"):
+        kind, _, collection = fields["index"].partition(":")
+        fields["index"] = f"{kind}:{collection or COLLECTION}-waiting"
+    if fields.get("folder"):
+        fields["folder"] += "-waiting"
+    return urlunsplit(parts._replace(query=urlencode(fields)))
 
 
 def let_in(shop: Workshop, desk: Desk) -> None:
@@ -115,7 +127,7 @@ def build_door(runner: Runner, bookcase: Bookcase) -> None:
             time.sleep(GUESS_SECONDS)
             raise InvalidInput("This is not the administrator's secret.")
         desk.admin = True
-        return {**bookcase.fill(desk, *place), secret: gr.update(value="")}
+        return {**bookcase.fill(desk, *place), secret: gr.update(value="", visible=False)}
 
     def sign_out(desk: Desk, *place: Any) -> dict[Any, Any]:
         desk.admin = False

@@ -37,10 +37,12 @@ class House:
 
 def house(factory: pytest.TempPathFactory, *options: str) -> Iterator[House]:
     folder = factory.mktemp("library")
-    command = [str(folder), str(folder.with_name("hold")), *options]
+    hold = folder.with_name(f"{folder.name} hold")
+    command = [str(folder), str(hold), *options]
     server = start_server(
         lambda port: [sys.executable, "-m", "tests.ui.stand_in", str(port), *command]
     )
+    server.hold = hold
     yield House(server, LocalLibrary(folder))
     server.stop()
 
@@ -73,9 +75,10 @@ def a_book(title: str, style: str = "pencil") -> Book:
                 recipe=story)  # fmt: skip
 
 
-def make_book(page: Page, title: str) -> None:
-    """From words to a painted book of this title."""
+def paint_book(page: Page, title: str) -> None:
+    """From words to a book of four pages with this title, which is then being painted."""
     page.get_by_label("What is your story about?").fill("a fox who wanted to fly")
+    page.get_by_label("number input for Pages").fill("4")
     page.get_by_role("button", name="Write the story first").click()
     page.get_by_role("button", name="Use this story").first.click()
     page.get_by_role("textbox", name="Title").fill(title)
@@ -92,9 +95,22 @@ def test_what_one_publishes_the_other_sees_without_loading_the_page(
 ) -> None:
     maker, reader = visit(open_house.url), gallery(visit(open_house.url))
     expect(reader.get_by_text("An empty shelf")).to_be_visible()
-    make_book(maker, "Seen at once")
-    expect(reader.get_by_role("button", name="Open Seen at once")).to_be_visible()
+    # The first page is enough to be seen, and whoever opens the book sees the others come.
+    maker.get_by_role("tab", name="Pictures").click()
+    maker.get_by_label("Pencil drawing").check(force=True)
+    maker.get_by_role("tab", name="Story").click()
+    open_house.server.hold.touch()
+    paint_book(maker, "Seen at once")
+    reader.get_by_role("button", name="Open Seen at once").click()
+    reader.get_by_role("button", name="Page 3").click()
+    expect(reader.locator(".leaf:visible .blank")).to_be_visible()
+    open_house.server.hold.unlink()
+    expect(reader.locator(".leaf:visible .plate img")).to_be_visible()
+    expect(maker.get_by_text("Finished: your book is in the gallery.")).to_be_visible()
+    reader.get_by_role("button", name="‹ All books").click()
+
     # What another process saves, changes and deletes is seen, too; the first cover stays itself.
+    expect(reader.locator(".cover")).to_have_count(1)
     reader.evaluate("document.querySelector('.cover').kept = true")
     other = a_book("From elsewhere")
     open_house.library.save(other)
@@ -172,7 +188,7 @@ def test_a_book_waits_for_the_administrator(strict_house: House, visit: Visit) -
     maker.get_by_label("What is your story about?").fill("two Zombies")
     maker.get_by_role("button", name="Make my book").click()
     expect(maker.get_by_test_id("toast-text")).to_contain_text("not a word for here")
-    make_book(maker, "Let me in")
+    paint_book(maker, "Let me in")
     expect(maker.get_by_text("the administrator looks at your book")).to_be_visible()
     expect(gallery(maker).get_by_text("Waiting to be looked at")).to_be_visible()
     expect(reader.get_by_text("An empty shelf")).to_be_visible()

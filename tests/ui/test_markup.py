@@ -110,7 +110,8 @@ def test_stories_to_choose_from_show_the_words_as_they_are_now() -> None:
 def test_a_book_on_the_shelf_has_title_pages_and_day() -> None:
     made = BookSummary("0" * 16, "Pip", "Ada", "", "2026-11-05T10:00:00+00:00", 1, None, "me")
     html = markup.shelf([made], "me")
-    assert "1 page · 5 November 2026" in html
+    assert "1 page · 5 Nov 2026" in html
+    assert "1 page, 5 November 2026" in html
     assert "yours" in html
     assert markup.date("yesterday") == ""
 

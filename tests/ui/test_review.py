@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 
@@ -141,6 +142,19 @@ def test_a_book_with_a_banned_word_is_not_saved(shop: Workshop) -> None:
 def test_the_secret_opens_and_nothing_else_does(shop: Workshop) -> None:
     assert shop.is_admin(SECRET)
     assert not any(shop.is_admin(s) for s in ("", "correct", SECRET + " ", "\ud800"))
+
+
+@pytest.mark.parametrize(
+    "url, beside",
+    [
+        ("firebase://b", "firebase://b?prefix=waiting"),
+        ("firebase://b?prefix=a/", "firebase://b?prefix=a-waiting"),
+        ("firebase://b?index=firestore:c", "firebase://b?index=firestore:c-waiting&prefix=waiting"),
+        ("firebase://b?folder=f", "firebase://b?folder=f-waiting&prefix=waiting"),
+    ],
+)
+def test_in_a_bucket_nothing_that_waits_has_a_name_of_the_library(url: str, beside: str) -> None:
+    assert unquote(review.waiting_url(url)) == beside
 
 
 def test_books_wait_beside_the_library(tmp_path: Path) -> None:

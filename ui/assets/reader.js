@@ -1,7 +1,8 @@
 // Leafing through a book: buttons, dots, keys and swipes turn the leaf that is shown. Handed in by
-// Gradio: element, watch. The HTML comes from markup.reader.
+// Gradio: element, trigger, watch, server. The HTML comes from markup.reader.
 let at = 0;
 let voice = null;
+let last; // the book that was shown before
 
 const reader = () => element.querySelector('.reader');
 const leaves = () => [...element.querySelectorAll('.leaf')];
@@ -53,7 +54,8 @@ function opened() {
   document.title = book ? book.getAttribute('aria-label') + ' · Storybrush' : 'Storybrush';
   quiet();
   full(false);
-  show(0);
+  show(book && book.dataset.book === last ? at : 0);
+  last = book?.dataset.book;
   if (!book) return;
   const aloud = book.querySelector('[data-aloud]');
   const ready = () => { aloud.hidden = !speechSynthesis.getVoices().length; };
@@ -129,6 +131,18 @@ element.addEventListener('click', async (event) => {
     turn(1); // a click on the picture turns the page
   }
 });
+
+// A book that is still being painted, maybe by somebody else, grows while one reads.
+let stamp = '';
+const growing = setInterval(async () => {
+  if (!element.isConnected) return clearInterval(growing);
+  const book = reader();
+  if (!book?.offsetParent || document.hidden || voice || isFull()) return;
+  if (!book.hasAttribute('data-growing')) return;
+  const now = await server.stamp().catch(() => stamp);
+  if (now !== stamp) trigger('grow', {});
+  stamp = now;
+}, 2000);
 
 function key(event) {
   if (!element.isConnected) return document.removeEventListener('keydown', key);

@@ -17,5 +17,10 @@ async function ask() {
   }
 }
 
-const asker = setInterval(() => (element.isConnected ? ask() : clearInterval(asker)), 2000);
-document.addEventListener('visibilitychange', () => element.isConnected && ask());
+function look() {
+  if (element.isConnected) return ask();
+  clearInterval(looking);
+  document.removeEventListener('visibilitychange', look);
+}
+const looking = setInterval(look, 2000);
+document.addEventListener('visibilitychange', look);
