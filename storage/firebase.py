@@ -2,15 +2,16 @@
 
 ::
 
-    books/<id>/book.json                     the manifest, written last; see storage/manifest.py
-              /<revision>/page-01.png ...    caption, page and recipe digest as custom metadata
-              /<revision>/cover.webp         thumbnail
+    books/<id>/book.json                              the manifest, written last
+              /<machine>-<revision>/page-01.png ...   caption, page, recipe digest as metadata
+                                   /cover.webp        thumbnail
 
-What a manifest names is never written twice. A manifest replaces only the generation it was made
-from: of two writers one begins again, on top of the other. `<revision>` is made of the book's
-contents, of that generation and of the machine's name, so a save that was cut off goes on where
-it was, and nobody else's objects have these names. A deleted book leaves a manifest that says no
-more than that: without it, a save under way could not tell that its pictures are gone.
+What a manifest (storage/manifest.py) names is never written twice. A manifest replaces only the
+generation it was made from: of two writers one begins again, on top of the other. `<revision>` is
+made of the book's contents and of that generation, so a save that was cut off goes on where it
+was; `<machine>` tells whose objects may be tidied when it is saved again. A deleted book leaves a
+manifest that says no more than that: without it, a save under way could not tell that its
+pictures are gone.
 
 Lists are answered from a mirror on this machine, which is brought up to date in the background:
 from the bucket's list of manifests, or from Firestore where that is switched on.
@@ -29,7 +30,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -109,6 +110,7 @@ class FirebaseLibrary:
         self._damaged: dict[str, int] = {}
         self._trouble = ""
         self._turns = [threading.Lock() for _ in range(64)]
+        self._tidied: set[str] = set()
         self._machine = self._name_of_machine(folder / "machine")
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="firebase")
 
@@ -120,19 +122,30 @@ class FirebaseLibrary:
         thumbnail = encode_cover(book)
         until = time.monotonic() + SAVE_SECONDS
         mine: dict[str, File] = {}
+        over: set[str] = set()
+        life = ""
         # The threads of this machine take turns, so that they need not begin again.
-        with self._turns[int(book.id, 16) % len(self._turns)]:
+        with self._turns[int(book.id, 16) % len(self._turns)], self._untidy_if_cut_off(book.id):
             while time.monotonic() < until:
                 current = self._version(book.id)
+                if not current.life or current.life != life:
+                    # Who deleted the book since may have removed what was written for it here.
+                    mine.clear()
+                    life = current.life
                 if current.manifest is not None:
                     refuse_other_owner(current.manifest.book.owner, book.owner)
-                if not wanted():
-                    self._remove(_folder(book.id) + file.object for file in mine.values())
-                    raise not_found(book.id)
+                    over |= {file.object for file in current.manifest.files.values()}
                 try:
-                    return self._publish(book, thumbnail, current, mine, wanted)
+                    manifest = self._publish(book, thumbnail, current, mine, wanted)
                 except Occupied:
+                    written = {file.object for file in mine.values()}
+                    if not wanted():
+                        self._remove(book.id, written)
+                        raise not_found(book.id) from None
+                    over |= written
                     time.sleep(_pause.uniform(0.0, 0.1))
+                else:
+                    return self._tidy(manifest, over)
         raise StorageError("Many are changing this book just now: try again in a moment.")
 
     def get(self, book_id: str) -> Book:
@@ -222,7 +235,7 @@ class FirebaseLibrary:
         current: Version,
         mine: dict[str, File],
         wanted: Callable[[], bool],
-    ) -> None:
+    ) -> Manifest:
         """Put the book on top of what is there. Raises: Occupied when that is over.
 
         `mine` gains the objects that are in the bucket for this save, and for no manifest yet.
@@ -234,8 +247,7 @@ class FirebaseLibrary:
         if thumbnail is not None:
             pictures[COVER] = (thumbnail, {}, "image/webp")
         sums = {name: sha256(data) for name, (data, _, _) in pictures.items()}
-        place = (str(current.generation), self._machine)
-        revision = digest(encode_book(book), *sums.values(), *place)[:16]
+        revision = digest(encode_book(book), *sums.values(), str(current.generation))[:16]
         files: dict[str, File] = {}
         new: builtins.list[str] = []
         for name, (_, metadata, _) in pictures.items():
@@ -246,11 +258,12 @@ class FirebaseLibrary:
             elif name in mine:
                 files[name] = mine[name]
             else:
-                files[name] = File(f"{revision}/{name}", sums[name], about)
+                files[name] = File(f"{self._machine}-{revision}/{name}", sums[name], about)
                 new.append(name)
         manifest = Manifest(without_pictures(book), files)
         if current.manifest is not None and same_book(current.manifest, manifest):
-            return self._remember(current.manifest, current.edition)
+            self._remember(current.manifest, current.edition)
+            return current.manifest
         for name in new:
             if not wanted():
                 raise Occupied
@@ -262,7 +275,8 @@ class FirebaseLibrary:
         if not wanted():
             raise Occupied
         edition = current.edition + 1
-        about = {"edition": str(edition), "owner": book.owner, "title": book.title}
+        life = current.life or secrets.token_hex(8)
+        about = {"edition": str(edition), "life": life, "owner": book.owner, "title": book.title}
         written = encode_manifest(book, files)
         self.bucket.put(
             _manifest_name(book.id), written, "application/json",
@@ -270,11 +284,31 @@ class FirebaseLibrary:
         )  # fmt: skip
         self._cache.keep(_kept_manifest(book.id, edition), written)
         self._remember(manifest, edition)
-        named = {file.object for file in files.values()}
-        over = {file.object for file in mine.values()}
-        if current.manifest is not None:
-            over |= {file.object for file in current.manifest.files.values()}
-        self._remove(_folder(book.id) + name for name in over - named)
+        return manifest
+
+    @contextmanager
+    def _untidy_if_cut_off(self, book_id: str) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._tidied.discard(book_id)
+            raise
+
+    def _tidy(self, manifest: Manifest, over: set[str]) -> None:
+        """Remove objects that the book needs no more: `over`, and those of saves cut off here."""
+        book_id = manifest.book.id
+        named = {file.object for file in manifest.files.values()}
+        if book_id not in self._tidied:
+            own = _folder(book_id) + self._machine
+            try:
+                found = [stored.name for stored in self.bucket.list(own)]
+            except StorageError as e:
+                logger.warning("Not tidied: book %s (%s)", book_id, e)
+                found = []
+            else:
+                self._tidied.add(book_id)
+            over = over | {name.removeprefix(_folder(book_id)) for name in found}
+        self._remove(book_id, over - named)
 
     def _delete(self, book_id: str, owner: str) -> None:
         while True:
@@ -285,11 +319,12 @@ class FirebaseLibrary:
                 refuse_deletion(_owner(stored), owner)
             # Listed before the book is marked as deleted: whoever writes more from now on was
             # going to replace the generation that is marked, fails, and begins again elsewhere.
-            there = [s.name for s in self.bucket.list(_folder(book_id))]
-            there.remove(_manifest_name(book_id))
+            folder = _folder(book_id)
+            there = {s.name.removeprefix(folder) for s in self.bucket.list(folder)}
+            there.discard("book.json")
             if _is_deleted(stored):
                 if there:  # a deletion that was cut off
-                    self._remove(there)
+                    self._remove(book_id, there)
                     self._forget(book_id, _edition(stored))
                 raise not_found(book_id)
             mark = json.dumps({"deleted": now()}).encode()
@@ -303,7 +338,7 @@ class FirebaseLibrary:
             except Occupied:
                 continue
             self._forget(book_id, edition)
-            return self._remove(there)
+            return self._remove(book_id, there)
 
     def _put_new(self, name: str, data: bytes, kind: str, metadata: dict[str, str]) -> None:
         try:
@@ -321,29 +356,30 @@ class FirebaseLibrary:
             self._index.remove(book_id, edition)
         self._mirror.drop([(book_id, edition)])
 
-    def _remove(self, names: Iterator[str] | builtins.list[str]) -> None:
+    def _remove(self, book_id: str, objects: set[str]) -> None:
         """Remove objects that no manifest names; what cannot be removed now harms nobody."""
 
         def remove(name: str) -> None:
             try:
-                self.bucket.remove(name)
+                self.bucket.remove(_folder(book_id) + name)
             except StorageError as e:
+                self._tidied.discard(book_id)
                 logger.warning("Left in the bucket: %s (%s)", name, e)
 
-        list(self._pool.map(remove, names))
+        list(self._pool.map(remove, objects))
 
     # Reading
 
     def _version(self, book_id: str) -> Version:
         stored = self.bucket.get(_manifest_name(book_id))
         if stored is None:
-            return Version(None, 0, 0)
+            return Version(None, 0, 0, "")
         edition = _edition(stored)
         if _is_deleted(stored):
-            return Version(None, stored.generation, edition)
+            return Version(None, stored.generation, edition, "")
         manifest = decode_manifest(stored.data)
         self._cache.keep(_kept_manifest(book_id, edition), stored.data)
-        return Version(manifest, stored.generation, edition)
+        return Version(manifest, stored.generation, edition, stored.metadata.get("life", ""))
 
     def _whole(self, manifest: Manifest) -> Book:
         """The book with its pictures. Raises: FileNotFoundError naming the object."""

@@ -3,7 +3,7 @@
 Layout 1 names the objects::
 
     "layout": 1,
-    "files": {"page-01.png": {"object": "<revision>/page-01.png", "sha256": ..., "about": ...},
+    "files": {"page-01.png": {"object": "<folder>/page-01.png", "sha256": ..., "about": ...},
               "cover.webp": {...}}
 
 Before there was a layout, as in the folders of a local library, a picture lay beside its
@@ -25,7 +25,7 @@ from storage.base import decode_book, encode_book
 LAYOUT = 1
 COVER = "cover.webp"
 
-_OBJECT = re.compile(r"([0-9a-f]{16}/)?(page-[0-9]{2,5}\.png|cover\.webp)")
+_OBJECT = re.compile(r"([0-9a-f]{16}-[0-9a-f]{16}/)?(page-[0-9]{2,5}\.png|cover\.webp)")
 
 
 @dataclass(frozen=True)
@@ -59,12 +59,14 @@ class Version:
     """What is at a book's address: no manifest before it is saved and after it was deleted.
 
     `edition` counts writes, so that a later one can be told from an earlier one; `generation`
-    is what the next write replaces.
+    is what the next write replaces. `life` is another text for a book that was deleted and saved
+    again, "" where there is none.
     """
 
     manifest: Manifest | None
     generation: int
     edition: int
+    life: str
 
 
 def sha256(data: bytes) -> str:

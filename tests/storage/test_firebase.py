@@ -1,0 +1,523 @@
+"""The Firebase library: writers that meet, servers that fail, older and damaged books."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipelines.book import Page
+from pipelines.errors import NotFound, StorageError, Unreachable
+from storage import local
+from storage.bucket import Bucket, Occupied, as_metadata
+from storage.firebase import FirebaseLibrary
+from storage.manifest import sha256
+from storage.mirror import Cache
+from tests.storage.books import OWNER, STRANGER, make_book, picture, version_of
+from tests.storage.emulator import Fault, Faults, Handler, StorageServer
+
+ID = "0" * 16
+MANIFEST = f"books/{ID}/book.json"
+
+Machine = Callable[..., FirebaseLibrary]
+
+
+@pytest.fixture
+def machine(bucket_name: str, tmp_path: Path) -> Iterator[Machine]:
+    """Makes libraries on the same bucket, each with a folder of its own as on another machine."""
+    numbers = itertools.count()
+    with ExitStack() as ends:
+
+        def make(seconds: float = 10.0, refresh: float = 0.1) -> FirebaseLibrary:
+            bucket = Bucket(bucket_name, read_seconds=seconds, write_seconds=seconds)
+            library = FirebaseLibrary(bucket, tmp_path / str(next(numbers)), refresh=refresh)
+            ends.callback(library.close)
+            return library
+
+        yield make
+
+
+def check_bucket(server: StorageServer, bucket: str) -> list[str]:
+    """Every book is whole, and nothing else is there; returns the ids of books."""
+    there = set(server.names(bucket))
+    ids = []
+    for name in sorted(there):
+        if not name.endswith("/book.json"):
+            continue
+        data = server.storage.get_file(bucket, name)
+        there.remove(name)
+        if "deleted" in json.loads(data):
+            continue
+        home = name.removesuffix("book.json")
+        for file in json.loads(data)["files"].values():
+            assert sha256(server.storage.get_file(bucket, home + file["object"])) == file["sha256"]
+            there.remove(home + file["object"])
+        ids.append(name.split("/")[1])
+    assert there == set()
+    return ids
+
+
+def at_request(method: str, ending: str, act: Callable[[], object]) -> Fault:
+    """Do something of one's own before the first request like this is served."""
+    done: list[bool] = []
+
+    def fault(handler: Handler) -> bool:
+        if not done and (handler.command, handler.object_name.endswith(ending)) == (method, True):
+            done.append(True)
+            act()
+        return False
+
+    return fault
+
+
+def writes(server: StorageServer) -> list[str]:
+    return [name for method, name in server.requests if method == "POST"]
+
+
+# The server itself
+
+
+def test_the_server_holds_preconditions_and_turns_pages(
+    storage_server: StorageServer, bucket_name: str
+) -> None:
+    bucket = Bucket(bucket_name, "a/")
+    first = bucket.put("x", b"1", "text/plain")
+    for wrong in (0, first + 1):
+        with pytest.raises(Occupied):
+            bucket.put("x", b"2", "text/plain", replaces=wrong)
+    second = bucket.put("x", b"3", "text/plain", replaces=first)
+    found = bucket.get("x")
+    assert found is not None
+    assert (found.data, found.generation) == (b"3", second)
+    for n in range(20):
+        bucket.put(f"many/{n:02d}", b"", "text/plain")
+    storage_server.requests.clear()
+    assert [s.name for s in bucket.list("many/")] == [f"many/{n:02d}" for n in range(20)]
+    assert len(storage_server.requests) == 3
+
+
+# Writers that meet
+
+
+def test_sixteen_writers_at_once(
+    storage_server: StorageServer, bucket_name: str, machine: Machine
+) -> None:
+    libraries = [machine(60.0) for _ in range(16)]
+
+    def write(n: int) -> None:
+        libraries[n].save(make_book(id="f" * 16, version=n, pages=1))
+        libraries[n].save(make_book(id=f"{n:016x}", version=n, pages=1))
+
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(write, range(16)))
+    assert len(check_bucket(storage_server, bucket_name)) == 17
+    reader = machine()
+    version_of(reader.get("f" * 16))
+    assert [version_of(reader.get(f"{n:016x}")) for n in range(16)] == list(range(16))
+    reader.refresh()
+    assert reader.count() == 17
+
+
+def test_a_book_deleted_or_replaced_while_it_is_saved(
+    storage_server: StorageServer, bucket_name: str, machine: Machine
+) -> None:
+    one, other = machine(), machine()
+    for act, ending in itertools.product(
+        (
+            lambda: other.delete(ID, owner=OWNER),
+            lambda: other.save(make_book(version=9, pages=2)),
+        ),
+        ("page-01.png", "page-02.png", "book.json"),
+    ):
+        one.save(make_book(version=1, pages=2))
+        storage_server.fault = at_request("POST", ending, act)
+        one.save(make_book(version=2, pages=2))
+        storage_server.fault = None
+        assert version_of(other.get(ID)) == 2
+        assert check_bucket(storage_server, bucket_name) == [ID]
+
+
+def test_a_book_replaced_or_deleted_while_it_is_read(
+    storage_server: StorageServer, machine: Machine
+) -> None:
+    writer = machine()
+    writer.save(make_book(version=1))
+    reader = machine()
+    storage_server.fault = at_request(
+        "GET", "page-01.png", lambda: writer.save(make_book(version=2))
+    )
+    assert version_of(reader.get(ID)) == 2
+    reader = machine()
+    storage_server.fault = at_request("GET", "page-01.png", lambda: writer.delete(ID, owner=OWNER))
+    with pytest.raises(NotFound):
+        reader.get(ID)
+
+
+def test_a_page_more_costs_a_page(
+    storage_server: StorageServer, bucket_name: str, machine: Machine
+) -> None:
+    library = machine()
+    book = make_book(version=7, pages=4)
+    bare = [replace(page, picture=None) for page in book.pages]
+    for n in range(4):
+        storage_server.requests.clear()
+        library.save(replace(book, pages=(*book.pages[: n + 1], *bare[n + 1 :])))
+        sent = [name.rpartition("/")[2] for name in writes(storage_server)]
+        assert sent == [f"page-{n + 1:02d}.png", *(["cover.webp"] if n == 0 else []), "book.json"]
+    storage_server.requests.clear()
+    library.save(book)
+    assert writes(storage_server) == []
+    assert check_bucket(storage_server, bucket_name) == [ID]
+
+
+def test_others_see_what_changed_by_themselves(machine: Machine) -> None:
+    writer, other = machine(), machine()
+    assert other.list() == []
+
+    def other_shows(expected: list[str]) -> bool:
+        until = time.monotonic() + 20
+        stamp = other.stamp()
+        while [s.title for s in other.list()] != expected and time.monotonic() < until:
+            while other.stamp() == stamp and time.monotonic() < until:
+                time.sleep(0.02)
+            stamp = other.stamp()
+        return [s.title for s in other.list()] == expected
+
+    writer.save(make_book(version=1))
+    assert other_shows(["The fox 1"])
+    for n in range(9):
+        writer.save(make_book(id=f"{n + 1:016x}", version=n, pages=0, created=f"2026-01-0{n + 1}"))
+    assert other_shows(["The fox 1", *(f"The fox {n}" for n in reversed(range(9)))])
+    writer.delete(ID, owner=OWNER)
+    assert other_shows([f"The fox {n}" for n in reversed(range(9))])
+
+
+def test_a_clock_that_runs_backwards(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server's generations fall, and every later edition must be the later one still."""
+    from gcp_storage_emulator.handlers import objects
+
+    falling = itertools.count(10**18, -(10**12))
+    clock = type("clock", (), {"time_ns": staticmethod(lambda: next(falling))})
+    monkeypatch.setattr(objects, "time", clock)
+    writer, other = machine(), machine()
+    for version in range(3):
+        writer.save(make_book(version=version, pages=1, created="1999-01-01T00:00:00"))
+        other.refresh()
+        assert [s.title for s in other.list()] == [f"The fox {version}"]
+        assert version_of(other.get(ID)) == version
+    writer.delete(ID, owner=OWNER)
+    other.refresh()
+    assert other.count() == writer.count() == 0
+
+
+# Servers that fail
+
+
+def test_errors_that_pass_are_not_noticed(
+    storage_server: StorageServer, bucket_name: str, machine: Machine
+) -> None:
+    library = machine()
+    for code in (500, 503, 429):
+        storage_server.fault = Faults.status(code, 2)
+        library.save(make_book(version=code))
+        storage_server.fault = Faults.status(code, 2)
+        assert version_of(library.get(ID)) == code
+        storage_server.fault = Faults.status(code, 1)
+        library.refresh()
+    storage_server.fault = Faults.slow(0.05)
+    assert version_of(machine().get(ID)) == 429
+    storage_server.fault = Faults.status(503, 2)
+    library.delete(ID, owner=OWNER)
+    assert check_bucket(storage_server, bucket_name) == []
+
+
+@pytest.mark.parametrize("ending", ["page-02.png", "book.json"])
+def test_an_answer_that_is_lost(
+    storage_server: StorageServer, bucket_name: str, machine: Machine, ending: str
+) -> None:
+    library = machine()
+    library.save(make_book(version=1))
+    storage_server.fault = Faults.lost_answer("POST", ending)
+    library.save(make_book(version=2))
+    assert version_of(library.get(ID)) == 2
+    assert check_bucket(storage_server, bucket_name) == [ID]
+
+
+def test_the_server_goes_away_at_any_request(
+    storage_server: StorageServer, bucket_name: str, machine: Machine
+) -> None:
+    machine().save(make_book(version=0))
+    library = machine(0.3)
+    failures = 0
+    for requests in itertools.count():
+        storage_server.fault = Faults.gone_after(requests)
+        try:
+            library.save(make_book(version=1, words=str(requests)))
+        except Unreachable as e:
+            assert "cannot be reached" in str(e)  # noqa: PT017
+            failures += 1
+        else:
+            break
+        storage_server.fault = None
+        # The manifest may have been written, but never before its pictures.
+        assert version_of(machine().get(ID)) in (0, 1)
+        library.save(make_book(version=1, words=str(requests)))
+        assert check_bucket(storage_server, bucket_name) == [ID]
+        library.save(make_book(version=0, words=str(requests)))
+    assert failures > 6
+
+
+def test_a_save_that_was_cut_off_goes_on(
+    storage_server: StorageServer, bucket_name: str, machine: Machine
+) -> None:
+    library = machine(0.3)
+    storage_server.fault = Faults.gone_after(5)
+    book = make_book(pages=6)
+    with pytest.raises(Unreachable):
+        library.save(book)
+    storage_server.fault = None
+    stored = storage_server.storage.objects[bucket_name]
+    before = {name: item["generation"] for name, item in stored.items()}
+    assert before
+    assert MANIFEST not in before
+    assert machine().list() == []
+    library.save(book)
+    after = {name: item["generation"] for name, item in stored.items()}
+    assert before.items() <= after.items()
+    assert check_bucket(storage_server, bucket_name) == [ID]
+
+
+def test_large_uploads_resume(storage_server: StorageServer, bucket_name: str) -> None:
+    data = os.urandom(9 * 2**20)
+    starts: list[str] = []
+
+    def fault(handler: Handler) -> bool:
+        if handler.command == "PUT":
+            starts.append(handler.headers["Content-Range"])
+            if len(starts) == 4:
+                handler.answer(503, {})
+                return True
+        return False
+
+    storage_server.fault = fault
+    bucket = Bucket(bucket_name)
+    bucket.put("large", data, "image/png")
+    assert bucket.read("large") == data
+    sent = [s for s in starts if not s.startswith("bytes */")]
+    assert len(sent) <= 9 + 1
+
+
+def test_without_the_network_lists_and_books_read_lately_are_there(
+    storage_server: StorageServer, machine: Machine
+) -> None:
+    library = machine(0.2)
+    library.save(make_book(version=1))
+    library.save(make_book(version=2, id="e" * 16))
+    storage_server.fault = Faults.gone_after(0)
+    assert library.count(search="fox") == 2
+    assert all(s.cover is not None for s in library.list()) is False
+    assert version_of(library.get(ID)) == 1
+    for act in (
+        lambda: library.save(make_book(version=3)),
+        lambda: library.delete(ID, owner=OWNER),
+        lambda: machine(0.2).get(ID),
+        library.refresh,
+    ):
+        with pytest.raises(Unreachable, match="cannot be reached"):
+            act()
+    until = time.monotonic() + 10
+    while not library.notice() and time.monotonic() < until:
+        library.stamp()
+        time.sleep(0.02)
+    assert "cannot be reached" in library.notice()
+    storage_server.fault = None
+    while library.notice() and time.monotonic() < until:
+        library.stamp()
+        time.sleep(0.02)
+    assert library.notice() == ""
+
+
+def test_a_key_without_rights(storage_server: StorageServer, machine: Machine) -> None:
+    library = machine()
+    storage_server.fault = Faults.status(403, 99)
+    with pytest.raises(StorageError, match="Storage Object Admin"):
+        library.save(make_book())
+
+
+def test_a_bucket_that_is_not_there(storage_server: StorageServer, tmp_path: Path) -> None:
+    library = FirebaseLibrary(Bucket("no-such-bucket"), tmp_path)
+    with pytest.raises(StorageError, match="There is no bucket no-such-bucket"):
+        library.save(make_book())
+    library.close()
+
+
+# What is in the bucket
+
+
+def test_captions_pages_and_recipes_are_metadata(
+    storage_server: StorageServer, bucket_name: str, machine: Machine
+) -> None:
+    library = machine()
+    text = "Füchse\n神話 <b>🦊</b> " * 2000
+    pages = (Page(text, picture=picture(1)), make_book().pages[0])
+    library.save(replace(make_book(), pages=pages))
+    stored = storage_server.storage.objects[bucket_name]
+    found = {name.rpartition("/")[2]: item["metadata"] for name, item in stored.items()}
+    first, second = found["page-01.png"], found["page-02.png"]
+    assert first["caption"].startswith("Füchse 神話 <b>🦊</b> Füchse")
+    assert (first["page"], first["recipe"]) == ("1", "")
+    assert (second["caption"], second["page"], len(second["recipe"])) == ("Page 0 of 0.", "2", 64)
+    assert library.get(ID).pages == pages
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.sampled_from(["caption", "page", "recipe"]), st.text(max_size=9000)))
+def test_metadata_always_fit(values: dict[str, str]) -> None:
+    fitted = as_metadata(values)
+    assert fitted.keys() == values.keys()
+    assert sum(len(k) + len(v.encode()) for k, v in fitted.items()) <= 8 * 1024
+    assert all(text.isprintable() for text in fitted.values())
+
+
+def test_books_without_a_layout_are_read_and_renewed(
+    storage_server: StorageServer, bucket_name: str, machine: Machine
+) -> None:
+    """The files of a local library's book, uploaded as they are."""
+    book = make_book(version=4)
+    library = machine()
+    for name, data in local.encode_files(book).items():
+        library.bucket.put(f"books/{ID}/{name}", data, "image/png")
+    library.refresh()
+    assert [s.title for s in library.list()] == ["The fox 4"]
+    assert library.get(ID) == book
+    library.save(make_book(version=5))
+    assert version_of(machine().get(ID)) == 5
+    library.delete(ID, owner=OWNER)
+    assert storage_server.names(bucket_name) == [MANIFEST]
+
+
+@pytest.mark.parametrize(
+    "damage, message",
+    [
+        (b"", "damaged"),
+        (b"[" * 100_000, "damaged"),
+        (b'{"pages": [{}]}', "damaged"),
+        (b'{"layout": 2}', "newer Storybrush: update the app"),
+        ("../../secret.png", "damaged"),
+        ("no pictures", "damaged"),
+    ],
+)
+def test_a_damaged_manifest_is_told_and_can_be_deleted(
+    storage_server: StorageServer,
+    bucket_name: str,
+    machine: Machine,
+    damage: bytes | str,
+    message: str,
+) -> None:
+    library = machine()
+    library.save(make_book())
+    library.save(make_book(id="e" * 16))
+    there = library.bucket.get(MANIFEST)
+    assert there is not None
+    if isinstance(damage, str):
+        fields = json.loads(there.data)
+        if damage == "no pictures":
+            fields["files"] = {}
+        else:
+            fields["files"]["page-01.png"]["object"] = damage
+        damage = json.dumps(fields).encode()
+    edition = {"edition": "9", "owner": OWNER}
+    library.bucket.put(
+        MANIFEST, damage, "application/json", replaces=there.generation, metadata=edition
+    )
+    other = machine()
+    other.refresh()
+    assert [s.id for s in other.list()] == ["e" * 16]
+    with pytest.raises(StorageError, match=message) as refused:
+        other.get(ID)
+    assert not isinstance(refused.value, NotFound)
+    with pytest.raises(StorageError, match="Only the one who made"):
+        other.delete(ID, owner=STRANGER)
+    other.delete(ID, owner=OWNER)
+    assert check_bucket(storage_server, bucket_name) == ["e" * 16]
+
+
+@pytest.mark.parametrize("damage", [None, picture(99)])
+def test_a_damaged_picture_is_named(
+    storage_server: StorageServer, bucket_name: str, machine: Machine, damage: bytes | None
+) -> None:
+    library = machine()
+    library.save(make_book())
+    (name,) = (n for n in storage_server.names(bucket_name) if n.endswith("page-02.png"))
+    library.bucket.remove(name)
+    if damage:
+        library.bucket.put(name, damage, "image/png")
+    how = "damaged" if damage else "missing"
+    with pytest.raises(StorageError, match=f"page-02.png.*{how}") as refused:
+        machine().get(ID)
+    assert not isinstance(refused.value, NotFound)
+
+
+def test_a_deletion_that_was_cut_off_is_completed(
+    storage_server: StorageServer, bucket_name: str, machine: Machine
+) -> None:
+    library = machine(0.2)
+    library.save(make_book())
+    removals: list[str] = []
+
+    def fault(handler: Handler) -> bool:
+        if handler.command == "DELETE":
+            removals.append(handler.object_name)
+            handler.answer(503, {})
+            return True
+        return False
+
+    storage_server.fault = fault
+    library.delete(ID, owner=OWNER)
+    assert removals
+    assert library.list() == []
+    storage_server.fault = None
+    with pytest.raises(NotFound):
+        library.delete(ID, owner=OWNER)
+    assert storage_server.names(bucket_name) == [MANIFEST]
+
+
+# This machine
+
+
+def test_the_cache_forgets_what_was_not_used(tmp_path: Path) -> None:
+    cache = Cache(tmp_path, most=1000)
+    for n in range(9):
+        cache.keep(f"{n}", bytes(100))
+        os.utime(tmp_path / str(n), (n, n))
+    assert cache.get("0") == bytes(100)  # used again
+    cache.keep("9", bytes(100))
+    cache.keep("10", bytes(100))
+    assert cache.get("0") is not None
+    assert cache.get("1") is None
+    assert sum(f.stat().st_size for f in tmp_path.iterdir()) <= 1000
+    assert cache.get("../0") is None
+
+
+def test_a_cache_that_cannot_be_written_harms_nobody(
+    storage_server: StorageServer, bucket_name: str, tmp_path: Path
+) -> None:
+    library = FirebaseLibrary(Bucket(bucket_name), tmp_path)
+    for file in (tmp_path / "cache").iterdir():
+        file.unlink()
+    (tmp_path / "cache").rmdir()
+    (tmp_path / "cache").write_text("in the way")
+    library.save(make_book(version=3))
+    assert version_of(library.get(ID)) == 3
+    assert [s.cover for s in library.list()] == [None]
+    library.close()

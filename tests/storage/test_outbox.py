@@ -1,0 +1,224 @@
+"""The outbox: nothing is lost while the network is gone, and nothing is shown twice."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pipelines.errors import InvalidInput, NotFound, StorageError, Unreachable
+from storage.base import open_library
+from storage.bucket import Bucket
+from storage.firebase import FirebaseLibrary
+from storage.memory import MemoryLibrary
+from storage.outbox import OutboxLibrary
+from tests.storage.books import OWNER, STRANGER, make_book, version_of
+from tests.storage.emulator import Faults, StorageServer
+from tests.storage.test_firebase import at_request, check_bucket
+
+ID = "0" * 16
+
+Opener = Callable[..., OutboxLibrary]
+
+
+@pytest.fixture
+def opened(bucket_name: str, tmp_path: Path) -> Iterator[Opener]:
+    """Opens an outbox in a folder, with little patience."""
+    with ExitStack() as ends:
+
+        def make(folder: str = "a") -> OutboxLibrary:
+            bucket = Bucket(bucket_name, read_seconds=0.2, write_seconds=0.2)
+            remote = FirebaseLibrary(bucket, tmp_path / folder, refresh=0.05)
+            library = OutboxLibrary(remote, tmp_path / folder, first_pause=0.05)
+            ends.callback(library.close)
+            return library
+
+        yield make
+
+
+def until(condition: Callable[[], object]) -> None:
+    """Wait for what happens by itself; fails after half a minute."""
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.01)
+
+
+def test_books_wait_while_the_network_is_gone(
+    storage_server: StorageServer, bucket_name: str, opened: Opener
+) -> None:
+    storage_server.fault = Faults.gone_after(0)
+    library = opened()
+    library.save(make_book(version=1, style="oil"))
+    until(library.notice)
+    assert library.notice().startswith("1 book waits for the network")
+    library.save(make_book(id="e" * 16, version=2))
+    library.save(make_book(id="d" * 16, version=3))
+    assert library.notice().startswith("3 books wait for the network")
+    assert version_of(library.get(ID)) == 1
+    assert [s.title for s in library.list(limit=2)] == ["The fox 3", "The fox 2"]
+    assert (library.count(), library.styles()) == (3, [("oil", 1)])
+    library.delete("d" * 16, owner=OWNER)
+    stamp = library.stamp()
+    storage_server.fault = None
+    until(lambda: not library.waiting.count())
+    until(lambda: not library.notice())
+    assert library.stamp() != stamp
+    assert check_bucket(storage_server, bucket_name) == [ID, "e" * 16]
+    assert version_of(library.get(ID)) == 1
+    assert library.count() == 2
+
+
+def test_deleting_what_is_published_needs_the_network(
+    storage_server: StorageServer, bucket_name: str, opened: Opener
+) -> None:
+    library = opened()
+    library.save(make_book())
+    until(lambda: not library.waiting.count())
+    storage_server.fault = Faults.gone_after(0)
+    with pytest.raises(Unreachable):
+        library.delete(ID, owner=OWNER)
+    storage_server.fault = None
+    library.delete(ID, owner=OWNER)
+    assert library.list() == []
+    assert check_bucket(storage_server, bucket_name) == []
+
+
+def test_saved_again_or_deleted_while_it_is_published(
+    storage_server: StorageServer, bucket_name: str, opened: Opener
+) -> None:
+    library = opened()
+    again = at_request("POST", "page-02.png", lambda: library.save(make_book(version=2)))
+    storage_server.fault = again
+    library.save(make_book(version=1))
+    until(lambda: not library.waiting.count())
+    assert version_of(library.remote.get(ID)) == 2
+    gone = at_request("POST", "page-02.png", lambda: library.waiting.delete(ID, owner=OWNER))
+    storage_server.fault = gone
+    library.save(make_book(version=3))
+    until(lambda: not library.waiting.count())
+    library.delete(ID, owner=OWNER)
+    assert library.list() == []
+    with pytest.raises(NotFound):
+        library.get(ID)
+    assert check_bucket(storage_server, bucket_name) == []
+
+
+def test_a_book_of_someone_else_is_kept_and_told(opened: Opener) -> None:
+    mine, other = opened("a"), opened("b")
+    other.save(make_book(version=1, owner=STRANGER))
+    until(lambda: not other.waiting.count())
+    until(lambda: mine.list())
+    with pytest.raises(StorageError, match="belongs to someone else"):
+        mine.save(make_book(version=2))
+    # This machine may not know yet that there is such a book.
+    mine.remote._mirror.drop([(ID, 99)])
+    mine.remote._due = time.monotonic() + 60
+    mine.save(make_book(version=2))
+    until(mine.notice)
+    assert "Kept on this machine" in mine.notice()
+    assert "belongs to someone else" in mine.notice()
+    assert version_of(mine.get(ID)) == 2
+    assert version_of(other.get(ID)) == 1
+
+
+def test_two_processes_share_a_folder(
+    storage_server: StorageServer, bucket_name: str, opened: Opener
+) -> None:
+    one, other = opened(), opened()
+    for n in range(6):
+        (one, other)[n % 2].save(make_book(id=f"{n:016x}", version=n, pages=1))
+    until(lambda: not one.waiting.count())
+    assert len(check_bucket(storage_server, bucket_name)) == 6
+    assert one.count() == other.count() == 6
+
+
+def test_lists_are_those_of_one_library(storage_server: StorageServer, opened: Opener) -> None:
+    """Some books are elsewhere, some wait, some are both with other words."""
+    draw = random.Random(3)
+    library, plain = opened(), MemoryLibrary()
+    books = [
+        make_book(
+            draw.choice(["Fox", "Owl"]),
+            id=f"{n:016x}",
+            version=n,
+            pages=0,
+            style=draw.choice(["", "oil", "pencil"]),
+            created=f"2026-01-{draw.randint(1, 9):02d}",
+        )
+        for n in range(12)
+    ]
+    for book in books[:8]:
+        library.remote.save(book)
+        plain.save(book)
+    storage_server.fault = Faults.gone_after(0)
+    for book in [*books[8:], *(replace(b, title="Hen", style="oil") for b in books[2:8:3])]:
+        library.save(book)
+        plain.save(book)
+    for search, style in (("", ""), ("fox", ""), ("hen", ""), ("", "oil"), ("owl", "pencil")):
+        every = [s.id for s in plain.list(search=search, style=style)]
+        assert library.count(search=search, style=style) == len(every)
+        for offset in range(len(every) + 2):
+            for limit in (0, 1, 3, 99):
+                page = library.list(offset=offset, limit=limit, search=search, style=style)
+                assert [s.id for s in page] == every[offset : offset + limit]
+    assert library.styles() == plain.styles()
+
+
+@pytest.mark.parametrize("requests", [4, 25])
+def test_killed_while_it_publishes(
+    storage_server: StorageServer, bucket_name: str, tmp_path: Path, requests: int
+) -> None:
+    """kill -9 in the middle: what was saved is published by the next one to open the library."""
+    url = f"firebase://{bucket_name}?folder={tmp_path}"
+    storage_server.fault = Faults.slow(0.02)
+    command = [sys.executable, "-m", "tests.storage.publisher", url, "4"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as publisher:
+        assert publisher.stdout is not None
+        assert publisher.stdout.readline() == "saved\n"
+        until(lambda: len(storage_server.requests) > requests)
+        publisher.kill()
+    storage_server.fault = None
+    library = open_library(url)
+    assert isinstance(library, OutboxLibrary)
+    with closing(library):
+        assert library.count() == 4
+        until(lambda: not library.waiting.count())
+        assert [version_of(library.get(f"{n:016x}")) for n in range(4)] == [0, 1, 2, 3]
+    assert len(check_bucket(storage_server, bucket_name)) == 4
+
+
+def test_addresses(
+    storage_server: StorageServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    for wrong in (
+        "firebase://",
+        "firebase://Bucket",
+        "firebase://a/b",
+        "firebase://bucket?prefx=1",
+        "firebase://bucket?index=sql",
+        "firebase://bucket?prefix=../other",
+    ):
+        with pytest.raises(InvalidInput, match=r"address of a library|plain names"):
+            open_library(wrong)
+    storage_server.new_bucket("named")
+    homes = set[Path]()
+    for query, prefix in (("", ""), ("?prefix=a/b/", "a/b/"), ("?prefix=c", "c/")):
+        library = open_library(f"firebase://named{query}")
+        assert isinstance(library, OutboxLibrary)
+        with closing(library):
+            assert (library.remote.bucket.name, library.remote.bucket.prefix) == ("named", prefix)
+            homes.add(library.waiting.folder)
+            assert library.waiting.folder.is_relative_to(tmp_path / "storybrush" / "firebase")
+            library.save(make_book())
+            until(lambda library=library: not library.waiting.count())
+    assert len(homes) == 3
+    assert len([n for n in storage_server.names("named") if n.endswith("book.json")]) == 3
