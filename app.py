@@ -277,7 +277,7 @@ def launch(shop: Workshop, options: argparse.Namespace) -> None:
         print("Storybrush is closing.", flush=True)
     finally:
         demo.close(verbose=False)
-        shop.jobs.close()
+        shop.close()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -110,6 +110,14 @@ class Workshop:
         given = secret.encode("utf-8", "replace")
         return bool(self.admin) and hmac.compare_digest(given, self.admin.encode())
 
+    def close(self) -> None:
+        """End all work; what a library still has to publish waits for its next start."""
+        self.jobs.close()
+        for library in (self.library, self.waiting):
+            close = getattr(library, "close", None)
+            if close is not None:
+                close()
+
     def warm(self) -> None:
         """Load the models ahead of the first story; what goes wrong is said when they are used."""
         begin = time.monotonic()

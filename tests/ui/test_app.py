@@ -6,6 +6,7 @@ import logging
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import gradio as gr
 import pytest
@@ -35,6 +36,47 @@ def test_options_win_over_the_environment(monkeypatch: pytest.MonkeyPatch) -> No
     assert options.auth == ("ada", "a:b")
     options = app.parser().parse_args(["--port", "7901", "--no-share", "--host", "localhost"])
     assert (options.host, options.port, options.share) == ("localhost", 7901, False)
+
+
+def test_a_house_open_to_everybody_has_the_rules_it_was_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "banned.txt").write_text("zombie")
+    monkeypatch.setenv("STORYBRUSH_ADMIN", "open sesame")
+    monkeypatch.setenv("STORYBRUSH_MAX_JOBS_EACH", "2")
+    given = ["--library", str(tmp_path / "books"), "--review", "--max-jobs", "9", "--max-side",
+             "256", "--ban", str(tmp_path / "banned.txt")]  # fmt: skip
+    shop = app.workshop(app.parser().parse_args(given))
+    assert shop.waiting is not None
+    assert shop.is_admin("open sesame")
+    assert (shop.jobs.most, shop.jobs.each, shop.rules.side) == (9, 2, 256)
+    assert shop.rules.banned == ("zombie",)
+    assert app.parser().parse_args([]).max_upload == 20
+
+
+@pytest.mark.parametrize(
+    "given, advice",
+    [
+        (["--review"], "set STORYBRUSH_ADMIN"),
+        (["--admin", "short"], "8 characters"),
+        (["--ban", "nowhere.txt"], "nowhere.txt"),
+    ],
+)
+def test_rules_that_cannot_hold_are_refused(
+    given: list[str], advice: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert app.main(["--port", str(port), "--library", "memory://", *given]) == 1
+    assert advice in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("odd", ["0", "-1", "many", "1.5"])
+def test_a_limit_is_a_whole_number(odd: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        app.parser().parse_args(["--max-jobs", odd])
+    assert "whole number" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("odd", ["ada", "ada:", ":secret"])
