@@ -32,9 +32,6 @@ def build(shop: Workshop) -> gr.Blocks:
         # The key only scrambles what lies in the browser; who reads it there is its owner anyway.
         secret = gr.BrowserState("", storage_key="storybrush-secret", secret="storybrush")
         gr.HTML(HEADER, js_on_load=HEADER_JS, apply_default_css=False)
-        if login_offered():
-            with gr.Row(elem_classes="actions", elem_id="account"):
-                login_button()
         with gr.Tabs(elem_id="tabs") as tabs:
             runner = Runner(shop, tabs)
             with gr.Tab("Story", id="story") as story_page:
@@ -45,6 +42,9 @@ def build(shop: Workshop) -> gr.Blocks:
             if shop.survey is not None:
                 rating.build(runner, shop.survey)
         colour.connect_reader(runner, gallery_tab.reader)
+        if login_offered():
+            with gr.Row(elem_classes="actions centred", elem_id="account"):
+                login_button()
         runner.opens(story_page, "story", lambda desk: None)
         repaint.build(runner, pictures_tab)
         make.connect(runner, story_tab, pictures_tab)
