@@ -173,7 +173,7 @@ class StoryPipeline:
         first: bool,
     ) -> Iterator[StoryProgress]:
         """One batch of candidates into `out`; only the `first` batch is shown."""
-        from pipelines.story_plain import continue_text
+        from pipelines.story_plain import Continuation, continue_text
 
         live = _Live(config.drafts if first else 0)
         words = config.words
@@ -181,14 +181,14 @@ class StoryPipeline:
             words = " ".join(allowed_words(words, banned))
         title = words[:1].upper() + words[1:80]
         plain = Request(words, {}, request.content)
-        last: list[tuple[str, float]] = []
+        last: list[Continuation] = []
         for last in continue_text(self.model, self.tokenizer, words, config, banned,
                                   _candidates(config.drafts), source):  # fmt: skip
             yield from live(
                 lambda n, m=last: _progress(n, title, split_sentences(m[n][0]), plain,
                                             config.sentences)
             )  # fmt: skip
-        for text, mean in last:
+        for text, mean, _ in last:
             sentences = [s[:MAX_SENTENCE] for s in split_sentences(text)]
             written = Written(title, tuple(sentences[: config.sentences]), (), mean)
             done = finished(written, plain, config, config.sentences)

@@ -1,11 +1,16 @@
-"""Any causal language model as the story writer: the request, continued as plain text."""
+"""Any causal language model as the story writer: the request, continued as plain text.
+
+The model is one of transformers, or a copy converted to CTranslate2, which is quicker on a
+processor (`story_ctranslate2`).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipelines.hub import load_named
+from pipelines.hub import load_named, located
 from pipelines.presets import StoryConfig
 from pipelines.scene import split_sentences
 
@@ -18,10 +23,16 @@ TOKENS_A_SENTENCE = 36
 
 
 def load_plain(name: str, device: torch.device) -> tuple[Any, Any]:
-    """Model and tokenizer by hub name or folder; the hub's cache first.
+    """Model and tokenizer by hub name or folder; the hub's cache first. Of a folder that
+    `story_ctranslate2.convert_story` wrote, a ConvertedModel.
 
     Raises ModelUnavailable, at once where no hub is reached.
     """
+    name = located(name)
+    if (Path(name) / "model.bin").is_file():
+        from pipelines.story_ctranslate2 import load_converted
+
+        return load_converted(Path(name), device)
     from torch.nn import Module
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -38,6 +49,62 @@ def load_plain(name: str, device: torch.device) -> tuple[Any, Any]:
     )  # fmt: skip
 
 
+class Continuation(NamedTuple):
+    """One text as far as it is written, the prompt included."""
+
+    text: str
+    likelihood: float
+    """Mean log-likelihood of its tokens in nats."""
+    tokens: int
+    """Written behind the prompt."""
+
+
+class Continuations:
+    """Several texts that grow token by token from the same prompt."""
+
+    def __init__(self, tokenizer: Any, words: str, config: StoryConfig, count: int) -> None:
+        self.tokenizer, self._sentences = tokenizer, config.sentences
+        self.prompt: list[int] = tokenizer(words[:1].upper() + words[1:])["input_ids"]
+        self.end: int | None = tokenizer.eos_token_id
+        self._tokens: list[list[int]] = [[] for _ in range(count)]
+        self._totals = [0.0] * count
+        self.ended = [False] * count
+
+    def room(self, positions: int) -> int:
+        """Tokens that may be written, for a model that reads so many in all."""
+        return min(positions - len(self.prompt) - 1, TOKENS_A_SENTENCE * self._sentences)
+
+    def add(self, row: int, token: int, log_likelihood: float) -> None:
+        """Text `row` goes on, until its end or until it has all its sentences."""
+        if self.ended[row]:
+            return
+        tokens = self._tokens[row]
+        self._totals[row] += log_likelihood
+        self.ended[row] = token == self.end
+        if not self.ended[row]:
+            tokens.append(token)
+            if len(tokens) % 4 == 0:
+                self.ended[row] = len(split_sentences(self._text(row))) > self._sentences
+
+    def read(self) -> list[Continuation]:
+        """The texts as far as they are written."""
+        return [
+            Continuation(self._text(row), self._totals[row] / max(len(tokens), 1), len(tokens))
+            for row, tokens in enumerate(self._tokens)
+        ]
+
+    def _text(self, row: int) -> str:
+        ids = [*self.prompt, *self._tokens[row]]
+        return self.tokenizer.decode(ids, skip_special_tokens=True).strip()
+
+
+def spelled_out(tokenizer: Any, banned: Sequence[str]) -> list[list[int]]:
+    """Token sequences of words that must not appear, however they are written."""
+    forms = {f for w in banned for v in (w, w.capitalize(), w.upper()) for f in (v, " " + v)}
+    spelled = [tokenizer(f, add_special_tokens=False)["input_ids"] for f in sorted(forms)]
+    return [s for s in spelled if s]
+
+
 def continue_text(
     model: Any,
     tokenizer: Any,
@@ -46,11 +113,16 @@ def continue_text(
     banned: Sequence[str],
     candidates: int,
     generator: torch.Generator,
-) -> Iterator[list[tuple[str, float]]]:
-    """Texts so far with their mean log-likelihood in nats, after every few tokens.
+) -> Iterator[list[Continuation]]:
+    """Texts so far, after every few tokens; the last are the whole texts.
 
-    Each begins with `words`. Randomness comes from `generator` (CPU) alone.
+    Each begins with `words`. Randomness comes from `generator` (CPU) alone. `model` and `tokenizer`
+    are those of `load_plain`.
     """
+    texts = Continuations(tokenizer, words, config, candidates)
+    if hasattr(model, "steps"):  # a ConvertedModel, which samples by itself
+        yield from model.steps(texts, config, spelled_out(tokenizer, banned), generator)
+        return
     import torch
     from transformers.generation.logits_process import (
         NoBadWordsLogitsProcessor,
@@ -60,34 +132,18 @@ def continue_text(
         TopPLogitsWarper,
     )
 
-    prompt: list[int] = tokenizer(words[:1].upper() + words[1:])["input_ids"]
-    end = tokenizer.eos_token_id
     processors: list[Any] = [TemperatureLogitsWarper(config.temperature)]
     if config.repetition_penalty != 1.0:
         processors.insert(0, RepetitionPenaltyLogitsProcessor(config.repetition_penalty))
-    forms = {f for w in banned for v in (w, w.capitalize(), w.upper()) for f in (v, " " + v)}
-    spelled = [tokenizer(f, add_special_tokens=False)["input_ids"] for f in sorted(forms)]
-    if spelled:
-        processors.append(NoBadWordsLogitsProcessor([s for s in spelled if s]))
+    if spelled := spelled_out(tokenizer, banned):
+        processors.append(NoBadWordsLogitsProcessor(spelled))
     processors += [TopKLogitsWarper(config.top_k)] if config.top_k else []
     processors += [TopPLogitsWarper(config.top_p)] if config.top_p < 1 else []
 
     device = next(model.parameters()).device
-    room = int(getattr(model.config, "max_position_embeddings", 1024)) - len(prompt) - 1
-    ids = fresh = torch.tensor([prompt] * candidates)  # (B, T)
+    ids = fresh = torch.tensor([texts.prompt] * candidates)  # (B, T)
     cache = None
-    lengths = [0] * candidates
-    totals, ended = [0.0] * candidates, [False] * candidates
-
-    def texts() -> list[tuple[str, float]]:
-        shown = []
-        for row in range(candidates):
-            new = ids[row, len(prompt) : len(prompt) + lengths[row]].tolist()
-            text = tokenizer.decode([*prompt, *new], skip_special_tokens=True)
-            shown.append((text.strip(), totals[row] / max(lengths[row], 1)))
-        return shown
-
-    for step in range(min(room, TOKENS_A_SENTENCE * config.sentences)):
+    for step in range(texts.room(int(getattr(model.config, "max_position_embeddings", 1024)))):
         with torch.no_grad():
             out = model(fresh.to(device), past_key_values=cache, use_cache=True)
         cache = out.past_key_values
@@ -97,20 +153,13 @@ def continue_text(
             scores = process(ids, scores)
         dead = ~torch.isfinite(scores).any(dim=1)
         scores = torch.where(dead[:, None], logits, scores)
-        tokens = torch.multinomial(scores.softmax(dim=1), 1, generator=generator)  # (B, 1)
-        likely = logits.log_softmax(dim=1).gather(1, tokens)[:, 0].tolist()
+        fresh = torch.multinomial(scores.softmax(dim=1), 1, generator=generator)  # (B, 1)
+        likely = logits.log_softmax(dim=1).gather(1, fresh)[:, 0].tolist()
         for row in range(candidates):
-            if not ended[row]:
-                ended[row] = int(tokens[row]) == end
-                totals[row] += likely[row]
-                lengths[row] += not ended[row]
-        fresh = tokens
+            texts.add(row, int(fresh[row]), likely[row])
         ids = torch.cat([ids, fresh], dim=1)
         if step % 4 == 3:
-            shown = texts()
-            for row, (text, _) in enumerate(shown):
-                ended[row] |= len(split_sentences(text)) > config.sentences
-            yield shown
-            if all(ended):
+            yield texts.read()
+            if all(texts.ended):
                 return
-    yield texts()
+    yield texts.read()
