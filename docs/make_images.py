@@ -1,7 +1,7 @@
 """Make the README's pictures and the style samples: `python -m docs.make_images`.
 
-The app makes them itself. Needs Chromium (see README) and the embedded models; the library is a
-temporary one.
+The app makes them itself. Needs Chromium (see README), poppler-utils and the embedded models; the
+library is a temporary one.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from pathlib import Path
 from PIL import Image, ImageDraw, ImageFont
 
 from pipelines.book import Book
+from pipelines.colorize.colouring import draw_pages
 from pipelines.events import PageFinished, Sentence
 from pipelines.presets import STYLES, PictureConfig, StoryConfig
 from pipelines.storybook import book_from_draft, load_pictures, load_story, paint
+from storage.export import export
 from storage.local import LocalLibrary
 
 ROOT = Path(__file__).parents[1]
@@ -90,6 +92,31 @@ def spread(book: Book, path: Path, columns: int = 3) -> None:
         for k, found in enumerate([*lines, line][:3]):
             draw.text((x, y + side + 8 + 20 * k), found, (58, 48, 40), font)
     sheet.save(path, quality=84)
+
+
+def printed(book: Book, path: Path, height: int = 380) -> None:
+    """Cover and second page of the PDF, and the same page to colour, side by side on a table.
+
+    Needs pdftoppm (poppler-utils).
+    """
+    gap, sheets = 24, list[Image.Image]()
+    with tempfile.TemporaryDirectory() as folder:
+        for name, pages in (("pdf", (1, 3)), ("colouring", (3,))):
+            pdf = Path(folder) / f"{name}.pdf"
+            pdf.write_bytes(export(book, name, draw_pages))
+            for n in pages:
+                place = pdf.with_name(f"{name}-{n}")
+                command = ["pdftoppm", "-png", "-singlefile", "-r", "120", "-f", str(n)]
+                subprocess.run([*command, str(pdf), str(place)], check=True)
+                sheet = Image.open(place.with_suffix(".png")).convert("RGB")
+                width = sheet.width * height // sheet.height
+                sheets.append(sheet.resize((width, height), Image.Resampling.LANCZOS))
+    size = (sum(s.width + gap for s in sheets) + gap, height + 2 * gap)
+    table, x = Image.new("RGB", size, (226, 217, 201)), gap
+    for sheet in sheets:
+        table.paste(sheet, (x, gap))
+        x += sheet.width + gap
+    table.save(path, quality=84)
 
 
 def screenshots(library: Path) -> None:
@@ -189,6 +216,7 @@ def main() -> None:
                 library.save(replace(book, author="Storybrush"))
                 if n == 0:
                     spread(book, IMAGES / "pages.webp")
+                    printed(book, IMAGES / "printed.webp")
         if "tabs" in args.what:
             screenshots(Path(folder))
 

@@ -19,10 +19,10 @@ SIDE = 512
 SCALE = 3
 """Pixels of a drawing for one of those: 230 dots an inch on A4."""
 
-SMOOTH = 1.2
+SMOOTH = 1.6
 """Sigma of the Gaussian before the gradient, in pixels of SIDE."""
 
-STRONG, WEAK = 0.89, 0.4
+STRONG, WEAK = 0.89, 0.2
 """An outline begins where the gradient is among the strongest 11 of 100, and goes on down to this
 part of that gradient."""
 

@@ -18,6 +18,10 @@ MAX_ZIP_FILES = 200
 MAX_ZIP_BYTES = 64 * 2**20
 """Most files in a ZIP that is read, and their size unpacked."""
 
+MAX_JSON_BYTES = 2 * 2**20
+MAX_PIXELS = 96 * 2**20
+"""Largest `book.json`, and most pixels of all pictures together: they are decoded one by one."""
+
 PICTURE_FILE = re.compile(r"page-\d{2,3}\.png")
 
 
@@ -56,11 +60,20 @@ def read_zip(data: bytes) -> Book:
     if "book.json" not in files:
         raise InvalidInput("This ZIP holds no book: choose one that was downloaded here.")
     pictures = {name: d for name, d in files.items() if PICTURE_FILE.fullmatch(name)}
+    if len(files["book.json"]) > MAX_JSON_BYTES:
+        raise InvalidInput("This book is too large: its book.json is longer than any real one.")
     book = replace(decode_book(files["book.json"], pictures), owner="")
+    _check_lengths(book)
+    pixels = 0
     for number, page in enumerate(book.pages, start=1):
         if page.picture is not None:
-            open_picture(page.picture, number)
-    _check_lengths(book)
+            picture = open_picture(page.picture, number)
+            pixels += picture.width * picture.height
+            if pixels > MAX_PIXELS:
+                raise InvalidInput(
+                    f"The pictures of this book are too large: at most {MAX_PIXELS // 2**20} "
+                    "megapixels together."
+                )
     return book
 
 

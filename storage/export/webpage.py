@@ -113,8 +113,19 @@ section { position: relative; display: grid; gap: clamp(1rem, 3vw, 2.5rem); alig
   section:nth-of-type(even) img { order: 2; }
 }
 footer { padding: 0 1rem 3rem; text-align: center; font-size: 0.9rem; color: var(--soft); }
+@page { size: landscape; margin: 14mm; }
 @media print {
-  :root { --paper: #fff; --page: #fff; --ink: #000; --edge: #ddd; }
-  header, section { break-inside: avoid; break-after: page; }
+  :root { color-scheme: light; --paper: #fff; --page: #fff; --ink: #000; --soft: #555;
+    --edge: #fff; }
+  main { max-width: none; padding: 0; }
+  header, section { break-inside: avoid; break-after: page; margin: 0; padding: 0; border: 0; }
+  header img { max-width: 115mm; box-shadow: none; }
+  h1 { margin-top: 8mm; font-size: 30pt; }
+  section:has(img) { grid-template-columns: 150mm 1fr; gap: 12mm; }
+  section:has(img):nth-of-type(even) { grid-template-columns: 1fr 150mm; }
+  section:last-of-type { break-after: auto; }
+  .words { font-size: 20pt; }
+  .number { position: static; grid-column: 1 / -1; order: 3; }
+  footer { padding: 0; line-height: 1.2; }
 }
 """

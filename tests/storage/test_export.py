@@ -20,6 +20,7 @@ from PIL import Image
 from pipelines.book import Book, Page, encode_png
 from pipelines.errors import InvalidInput
 from storage.export import MAX_ZIP_BYTES, book_html, book_zip, read_zip
+from storage.export.archive import MAX_JSON_BYTES
 from storage.export.wording import clean
 from storage.memory import MemoryLibrary
 from tests.storage.books import make_book, picture, weird_books
@@ -101,12 +102,20 @@ def with_json(**changes: object) -> dict[str, bytes]:
         with_json(pages=[{"text": "x", "picture": ["page-01.png"]}]),
         with_json(pages=[{"text": "x", "score": float("nan")}]),
         with_json(pages=[{"text": "x", "recipe": "abc"}]),
+        GOOD | {"book.json": GOOD["book.json"] + b" " * MAX_JSON_BYTES},
         {f"{n}.txt": b"" for n in range(201)},
     ],
 )
 def test_bad_zips(files: Mapping[str, bytes]) -> None:
     with pytest.raises(InvalidInput):
         read_zip(pack(files))
+
+
+def test_many_large_pictures_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.export.archive.MAX_PIXELS", 3 * 16 * 16)
+    assert read_zip(book_zip(make_book(pages=3)))
+    with pytest.raises(InvalidInput, match="megapixels"):
+        read_zip(book_zip(make_book(pages=4)))
 
 
 @pytest.mark.parametrize("data", [b"", b"PK", b"\x89PNG", pack(GOOD)[:-30], pack(GOOD)[30:]])
