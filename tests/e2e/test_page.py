@@ -68,7 +68,7 @@ def test_words_to_book_and_still_there_after_a_restart(quick: Server, visit: Vis
     again = visit(page.url)
     expect(again.locator(".reader")).to_contain_text("The dragon")
     with again.expect_download() as download:
-        again.get_by_text("Download ZIP").click()
+        again.get_by_role("button", name="ZIP").click()
     assert download.value.suggested_filename == "The-dragon.zip"
 
 
