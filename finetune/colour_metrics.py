@@ -65,14 +65,21 @@ def hint_distance(picture: Image.Image, hints: Image.Image, lineart: Image.Image
 
 def leakage(
     before: Image.Image, after: Image.Image, region: NDArray[np.bool_], lineart: Image.Image
-) -> float:
-    """Mean CIEDE2000 by which a stroke in `region` (H, W) has changed what lies outside of it."""
+) -> float | None:
+    """How much a stroke in `region` (H, W) has changed what lies outside of it, as a share of
+    what it has changed inside; both are means of CIEDE2000.
+
+    None where the stroke changed next to nothing: who ignores strokes does not leak.
+    """
     reach = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * LINE_REACH + 1,) * 2)
     near = cv2.dilate(region.astype(np.uint8), reach).astype(np.bool_)
-    where = ~near & (np.asarray(lineart) > PAPER)
-    if not where.any():
-        return 0.0
-    return float(difference(np.asarray(before)[where], np.asarray(after)[where]).mean())
+    paper = np.asarray(lineart) > PAPER
+    means = list[float]()
+    for where in (region & paper, ~near & paper):
+        changes = difference(np.asarray(before)[where], np.asarray(after)[where])
+        means.append(float(changes.mean()) if changes.size else 0.0)
+    inside, outside = means
+    return outside / inside if inside > 2 else None
 
 
 def changed_outside(before: Image.Image, after: Image.Image, inside: NDArray[np.bool_]) -> float:

@@ -308,7 +308,7 @@ SSIM = Column("SSIM ↑", 3, max)
 CLIP_DISTANCE = Column("CLIP patch distance ↓", 3, min)
 FRECHET = Column("Fréchet distance of CLIP patches ↓", 1, min)
 HINTS = Column("under strokes, CIEDE2000 ↓", 1, min)
-LEAKAGE = Column("leakage, CIEDE2000 ↓", 2, min)
+LEAKAGE = Column("leakage, share of CIEDE2000 ↓", 3, min)
 OUTSIDE = Column("pixels changed outside a mask ↓", 0, None)
 LATENCY = Column(f"ms at {TIMED_SIDE}x{TIMED_SIDE}", 0, None)
 COLUMNS = (PSNR, SSIM, CLIP_DISTANCE, FRECHET, HINTS, LEAKAGE, OUTSIDE, LATENCY)
@@ -350,9 +350,11 @@ def measure(methods: Sequence[Method], held_out: Sequence[Sample], judge: CLIP) 
                     again = method.paint(one.lineart, one.probe.hints, one.seed)
                     filtered = within_lines(one.regions, one.lineart, again, one.probe.hints)
                     for row, fresh in ((plain, again), (tidy, filtered)):
-                        leaks.setdefault(row.method, []).append(
-                            metrics.leakage(row.pictures[-1], fresh, one.probe.region, one.lineart)
+                        leak = metrics.leakage(
+                            row.pictures[-1], fresh, one.probe.region, one.lineart
                         )
+                        if leak is not None:
+                            leaks.setdefault(row.method, []).append(leak)
                 if method.masked is not None:
                     inside = np.asarray(one.mask) > 127
                     result = method.masked(one)
@@ -436,9 +438,11 @@ def cell(row: Row, column: Column, figures: dict[str, dict[Column, float]]) -> s
     value = row.figures[column]
     text = f"{value:.{column.digits}f}"
     rivals = [figures[b][column] for b in row.baselines if column in figures.get(b, {})]
-    if column.best is None or not rivals or len(rivals) < len(row.baselines):
+    # A baseline without this figure has not done what it measures: it cannot be beaten in it.
+    if column.best is None or not rivals:
         return text
-    wins = column.best([value, *rivals]) == value and value not in rivals
+    seen, *others = (round(v, column.digits) for v in (value, *rivals))
+    wins = column.best([seen, *others]) == seen and seen not in others
     return f"**{text}**" if wins else text
 
 

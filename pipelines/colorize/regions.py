@@ -27,7 +27,9 @@ BALLS = (7, 4, 2, 1, 0)
 SMALLEST = 10
 """Pixels of a region."""
 LEAST_STROKE = 12
-"""Pixels of a stroke within a region; less has only slipped over the line."""
+LEAST_SHARE = 0.15
+"""Pixels of a stroke within a region, and their share of it; less has only slipped over the line.
+"""
 REACH = 0.28
 """Of the longest side: how far a stroke fills a region that is larger than this."""
 
@@ -141,8 +143,9 @@ def _stroke(planes: Planes, regions: Regions, hints: Image.Image) -> None:
     nearest = np.full((height, width), 1e6, np.float32)
     for colour in _stroke_colours(hints):
         alike = np.abs(drawn - colour).max(1) <= 10
-        here = rows[alike], columns[alike]
-        touched = np.bincount(labels[here], minlength=len(areas)) >= LEAST_STROKE
+        here = _meant(rows[alike], columns[alike], labels)
+        touched = np.zeros(len(areas), np.bool_)
+        touched[labels[here]] = True
         if not touched.any():
             continue
         elsewhere = np.ones((height, width), np.uint8)
@@ -162,6 +165,23 @@ def _stroke(planes: Planes, regions: Regions, hints: Image.Image) -> None:
     share = 1 / (1 + far * far * far)
     for plane, sum_ in zip(planes, total, strict=True):
         plane += share * (sum_ / weights - plane)
+
+
+def _meant(
+    rows: NDArray[np.int64], columns: NDArray[np.int64], labels: NDArray[np.int32]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Those pixels of strokes of one colour that lie where they were meant to: what has only
+    slipped over a line is little, or a small part of its stroke."""
+    shape = np.zeros(labels.shape, np.uint8)
+    shape[rows, columns] = 1
+    strokes = np.asarray(cv2.connectedComponents(shape)[1], np.int64)[rows, columns]
+    regions = labels[rows, columns].astype(np.int64)
+    _, pairs, counts = np.unique(
+        strokes * (int(labels.max()) + 1) + regions, return_inverse=True, return_counts=True
+    )
+    share = counts[pairs] / np.bincount(strokes)[strokes]
+    meant = (counts[pairs] >= LEAST_STROKE) & (share >= LEAST_SHARE)
+    return rows[meant], columns[meant]
 
 
 def _stroke_colours(hints: Image.Image) -> list[NDArray[np.int16]]:

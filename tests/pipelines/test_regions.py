@@ -51,6 +51,20 @@ def test_a_stroke_fills_its_box_and_nothing_else() -> None:
     assert result[70, 20].max() < 60  # lines are dark
 
 
+def test_what_slips_over_a_line_fills_nothing() -> None:
+    lineart, painted = boxes(), Image.new("RGB", SIZE, (200, 200, 190))
+    hints = Image.new("RGBA", SIZE)
+    ImageDraw.Draw(hints).rectangle((30, 60, 94, 68), fill="#d02020")  # and a little outside
+    result = np.asarray(within_lines(find_regions(lineart), lineart, painted, hints)).astype(int)
+    assert np.abs(result[35, 35] - (208, 32, 32)).max() < 30
+    assert np.abs(result[90, 100] - (200, 200, 190)).max() < 12
+    half = Image.new("RGBA", SIZE)
+    ImageDraw.Draw(half).rectangle((60, 60, 130, 68), fill="#d02020")  # meant for all three
+    result = np.asarray(within_lines(find_regions(lineart), lineart, painted, half)).astype(int)
+    for place in ((35, 60), (90, 100), (35, 130)):
+        assert result[place][0] > result[place][1] + 60
+
+
 def test_bleeding_colours_are_evened_out_within_a_region() -> None:
     lineart = Image.new("L", (400, 280), 255)
     lineart.paste(boxes(), (0, 0))

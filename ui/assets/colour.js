@@ -269,13 +269,38 @@ function build() {
       button('Fill', 'Mask everything', () => change(mask, fill), { class: 'small-button for-mask' }),
       shown),
     box);
-  element.addEventListener('keydown', (event) => {
-    if (!(event.ctrlKey || event.metaKey) || event.key.toLowerCase() !== 'z') return;
-    event.preventDefault();
-    if (event.shiftKey) swap(undone, done); else swap(done, undone);
-  });
+  const list = KEYS.flatMap(([name, what]) => [make('kbd', { text: name }), make('span', { text: what })]);
+  root.append(make('details', { class: 'keys' }, make('summary', { text: 'Keys' }), make('div', {}, ...list)));
+  document.addEventListener('keydown', key);
   use('brush');
   draw('hints');
+}
+
+const KEYS = [
+  ['B', 'brush'], ['E', 'eraser'], ['I', 'take a colour from the picture'], ['C', 'colours'], ['M', 'mask'],
+  ['1 … 9', 'choose a colour'], ['[ ]', 'brush size'], ['+ −', 'view'], ['X', 'colours or lines'],
+  ['Delete', 'clear this layer'], ['Ctrl+Z', 'undo'], ['Ctrl+Shift+Z', 'redo'],
+];
+
+function key(event) {
+  if (!element.isConnected) return document.removeEventListener('keydown', key);
+  if (!view.offsetParent || stroke || event.altKey) return;
+  if (event.target.closest?.('textarea, select, input:not([type=range], [type=checkbox], [type=color])')) return;
+  const pressed = event.key.toLowerCase();
+  const size = (by) => { sizer.value = Number(sizer.value) * by + (by > 1 ? 1 : -1); };
+  const acts = event.ctrlKey || event.metaKey ? {
+    z: () => (event.shiftKey ? swap(undone, done) : swap(done, undone)), y: () => swap(undone, done),
+  } : {
+    b: () => use('brush'), e: () => use('eraser'), i: () => use('pick'), c: () => draw('hints'),
+    m: () => draw('mask'), x: () => shown.click(), '[': () => size(0.8), ']': () => size(1.25),
+    '+': () => scale(1.5), '-': () => scale(1 / 1.5), delete: () => change(layer, () => wipe(layer)),
+  };
+  const swatch = /^[1-9]$/.test(pressed) && !event.ctrlKey && !event.metaKey
+    && swatches.querySelectorAll('.swatch')[Number(pressed) - 1];
+  const act = swatch ? () => choose(swatch.dataset.colour) : acts[pressed];
+  if (!act) return;
+  event.preventDefault();
+  act();
 }
 
 // --- what comes from the server -------------------------------------------------------------
