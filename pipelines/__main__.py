@@ -1,6 +1,7 @@
 """Command line: `python -m pipelines "a fox who wanted to fly" --pages 6 --out fox/`.
 
 Writes numbered PNGs with their recipe inside, book.json, and index.html to open in a browser.
+Without a story: `--prompt "a fox:1 | text:-0.5"`, `--prompt-file FILE`, `--recipe picture.png`.
 Ctrl-C keeps the finished pages.
 """
 
@@ -10,23 +11,47 @@ import argparse
 import json
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipelines.book import Book, picture_name
 from pipelines.errors import AppError, InvalidInput, StorageError
-from pipelines.events import Draft, PageFinished, PagePainting, Sentence, StoryProgress
-from pipelines.presets import PRESETS, STARTS, STYLES, PictureConfig, StoryConfig
+from pipelines.events import (
+    Draft,
+    PageFinished,
+    PagePainting,
+    PictureProgress,
+    Sentence,
+    StoryProgress,
+)
+from pipelines.export_command import add_export_option, formats_of, write_exports
+from pipelines.film import Film, add_video_options, camera_of, film_of_camera
+from pipelines.picture_command import (
+    INPUTS,
+    add_input_options,
+    asks_for_pictures,
+    check_models,
+    paint_pictures,
+    requests_of,
+    unpainted,
+)
+from pipelines.picture_options import add_picture_options, picture_config, reject
+from pipelines.presets import PRESETS, StoryConfig
 from pipelines.scene import brief_of, check_words, split_sentences
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
 
 
 def parser() -> argparse.ArgumentParser:
-    story, picture = StoryConfig("words"), PictureConfig()
+    story = StoryConfig("words")
     p = argparse.ArgumentParser(
         prog="python -m pipelines",
         description="Write a short story, paint a picture of every sentence, bind the book.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    p.add_argument("words", help="what the story is about")
+    p.add_argument("words", nargs="?", default="", help="what the story is about")
     p.add_argument("--out", type=Path, default=Path("book"), help="folder of the finished book")
     p.add_argument("--force", action="store_true", help="write into a folder that is not empty")
     p.add_argument("--preset", choices=PRESETS, default="embedded")
@@ -36,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     g.add_argument("--clip", default="", help="one or several: ViT-B/32:1,RN50.pt:0.5")
     p.add_argument("--author", default="")
     p.add_argument("--text", type=Path, help="paint this text instead of writing a story")
+    add_export_option(p)
     g = p.add_argument_group("story")
     g.add_argument("--pages", type=int, default=story.sentences, help="sentences, 4 to 12")
     g.add_argument("--liveliness", type=float, default=story.temperature, help="temperature")
@@ -47,17 +73,10 @@ def parser() -> argparse.ArgumentParser:
     g.add_argument("--repetition-penalty", type=float, default=story.repetition_penalty)
     g.add_argument("--length-penalty", type=float, default=story.length_penalty)
     g.add_argument("--ban", default="", help="words that must not appear, with commas between")
-    g = p.add_argument_group("pictures")
-    g.add_argument("--style", choices=STYLES, default=picture.style)
-    g.add_argument("--prefix", default="", help="words before what each picture shows")
-    g.add_argument("--suffix", default="", help="words after it")
-    g.add_argument("--steps", type=int, default=picture.steps, help="VQGAN+CLIP steps a picture")
-    g.add_argument("--step-size", type=float, default=picture.step_size)
-    g.add_argument("--cutouts", type=int, default=picture.cutouts)
-    g.add_argument("--start", choices=[s for s in STARTS if s != "picture"], default=picture.start)
-    g.add_argument("--candidates", type=int, default=picture.candidates)
-    g.add_argument("--guidance", type=float, default=picture.guidance)
-    g.add_argument("--size", type=int, default=picture.width, help="pixels, a multiple of 16")
+    add_picture_options(p)
+    add_input_options(p)
+    add_video_options(p)
+    p.add_argument("--together", type=int, default=1, help="pictures painted as one batch")
     p.add_argument("--seed", type=int, help="same seed, same book; drawn when left out")
     return p
 
@@ -113,8 +132,6 @@ def _draft_of_text(path: Path, words: str) -> Draft:
 
 def make(args: argparse.Namespace) -> None:
     """Write and paint the book that the arguments ask for."""
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
     words = check_words(args.words)
     story_config = StoryConfig(
         words, sentences=args.pages, min_words=args.min_words, max_words=args.max_words,
@@ -122,19 +139,15 @@ def make(args: argparse.Namespace) -> None:
         repetition_penalty=args.repetition_penalty, length_penalty=args.length_penalty,
         ban=tuple(w.strip() for w in args.ban.split(",") if w.strip()), seed=args.seed,
     )  # fmt: skip
-    picture_config = PictureConfig(
-        style=args.style, prefix=args.prefix, suffix=args.suffix, steps=args.steps,
-        step_size=args.step_size, cutouts=args.cutouts, start=args.start,
-        candidates=args.candidates, guidance=args.guidance, width=args.size, height=args.size,
-        seed=args.seed,
-    )  # fmt: skip
-    _check_folder(args.out, args.force)
+    reject(args, INPUTS, "goes with --prompt, not with a story.")
+    reject(args, ("frames",), "goes with one picture, not with a story.")
+    config = picture_config(args)
+    _check(args)
     # Torch loads here, after everything that can be wrong with the request has been said.
     from pipelines.storybook import book_from_draft, load_pictures, load_story, paint
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"),
-               TimeRemainingColumn())  # fmt: skip
-    with Progress(*columns) as bars:
+    film = Film(args.out, args.video, args.fps)
+    with _progress() as bars:
         bar = bars.add_task("Writing", total=1.0, note="")
         draft: Draft | None = _draft_of_text(args.text, words) if args.text else None
         if draft is None:
@@ -145,18 +158,94 @@ def make(args: argparse.Namespace) -> None:
                     draft = event  # the best comes first
         assert draft is not None
         bars.update(bar, completed=1.0, note=draft.title)
-        book = book_from_draft(draft, story_config, style=args.style, author=args.author)
+        book = book_from_draft(draft, story_config, style=config.style, author=args.author)
         bar = bars.add_task("Painting", total=float(len(book.pages)), note="")
-        for event in paint(load_pictures(args.preset, args.vqgan, args.clip), book, picture_config):
+        pipeline = load_pictures(args.preset, args.vqgan, args.clip)
+        done: dict[int, float] = {}
+        for event in paint(pipeline, book, config, together=args.together):
             if isinstance(event, PagePainting):
-                p = event.progress
-                note = f"page {event.page + 1}/{event.pages}"
-                note += "" if p.score is None else f"  CLIP {p.score:.2f}"
-                bars.update(bar, completed=event.page + p.step / p.of, note=note)
+                done[event.page] = event.progress.step / event.progress.of
+                note = _told(bars, event.page, event.pages, event.progress)
+                bars.update(bar, completed=sum(done.values()), note=note)
+                film.watch(event.page, event.progress)
             elif isinstance(event, PageFinished):
                 book = book.with_page(event.index, event.page)
                 save(book, args.out)
+                film.save()
     print(f"“{book.title}”, {len(book.pages)} pages: open {args.out / 'index.html'}")
+    _export(args, book)
+
+
+def make_pictures(args: argparse.Namespace) -> None:
+    """Paint the pictures that the arguments ask for, without a story."""
+    requests, recipe = requests_of(args)
+    reject(args, ("text", "author") if recipe else ("text",), "goes with a story.")
+    if args.frames and len(requests) > 1:
+        raise InvalidInput("--frames goes with one picture, not with --prompt-file.")
+    camera = camera_of(args)
+    _check(args)
+    from pipelines.storybook import load_pictures
+
+    book = replace(unpainted(requests), author=args.author)
+    film = Film(args.out, args.video, args.fps)
+    with _progress() as bars:
+        bar = bars.add_task("Painting", total=float(len(requests)), note="")
+        pipeline = load_pictures(args.preset, args.vqgan, args.clip)
+        if recipe is not None:
+            check_models(pipeline, recipe)
+        if camera is not None:
+            bars.update(bar, total=float(camera.frames))
+            path = film_of_camera(
+                pipeline, requests[0], camera, args, lambda n: bars.update(bar, completed=n)
+            )
+            print(f"{path}: {camera.frames} frames")
+            return
+        done: dict[int, float] = {}
+
+        def tell(index: int, progress: PictureProgress) -> None:
+            done[index] = progress.step / progress.of
+            note = _told(bars, index, len(requests), progress)
+            bars.update(bar, completed=sum(done.values()), note=note)
+            film.watch(index, progress)
+
+        for finished in paint_pictures(pipeline, requests, book, args.together, tell):
+            save(finished, args.out)
+            film.save()
+    names = f"{len(book.pages)} pictures" if len(book.pages) > 1 else f"“{book.title}”"
+    print(f"{names}: open {args.out / 'index.html'}")
+    _export(args, book)
+
+
+def _export(args: argparse.Namespace, book: Book) -> None:
+    for path in write_exports(book, args.out, formats_of(args)):
+        print(path)
+
+
+def _check(args: argparse.Namespace) -> None:
+    """Raises InvalidInput for what would only come to light when a page is painted."""
+    if not 1 <= args.together <= 64:
+        raise InvalidInput(f"--together must be from 1 to 64, not {args.together}.")
+    if not 1 <= args.fps <= 60:
+        raise InvalidInput(f"--fps must be from 1 to 60, not {args.fps}.")
+    formats_of(args)
+    _check_folder(args.out, args.force)
+
+
+def _progress() -> Progress:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    return Progress(
+        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"),
+        TimeRemainingColumn(),
+    )  # fmt: skip
+
+
+def _told(bars: Progress, page: int, pages: int, progress: PictureProgress) -> str:
+    """What stands beside the bar; what went otherwise than asked stays above it."""
+    if progress.note:
+        bars.console.print(f"Page {page + 1}: {progress.note}")
+    note = f"page {page + 1}/{pages}"
+    return note if progress.score is None else f"{note}  CLIP {progress.score:.2f}"
 
 
 def main() -> int:
@@ -164,7 +253,10 @@ def main() -> int:
     args = parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        make(args)
+        if asks_for_pictures(args):
+            make_pictures(args)
+        else:
+            make(args)
     except AppError as e:
         print(f"storybrush: {e}", file=sys.stderr)
         return 1

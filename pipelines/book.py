@@ -201,14 +201,14 @@ def encode_png(
     if recipe is not None:
         info.add_itxt("Comment", note)
         info.add_itxt("DigitalSourceType", DIGITAL_SOURCE_TYPE)
-        info.add_itxt("XML:com.adobe.xmp", _xmp(caption))
+        info.add_itxt("XML:com.adobe.xmp", xmp_packet(caption))
         info.add_itxt("storybrush", json.dumps(recipe.to_json(), ensure_ascii=False))
     out = io.BytesIO()
     image.save(out, "PNG", pnginfo=info)
     return out.getvalue()
 
 
-def _xmp(caption: str) -> str:
+def xmp_packet(caption: str) -> str:
     """Source: XMP part 3 (2020), section 1.1.5; IPTC Photo Metadata 2023, Digital Source Type."""
 
     shown = escape("".join(c if c.isprintable() else " " for c in caption))

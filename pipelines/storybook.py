@@ -19,6 +19,7 @@ from pipelines.events import (
     PictureProgress,
     Sentence,
 )
+from pipelines.picture_request import PictureRequest
 from pipelines.presets import (
     MAX_SEED,
     PRESETS,
@@ -108,12 +109,13 @@ def paint(
     config: PictureConfig,
     *,
     only: Sequence[int] | None = None,
+    together: int = 1,
 ) -> Iterator[PagePainting | PageFinished | BookFinished]:
     """Paint the pages that have no picture yet, or `only` these (indices from 0).
 
     Page n's seed is the config's (drawn once when None) plus n, so that a page painted alone
     equals the same page of the book. With start="picture" a page begins from its own picture.
-    `close()` stops; what PageFinished has told stays.
+    `together` pages are painted as one batch. `close()` stops; what PageFinished has told stays.
     """
     todo = [n for n, p in enumerate(book.pages) if p.picture is None] if only is None else [*only]
     for n in todo:
@@ -121,18 +123,37 @@ def paint(
             raise InvalidInput(f"There is no page {n + 1}: the book has {len(book.pages)}.")
     seed = draw_seed() if config.seed is None else config.seed
     eta = Eta()
-    for done, n in enumerate(todo):
-        page = book.pages[n]
-        settings = replace(config, seed=page_seed(seed, n))
-        picture = page.image() if config.start == "picture" and page.picture else None
-        brief = page.brief or brief_of(
-            page.text, [Sentence(p.text, p.brief) for p in book.pages[:n]]
-        )
-        for event in pipeline.stream(Sentence(page.text, brief), settings, picture=picture):
+    done = dict.fromkeys(todo, 0.0)  # in [0, 1]
+    for begin in range(0, len(todo), together):
+        batch = todo[begin : begin + together]
+        requests = [_request(book, n, replace(config, seed=page_seed(seed, n))) for n in batch]
+        for k, event in _events(pipeline, requests):
+            n = batch[k]
             if isinstance(event, PictureProgress):
-                share = (done + event.step / event.of) / len(todo)
+                done[n] = event.step / event.of
+                share = sum(done.values()) / len(todo)
                 yield PagePainting(n, len(book.pages), event, eta(share))
             else:
                 book = book.with_page(n, event)
                 yield PageFinished(n, event)
     yield BookFinished(book)
+
+
+def _events(
+    pipeline: VQGANCLIPPipeline, requests: Sequence[PictureRequest]
+) -> Iterator[tuple[int, PictureProgress | Page]]:
+    if len(requests) > 1:
+        yield from pipeline.stream_many(requests)
+        return
+    for r in requests:
+        for event in pipeline.stream(r.sentence, r.config, picture=r.picture):
+            yield 0, event
+
+
+def _request(book: Book, index: int, config: PictureConfig) -> PictureRequest:
+    """What page `index` (from 0) is painted from."""
+    page = book.pages[index]
+    before = [Sentence(p.text, p.brief) for p in book.pages[:index]]
+    sentence = Sentence(page.text, page.brief or brief_of(page.text, before))
+    picture = page.image() if config.start == "picture" and page.picture else None
+    return PictureRequest(sentence, config, picture)

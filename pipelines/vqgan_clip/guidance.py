@@ -186,6 +186,12 @@ class Canvas:
         self._begin(other(self.latents), first if back else other(self.start))
 
     @torch.no_grad()
+    def begin_from(self, pixels: Tensor) -> None:
+        """Paint on from a picture (1, 3, H, W) of this size, which also is what is held to."""
+        latents = self.codec.encode(pixels).float()
+        self._begin(latents, latents)
+
+    @torch.no_grad()
     def decode(self) -> Tensor:
         """The picture now: (1, 3, H, W) in [-1, 1]."""
         pixels = self.codec.decode(self.codec.quantise(self.latents)).float().clamp(-1, 1)

@@ -1,0 +1,159 @@
+"""The command line without a story: pictures of prompts, of a file of prompts, or of a recipe."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.book import Book, Page, read_recipe
+from pipelines.errors import InvalidInput
+from pipelines.events import PictureProgress, Sentence
+from pipelines.picture_options import picture_config, reject
+from pipelines.picture_request import ImagePrompt, PictureRequest, request_from
+from pipelines.presets import MAX_SEED, PictureConfig, draw_seed
+from pipelines.prompts import Prompt, parse
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from pipelines.book import Recipe
+    from pipelines.vqgan_clip import VQGANCLIPPipeline
+
+MAX_PROMPTS = 1000
+"""Lines of a file of prompts."""
+
+
+def add_input_options(parser: argparse.ArgumentParser) -> None:
+    """Options for pictures and files that go in."""
+    group = parser.add_argument_group("pictures without a story")
+    group.add_argument("--prompt-file", type=Path, help="a picture for each line of prompts")
+    group.add_argument("--recipe", type=Path, help="the same picture again: a PNG made here")
+    group.add_argument("--init", type=Path, help="picture to begin from")
+    group.add_argument("--mask", type=Path, help="paint only where this picture is bright")
+    group.add_argument(
+        "--image-prompt", default="", help="pictures to come close to: “fox.png:0.5 | owl.png”"
+    )
+
+
+INPUTS = ("init", "mask", "image_prompt")
+
+
+def asks_for_pictures(args: argparse.Namespace) -> bool:
+    """Whether the arguments ask for pictures of their own instead of a story."""
+    return not args.words and bool(
+        args.recipe or args.prompt_file or args.image_prompt or vars(args).get("prompts")
+    )
+
+
+def requests_of(args: argparse.Namespace) -> tuple[list[PictureRequest], Recipe | None]:
+    """The pictures that are asked for, and the recipe they come from. Raises: InvalidInput."""
+    init = open_picture(args.init) if args.init else None
+    mask = open_picture(args.mask) if args.mask else None
+    shown = [
+        ImagePrompt(open_picture(Path(p.text)), p.weight, p.stop) for p in _named(args.image_prompt)
+    ]
+    if args.recipe:
+        reject(args, ("prompt_file", "size"), "does not go with --recipe.")
+        recipe = _recipe(args.recipe)
+        pictures = [p.picture for p in shown]
+        return [request_from(recipe, picture=init, mask=mask, image_prompts=pictures)], recipe
+    config = picture_config(args)
+    if init is not None:
+        config = replace(config, start="picture")
+    seed = draw_seed() if args.seed is None else args.seed
+    lines = [config.prompts]
+    if args.prompt_file:
+        if config.prompts:
+            raise InvalidInput("--prompt does not go with --prompt-file.")
+        lines = read_lines(args.prompt_file)
+    found: list[PictureRequest] = []
+    for n, line in enumerate(lines):
+        settings = replace(config, prompts=line, seed=(seed + n) % (MAX_SEED + 1))
+        try:
+            found.append(PictureRequest(Sentence(""), settings, init, mask, tuple(shown)))
+        except InvalidInput as error:
+            raise InvalidInput(f"{line}: {error}" if args.prompt_file else str(error)) from error
+    return found, None
+
+
+def paint_pictures(
+    pipeline: VQGANCLIPPipeline,
+    requests: list[PictureRequest],
+    book: Book,
+    together: int,
+    tell: Callable[[int, PictureProgress], None],
+) -> Iterator[Book]:
+    """Paint page after page, `together` at a time; yields the book with each that is finished."""
+    for begin in range(0, len(requests), together):
+        for index, event in pipeline.stream_many(requests[begin : begin + together]):
+            if isinstance(event, PictureProgress):
+                tell(begin + index, event)
+            else:
+                book = book.with_page(begin + index, event)
+                yield book
+
+
+def unpainted(requests: list[PictureRequest]) -> Book:
+    """A book of pictures without a story, to be painted."""
+    pages = tuple(Page(r.sentence.text or r.subject()) for r in requests)
+    title = pages[0].text or "A picture" if len(pages) == 1 else f"{len(pages)} pictures"
+    return Book(title[:200], pages, style=requests[0].config.style)
+
+
+def check_models(pipeline: VQGANCLIPPipeline, recipe: Recipe) -> None:
+    """Raises InvalidInput when a recipe's picture was made by other models."""
+    made = recipe.models.get("pictures", "")
+    if made != pipeline.name:
+        raise InvalidInput(
+            f"This picture was made with “{made}”, not with “{pipeline.name}”: name its models "
+            "with --preset, --vqgan and --clip."
+        )
+
+
+def read_lines(path: Path) -> list[str]:
+    """The prompts of a file, one a line; empty lines and those after # are left out.
+
+    Raises: InvalidInput.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidInput(f"{path} cannot be read as UTF-8 text: {error}.") from error
+    lines = [s for line in text.splitlines() if (s := line.strip()) and not s.startswith("#")]
+    if not 0 < len(lines) <= MAX_PROMPTS:
+        raise InvalidInput(f"{path} has {len(lines)} prompts; it may have 1 to {MAX_PROMPTS}.")
+    for n, line in enumerate(lines, 1):
+        try:
+            PictureConfig(prompts=line)
+        except InvalidInput as error:
+            raise InvalidInput(f"{path}, prompt {n}: {error}") from error
+    return lines
+
+
+def open_picture(path: Path) -> Image:
+    """A picture of any kind. Raises: InvalidInput."""
+    from PIL import Image, ImageOps
+
+    try:
+        with Image.open(path) as picture:
+            return ImageOps.exif_transpose(picture).convert("RGB")
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InvalidInput(f"{path} cannot be opened as a picture: {error}.") from error
+
+
+def _named(text: str) -> list[Prompt]:
+    return [prompt for phase in parse(text) for prompt in phase]
+
+
+def _recipe(path: Path) -> Recipe:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise InvalidInput(f"{path} cannot be read: {error.strerror or error}.") from error
+    recipe = read_recipe(data)
+    if recipe is None:
+        raise InvalidInput(f"There is no recipe in {path}: it was not made here, or was changed.")
+    return recipe

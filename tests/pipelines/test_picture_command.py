@@ -1,0 +1,244 @@
+"""`python -m pipelines` without a story: prompts, files of prompts, recipes, moving pictures."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pipelines.__main__ as command
+from pipelines.book import Book, read_recipe
+from pipelines.camera import Camera
+from pipelines.errors import InvalidInput
+from pipelines.picture_options import picture_config
+from pipelines.presets import (
+    FULL_PICTURE,
+    PRESETS,
+    PictureConfig,
+    Preset,
+    picture_defaults,
+)
+from pipelines.vqgan_clip.animation import move
+from pipelines.vqgan_clip.pixels import to_pixels
+from tests import tiny
+from tests.pipelines.test_command_line import read
+
+Run = Callable[..., int]
+QUICK = "--start noise --steps 2 --cutouts 2 --size 128 --preset tiny".split()
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny.write(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def run(models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """The command in this process, in an empty folder."""
+    monkeypatch.setitem(PRESETS, "tiny", Preset("tiny", "Tiny", "nowhere", str(models)))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["pipelines", *arguments])
+        return command.main()
+
+    return run
+
+
+def picture(path: Path, colour: str = "red") -> Path:
+    Image.new("RGB", (150, 130), colour).save(path)
+    return path
+
+
+def pixels(path: Path) -> np.ndarray[Any, Any]:
+    with Image.open(path) as image:
+        return np.array(image).astype(int)
+
+
+def test_every_setting_has_an_option() -> None:
+    """What is not given are the defaults of the models; what is given stands above them."""
+    parse = command.parser().parse_args
+    assert picture_config(parse(["a fox"])) == PictureConfig()
+    assert picture_config(parse(["a fox", "--preset", "full"])) == FULL_PICTURE
+    assert picture_config(parse(["a fox", "--vqgan", "some.ckpt"])) == FULL_PICTURE
+    assert picture_defaults("embedded", "embedded") == PictureConfig()
+    given = (
+        "--style pencil --prefix old --suffix softly --size 144 --height 160 --no-enlarge "
+        "--start sketch --candidates 3 --guidance 2 --steps 9 --step-size 0.2 --optimiser radam "
+        "--schedule cosine --cutouts 5 --cutout-method pooled --cutout-min 0.2 --cutout-power 2 "
+        "--augment flip,erase --init-weight 3 --init-weight-end 0.5 --smoothness 0.1 "
+        "--palette red,navy --palette-weight 2 --symmetry 4 --patience 7 --small-first 0.4 "
+        "--preview-every 2 --prompt a:2|b:-1 --noise-prompt 7:0.1 --preset full --seed 3"
+    ).split()  # fmt: skip
+    assert picture_config(parse(given)) == PictureConfig(
+        style="pencil", prefix="old", suffix="softly", width=144, height=160, enlarge=False,
+        start="sketch", candidates=3, guidance=2.0, steps=9, step_size=0.2, optimiser="radam",
+        schedule="cosine", cutouts=5, cutout_method="pooled", cutout_min=0.2, cutout_power=2.0,
+        augment=("flip", "erase"), pull=3.0, pull_end=0.5, smoothness=0.1, palette="red,navy",
+        palette_weight=2.0, symmetry=4.0, patience=7, small_first=0.4, preview_every=2,
+        prompts="a:2|b:-1", noise_prompts="7:0.1", seed=3,
+    )  # fmt: skip
+    assert picture_config(parse(["a", "--augment", "none"])).augment == ()
+
+
+def test_a_prompt_becomes_a_picture_and_its_recipe_the_same_again(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    prompt = "a fox:1 | text:-0.5 ^ an owl"
+    assert run("--prompt", prompt, "--out", "one", *QUICK) == 0
+    book = read(tmp_path / "one")
+    assert [p.text for p in book.pages] == ["a fox"]
+    png = tmp_path / "one" / "page-01.png"
+    recipe = read_recipe(png.read_bytes())
+    assert recipe is not None
+    assert recipe.settings["prompts"] == prompt
+    assert run("--recipe", str(png), "--out", "two", "--preset", "tiny") == 0
+    assert (tmp_path / "two" / "page-01.png").read_bytes() == png.read_bytes()
+    capsys.readouterr()
+    assert run("--recipe", str(png), "--out", "three") == 1
+    assert "name its models" in capsys.readouterr().err
+
+
+def test_a_page_of_a_story_comes_back_from_its_recipe(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "tale.txt").write_text("A fox slept. At 12:30 | it woke: 3.", encoding="utf-8")
+    made = ["a fox", "--text", "tale.txt", "--out", "one", "--seed", "3", *QUICK]
+    assert run(*made, "--start", "sketch") == 0
+    for name in ("page-01.png", "page-02.png"):
+        page = tmp_path / "one" / name
+        assert run("--recipe", str(page), "--out", name[:-4], "--preset", "tiny") == 0
+        assert (tmp_path / name[:-4] / "page-01.png").read_bytes() == page.read_bytes()
+    assert read(tmp_path / "one").pages[1].text == "At 12:30 | it woke: 3."
+
+
+def test_a_file_of_prompts(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("# mine\n\na fox | red:0.5\n  an owl:2 \n", encoding="utf-8")
+    for together in ("1", "2"):
+        made = ("--prompt-file", "list.txt", "--seed", "5", "--together", together)
+        assert run(*made, "--out", together, *QUICK) == 0
+    one = read(tmp_path / "1")
+    assert [p.text for p in one.pages] == ["a fox", "an owl"]
+    assert [p.recipe.seed for p in one.pages if p.recipe] == [5, 6]
+    for name in ("page-01.png", "page-02.png"):
+        assert np.abs(pixels(tmp_path / "1" / name) - pixels(tmp_path / "2" / name)).mean() < 2
+
+
+def test_pages_of_a_story_painted_together(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "tale.txt").write_text("A fox slept. An owl flew. It was late.", encoding="utf-8")
+    found: list[Book] = []
+    for together in ("1", "2"):
+        made = ["a fox", "--text", "tale.txt", "--seed", "5", "--together", together]
+        assert run(*made, "--out", together, *QUICK) == 0
+        found.append(read(tmp_path / together))
+    for a, b in zip(found[0].pages, found[1].pages, strict=True):
+        assert a.recipe == b.recipe
+        difference = np.array(a.image()).astype(int) - np.array(b.image())
+        assert np.abs(difference).mean() < 2
+
+
+def test_pictures_that_go_in(run: Run, tmp_path: Path) -> None:
+    start = picture(tmp_path / "start.png", "navy")
+    goal, mask = picture(tmp_path / "goal.png"), tmp_path / "mask.png"
+    half = np.zeros((128, 128), np.uint8)
+    half[64:] = 255
+    Image.fromarray(half).save(mask)
+    given = ["--init", str(start), "--mask", str(mask), "--image-prompt", f"{goal}:0.5"]
+    assert run("--prompt", "a fox", *given, "--out", "one", *QUICK) == 0
+    png = tmp_path / "one" / "page-01.png"
+    assert (pixels(png)[:64] == [0, 0, 128]).all()
+    assert (pixels(png)[64:] != [0, 0, 128]).any()
+    again = ["--recipe", str(png), "--preset", "tiny"]
+    assert run(*again, *given, "--out", "two") == 0
+    assert (tmp_path / "two" / "page-01.png").read_bytes() == png.read_bytes()
+    assert run(*again, *given[:2], "--out", "three") == 1
+    assert run("--image-prompt", str(goal), "--out", "four", *QUICK) == 0  # no words at all
+
+
+@pytest.mark.parametrize("ending", ["mp4", "webp"])
+def test_films_of_painting(run: Run, tmp_path: Path, ending: str) -> None:
+    made = ("--prompt", "a fox", "--out", "one", "--video", ending, "--preview-every", "1")
+    assert run(*made, *QUICK) == 0
+    assert (tmp_path / "one" / f"painting.{ending}").stat().st_size > 1000
+
+
+def test_a_picture_that_moves(run: Run, tmp_path: Path) -> None:
+    made = ("--prompt", "a fox ^ an owl", "--frames", "3", "--frame-steps", "1", "--zoom", "1.1")
+    assert run(*made, "--video", "gif", "--out", "one", *QUICK) == 0
+    path = tmp_path / "one" / "moving.gif"
+    assert b"a fox" in path.read_bytes()  # the recipe is inside
+    with Image.open(path) as film:
+        assert getattr(film, "n_frames", 1) == 3
+        assert film.size == (128, 128)
+        seen = []
+        for n in range(3):
+            film.seek(n)
+            seen.append(np.array(film.convert("RGB")).astype(int))
+    for a, b in pairwise(seen):
+        assert np.abs(a - b).mean() > 1
+
+
+def test_how_a_picture_moves() -> None:
+    """Coming closer enlarges the middle; panning to the right moves things to the right."""
+    image = Image.new("RGB", (128, 128), "black")
+    image.paste("white", (56, 56, 72, 72))
+    flat = to_pixels(image, 128, 128, tiny.CPU)
+    near = move(flat, Camera(zoom=1.25))[0, 0] > 0
+    assert near.sum() == pytest.approx(16 * 16 * 1.25**2, rel=0.1)
+    aside = move(flat, Camera(zoom=1.0, pan_x=10, pan_y=-20))[0, 0] > 0
+    rows, columns = aside.nonzero(as_tuple=True)
+    assert (columns.float().mean() - 63.5).item() == pytest.approx(10, abs=0.6)
+    assert (rows.float().mean() - 63.5).item() == pytest.approx(-20, abs=0.6)
+    image.paste("white", (100, 60, 108, 68))
+    turned = move(to_pixels(image, 128, 128, tiny.CPU), Camera(zoom=1.0, turn=45))[0, 0] > 0
+    assert turned[90, 90]  # clockwise, as y points down
+    for wrong in ({"zoom": 2.0}, {"frames": 1}, {"turn": 90}, {"pan_x": 99}, {"steps": -1}):
+        with pytest.raises(InvalidInput):
+            Camera(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--prompt", ""], "Type a few words"),
+        (["--prompt", ":2"], "no words before"),
+        (["--prompt", "a:101"], "from -100 to 100"),
+        (["--prompt", "a", "--palette", "reddish"], "no colour"),
+        (["--prompt", "a", "--augment", "blur"], "no augmentation “blur”"),
+        (["--prompt", "a", "--prompt-file", "list.txt"], "does not go with --prompt-file"),
+        (["--prompt-file", "missing.txt"], "missing.txt cannot be read"),
+        (["--prompt-file", "empty.txt"], "has 0 prompts"),
+        (["--prompt-file", "list.txt"], "list.txt, prompt 2: There are no words"),
+        (["--recipe", "missing.png"], "missing.png cannot be read"),
+        (["--recipe", "plain.png"], "no recipe in plain.png"),
+        (["--recipe", "list.txt"], "not a PNG"),
+        (["--prompt", "a", "--init", "list.txt"], "list.txt cannot be opened as a picture"),
+        (["--prompt", "a", "--text", "list.txt"], "--text goes with a story"),
+        (["--prompt", "a", "--frames", "1"], "Frames must be"),
+        (["--prompt", "a", "--together", "0"], "--together must be"),
+        (["--prompt", "a", "--fps", "0"], "--fps must be"),
+        (["a fox", "--init", "plain.png"], "--init goes with --prompt"),
+        (["a fox", "--frames", "5"], "--frames goes with one picture"),
+        (["--prompt", "a", "--size", "250"], "multiple of 16"),
+    ],
+)
+def test_what_cannot_be_done_is_told(
+    run: Run,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    message: str,
+) -> None:
+    (tmp_path / "list.txt").write_text("a fox\n:1\n")
+    (tmp_path / "empty.txt").write_text("# nothing\n")
+    picture(tmp_path / "plain.png")
+    assert run(*arguments, "--preset", "tiny") == 1
+    told = capsys.readouterr().err
+    assert told.startswith("storybrush: ")
+    assert re.search(message, told)
+    assert not [*tmp_path.rglob("book.json")]
