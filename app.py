@@ -70,7 +70,7 @@ def parser() -> argparse.ArgumentParser:
         "--library",
         default=env("STORYBRUSH_LIBRARY"),
         metavar="FOLDER",
-        help="where books are kept: a folder, sqlite:///folder or memory:// "
+        help="where books are kept: a folder, sqlite:///folder, firebase://bucket or memory:// "
         "(otherwise ~/.local/share/storybrush)",
     )
     options.add_argument(

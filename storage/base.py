@@ -102,6 +102,10 @@ class Library(Protocol):
         """
         ...
 
+    def ids(self) -> builtins.list[str]:
+        """The ids of all books, oldest first, however many there are."""
+        ...
+
     def notice(self) -> str:
         """What people should know about the library just now, such as books that wait for the
         network; "" where all is well."""

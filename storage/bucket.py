@@ -12,6 +12,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,12 +47,16 @@ class Occupied(Exception):
 
 @dataclass(frozen=True)
 class Stored:
-    """An object in the bucket. `generation` is another number after every write."""
+    """An object in the bucket. `generation` is another number after every write.
+
+    `written` is when, by the server's clock.
+    """
 
     name: str
     generation: int
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     data: bytes = b""
+    written: datetime | None = None
 
 
 class Bucket:
@@ -149,17 +154,23 @@ class Bucket:
             for blob in self._bucket.list_blobs(
                 prefix=self.prefix + prefix,
                 match_glob=whole,
-                fields="items(name,generation,metadata),nextPageToken",
+                fields="items(name,generation,metadata,timeCreated),nextPageToken",
                 **self._reading,
             ):
                 name = blob.name.removeprefix(self.prefix)
-                yield Stored(name, int(blob.generation or 0), blob.metadata or {})
+                generation = int(blob.generation or 0)
+                yield Stored(name, generation, blob.metadata or {}, written=blob.time_created)
 
-    def remove(self, name: str) -> None:
-        """Remove an object; one that is not there is none the less removed."""
+    def remove(self, name: str, generation: int | None = None) -> None:
+        """Remove an object; one that is not there is none the less removed.
+
+        Raises: Occupied where it is of another `generation` than the given one.
+        """
         try:
             with explained(self.name):
-                self._bucket.blob(self.prefix + name).delete(**self._writing)
+                self._bucket.blob(self.prefix + name).delete(
+                    if_generation_match=generation, **self._writing
+                )
         except FileNotFoundError:
             return
 

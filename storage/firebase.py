@@ -22,7 +22,6 @@ from __future__ import annotations
 import builtins
 import json
 import logging
-import math
 import os
 import random
 import secrets
@@ -48,6 +47,7 @@ from storage.base import (
 )
 from storage.bucket import Bucket, Occupied, Stored, as_metadata
 from storage.database import explained
+from storage.following import REFRESH_SECONDS, Following
 from storage.manifest import (
     COVER,
     File,
@@ -56,23 +56,21 @@ from storage.manifest import (
     decode_manifest,
     describe,
     digest,
+    edition_of,
     encode_manifest,
+    folder_of,
+    is_deleted,
+    manifest_of,
     same_book,
     sha256,
     without_pictures,
 )
-from storage.mirror import Cache, Mirror
+from storage.mirror import KEPT_BYTES, Cache, Mirror
 
 if TYPE_CHECKING:
     from storage.firestore import FirestoreIndex
 
 logger = logging.getLogger(__name__)
-
-REFRESH_SECONDS = 4.0
-"""How old the mirror may be before it is brought up to date."""
-
-FIRST_SECONDS = 3.0
-"""How long the first list waits for the bucket, where the mirror has never seen it."""
 
 SAVE_SECONDS = 120.0
 """How long a save begins again while others keep changing the book."""
@@ -97,22 +95,17 @@ class FirebaseLibrary:
         *,
         index: FirestoreIndex | None = None,
         refresh: float = REFRESH_SECONDS,
+        kept_bytes: int = KEPT_BYTES,
     ) -> None:
         self.bucket = bucket
-        self._index = index
+        self.index = index
         self._mirror = Mirror(folder / "mirror")
-        self._cache = Cache(folder / "cache")
-        self._synced = folder / "mirror" / "synced"
-        self._every = refresh
-        self._due = 0.0
-        self._first = threading.Event()
-        self._refreshing = threading.Lock()
-        self._damaged: dict[str, int] = {}
-        self._trouble = ""
+        self._cache = Cache(folder / "cache", kept_bytes)
         self._turns = [threading.Lock() for _ in range(64)]
         self._tidied: set[str] = set()
         self._machine = self._name_of_machine(folder / "machine")
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="firebase")
+        self._following = Following(self, self._mirror, folder / "synced", refresh, self._pool)
 
     # What a Library does
 
@@ -178,25 +171,29 @@ class FirebaseLibrary:
         style: str = "",
         without: Collection[str] = (),
     ) -> builtins.list[BookSummary]:
-        self._refresh_soon()
+        self._following.soon()
         rows = self._mirror.find(search, style, offset, limit, without)
         covers = self._pool.map(lambda row: self._cover(row[0].id, row[1]), rows)
         return [replace(row[0], cover=cover) for row, cover in zip(rows, covers, strict=True)]
 
     def count(self, *, search: str = "", style: str = "", without: Collection[str] = ()) -> int:
-        self._refresh_soon()
+        self._following.soon()
         return self._mirror.count(search, style, without)
 
     def styles(self, *, without: Collection[str] = ()) -> builtins.list[tuple[str, int]]:
-        self._refresh_soon()
+        self._following.soon()
         return self._mirror.styles(without)
 
     def stamp(self) -> str:
-        self._refresh_soon()
+        self._following.soon()
         return self._mirror.stamp()
 
+    def ids(self) -> builtins.list[str]:
+        self.refresh()
+        return self._mirror.ids()
+
     def notice(self) -> str:
-        return self._trouble
+        return self._following.trouble
 
     def delete(self, book_id: str, *, owner: str) -> None:
         if not BOOK_ID.fullmatch(book_id):
@@ -206,9 +203,25 @@ class FirebaseLibrary:
 
     def close(self) -> None:
         """Let go of the threads; the library is not used any more."""
-        self._due = math.inf
-        with self._refreshing:
-            self._pool.shutdown(wait=True, cancel_futures=True)
+        self._following.close()
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def tell_index(self, book_id: str) -> None:
+        """Have Firestore tell of the book as it is in the bucket."""
+        assert self.index is not None
+        stored = self.bucket.get(manifest_of(book_id))
+        if stored is None:
+            self.index.erase(book_id)
+        elif is_deleted(stored):
+            self.index.remove(book_id, edition_of(stored))
+        else:
+            manifest = decode_manifest(stored.data)
+            self.index.erase(book_id)  # which may tell of a later edition
+            self.index.put(manifest.book, edition_of(stored), manifest.cover)
+
+    def refresh(self) -> None:
+        """Bring the list up to date now. Raises: StorageError."""
+        self._following.now()
 
     def owner(self, book_id: str) -> str | None:
         """The hash of a book's owner as this machine knows it, None for a book it does not."""
@@ -268,7 +281,7 @@ class FirebaseLibrary:
             if not wanted():
                 raise Occupied
             data, metadata, kind = pictures[name]
-            self._put_new(_folder(book.id) + files[name].object, data, kind, metadata)
+            self._put_new(folder_of(book.id) + files[name].object, data, kind, metadata)
             mine[name] = files[name]
             if name != COVER:
                 self._cache.keep(_kept(sums[name]), data)
@@ -279,7 +292,7 @@ class FirebaseLibrary:
         about = {"edition": str(edition), "life": life, "owner": book.owner, "title": book.title}
         written = encode_manifest(book, files)
         self.bucket.put(
-            _manifest_name(book.id), written, "application/json",
+            manifest_of(book.id), written, "application/json",
             replaces=current.generation, metadata=as_metadata(about),
         )  # fmt: skip
         self._cache.keep(_kept_manifest(book.id, edition), written)
@@ -299,7 +312,7 @@ class FirebaseLibrary:
         book_id = manifest.book.id
         named = {file.object for file in manifest.files.values()}
         if book_id not in self._tidied:
-            own = _folder(book_id) + self._machine
+            own = folder_of(book_id) + self._machine
             try:
                 found = [stored.name for stored in self.bucket.list(own)]
             except StorageError as e:
@@ -307,32 +320,32 @@ class FirebaseLibrary:
                 found = []
             else:
                 self._tidied.add(book_id)
-            over = over | {name.removeprefix(_folder(book_id)) for name in found}
+            over = over | {name.removeprefix(folder_of(book_id)) for name in found}
         self._remove(book_id, over - named)
 
     def _delete(self, book_id: str, owner: str) -> None:
         while True:
-            stored = self.bucket.get(_manifest_name(book_id))
+            stored = self.bucket.get(manifest_of(book_id))
             if stored is None:
                 raise not_found(book_id)
-            if not _is_deleted(stored):
+            if not is_deleted(stored):
                 refuse_deletion(_owner(stored), owner)
             # Listed before the book is marked as deleted: whoever writes more from now on was
             # going to replace the generation that is marked, fails, and begins again elsewhere.
-            folder = _folder(book_id)
+            folder = folder_of(book_id)
             there = {s.name.removeprefix(folder) for s in self.bucket.list(folder)}
             there.discard("book.json")
-            if _is_deleted(stored):
+            if is_deleted(stored):
                 if there:  # a deletion that was cut off
                     self._remove(book_id, there)
-                    self._forget(book_id, _edition(stored))
+                    self._forget(book_id, edition_of(stored))
                 raise not_found(book_id)
             mark = json.dumps({"deleted": now()}).encode()
-            edition = _edition(stored) + 1
+            edition = edition_of(stored) + 1
             about = {"edition": str(edition), "deleted": "yes"}
             try:
                 self.bucket.put(
-                    _manifest_name(book_id), mark, "application/json",
+                    manifest_of(book_id), mark, "application/json",
                     replaces=stored.generation, metadata=about,
                 )  # fmt: skip
             except Occupied:
@@ -347,13 +360,13 @@ class FirebaseLibrary:
             logger.debug("Already in the bucket: %s", name)  # from a save that was cut off
 
     def _remember(self, manifest: Manifest, edition: int) -> None:
-        if self._index is not None:
-            self._index.put(manifest.book, edition, manifest.cover)
+        if self.index is not None:
+            self.index.put(manifest.book, edition, manifest.cover)
         self._mirror.put([(manifest.book, edition, manifest.cover)])
 
     def _forget(self, book_id: str, edition: int) -> None:
-        if self._index is not None:
-            self._index.remove(book_id, edition)
+        if self.index is not None:
+            self.index.remove(book_id, edition)
         self._mirror.drop([(book_id, edition)])
 
     def _remove(self, book_id: str, objects: set[str]) -> None:
@@ -361,7 +374,7 @@ class FirebaseLibrary:
 
         def remove(name: str) -> None:
             try:
-                self.bucket.remove(_folder(book_id) + name)
+                self.bucket.remove(folder_of(book_id) + name)
             except StorageError as e:
                 self._tidied.discard(book_id)
                 logger.warning("Left in the bucket: %s (%s)", name, e)
@@ -371,11 +384,11 @@ class FirebaseLibrary:
     # Reading
 
     def _version(self, book_id: str) -> Version:
-        stored = self.bucket.get(_manifest_name(book_id))
+        stored = self.bucket.get(manifest_of(book_id))
         if stored is None:
             return Version(None, 0, 0, "")
-        edition = _edition(stored)
-        if _is_deleted(stored):
+        edition = edition_of(stored)
+        if is_deleted(stored):
             return Version(None, stored.generation, edition, "")
         manifest = decode_manifest(stored.data)
         self._cache.keep(_kept_manifest(book_id, edition), stored.data)
@@ -396,7 +409,7 @@ class FirebaseLibrary:
         kept = self._cache.get(_kept(file.sha256)) if file.sha256 else None
         if kept is not None and sha256(kept) == file.sha256:
             return kept
-        name = _folder(book_id) + file.object
+        name = folder_of(book_id) + file.object
         data = self.bucket.read(name)
         if data is None:
             raise FileNotFoundError(name)
@@ -421,83 +434,11 @@ class FirebaseLibrary:
         if path is not None:
             return path
         try:
-            data = self.bucket.read(_folder(book_id) + cover)
+            data = self.bucket.read(folder_of(book_id) + cover)
         except StorageError as e:
             logger.warning("A cover could not be read: %s", e)
             return None
         return self._cache.keep(kept, data) if data is not None else None
-
-    # The mirror
-
-    def _refresh_soon(self) -> None:
-        """Bring the mirror up to date in the background; only the very first time is waited for."""
-        if time.monotonic() >= self._due and self._refreshing.acquire(blocking=False):
-            threading.Thread(target=self._refresh_held, name="mirror", daemon=True).start()
-        if not self._synced.exists():
-            self._first.wait(FIRST_SECONDS)
-
-    def refresh(self) -> None:
-        """Bring the mirror up to date now. Raises: StorageError."""
-        with self._refreshing:
-            self._refresh()
-
-    def _refresh_held(self) -> None:
-        try:
-            self._refresh()
-            self._trouble = ""
-        except StorageError as e:
-            self._trouble = str(e)
-            logger.warning("The list is not up to date: %s", e)
-        except Exception:
-            logger.exception("The list is not up to date")
-        finally:
-            self._due = time.monotonic() + self._every
-            self._first.set()
-            self._refreshing.release()
-
-    def _refresh(self) -> None:
-        with explained(self._synced.parent):
-            if self._index is not None:
-                since = self._synced.read_text() if self._synced.exists() else ""
-                self._synced.write_text(self._index.update(self._mirror, since))
-                return
-            before = self._mirror.editions()
-            there: dict[str, int] = {}
-            for stored in self.bucket.list("books/", "books/*/book.json"):
-                book_id = stored.name.split("/")[1]
-                if BOOK_ID.fullmatch(book_id) and not _is_deleted(stored):
-                    there[book_id] = _edition(stored)
-            self._mirror.drop([(i, edition) for i, edition in before.items() if i not in there])
-            changed = [
-                book_id
-                for book_id, edition in there.items()
-                if max(before.get(book_id, -1), self._damaged.get(book_id, -1)) < edition
-            ]
-            for begin in range(0, len(changed), 100):
-                entries = self._pool.map(self._entry, changed[begin : begin + 100])
-                self._mirror.put([entry for entry in entries if entry is not None])
-            self._synced.touch()
-
-    def _entry(self, book_id: str) -> tuple[Book, int, str] | None:
-        """A row of the list, None for a book that is gone or damaged."""
-        stored = self.bucket.get(_manifest_name(book_id))
-        if stored is None or _is_deleted(stored):
-            return None
-        try:
-            manifest = decode_manifest(stored.data)
-        except StorageError as e:
-            self._damaged[book_id] = _edition(stored)
-            logger.warning("Left out of the list: %s (%s)", book_id, e)
-            return None
-        return manifest.book, _edition(stored), manifest.cover
-
-
-def _folder(book_id: str) -> str:
-    return f"books/{book_id}/"
-
-
-def _manifest_name(book_id: str) -> str:
-    return f"books/{book_id}/book.json"
 
 
 def _kept(sha256: str) -> str:
@@ -506,14 +447,6 @@ def _kept(sha256: str) -> str:
 
 def _kept_manifest(book_id: str, edition: int) -> str:
     return f"{book_id}.{edition}.json"
-
-
-def _edition(stored: Stored) -> int:
-    return int(stored.metadata.get("edition", "0"))
-
-
-def _is_deleted(stored: Stored) -> bool:
-    return "deleted" in stored.metadata
 
 
 def _owner(stored: Stored) -> str:

@@ -109,6 +109,11 @@ class FirestoreIndex:
                 if not document.get("deleted")
             }
 
+    def erase(self, book_id: str) -> None:
+        """Forget even that there was such a book."""
+        with self._explained():
+            self._books.document(book_id).delete(timeout=CALL_SECONDS)
+
     def _write(self, book_id: str, fields: dict[str, Any]) -> None:
         from google.cloud.firestore import SERVER_TIMESTAMP, transactional
 

@@ -102,6 +102,11 @@ def styles(db: sqlite3.Connection, without: Collection[str] = ()) -> list[tuple[
     ).fetchall()
 
 
+def ids(db: sqlite3.Connection) -> list[str]:
+    """Every book's id, oldest first."""
+    return [i for (i,) in db.execute("SELECT id FROM books ORDER BY created, id DESC")]
+
+
 def stamp(db: sqlite3.Connection) -> str:
     """Another text after every change of the table."""
     return str(db.execute("SELECT stamp FROM changes").fetchone()[0])

@@ -125,6 +125,10 @@ class LocalLibrary:
         """Remove the book unless it was saved again since. Raises: NotFound when it was."""
         self._delete(book_id, "", revision)
 
+    def ids(self) -> builtins.list[str]:
+        with self._database.open() as db:
+            return index.ids(db)
+
     def notice(self) -> str:
         return ""
 

@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from pipelines.book import Book, Page, picture_name
 from pipelines.errors import InvalidInput, StorageError
 from storage.base import decode_book, encode_book
+from storage.bucket import Stored
 
 LAYOUT = 1
 COVER = "cover.webp"
@@ -140,3 +141,23 @@ def without_pictures(book: Book) -> Book:
     """The book as a manifest has it."""
     pages = (replace(p, picture=None if p.picture is None else b"") for p in book.pages)
     return replace(book, pages=tuple(pages))
+
+
+def folder_of(book_id: str) -> str:
+    """What the names of a book's objects begin with."""
+    return f"books/{book_id}/"
+
+
+def manifest_of(book_id: str) -> str:
+    """Name of a book's manifest."""
+    return f"books/{book_id}/book.json"
+
+
+def edition_of(stored: Stored) -> int:
+    """The edition that a manifest's metadata tell."""
+    return int(stored.metadata.get("edition", "0"))
+
+
+def is_deleted(stored: Stored) -> bool:
+    """Whether a manifest is only the mark of a deleted book."""
+    return "deleted" in stored.metadata

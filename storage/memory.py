@@ -76,6 +76,9 @@ class MemoryLibrary:
     def stamp(self) -> str:
         return str(self._changes)
 
+    def ids(self) -> builtins.list[str]:
+        return [book.id for book in reversed(self.list(limit=len(self._books)))]
+
     def notice(self) -> str:
         return ""
 

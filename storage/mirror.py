@@ -57,6 +57,11 @@ class Mirror:
             rows = db.execute("SELECT id, revision FROM books")
             return {book_id: _edition(revision) for book_id, revision in rows}
 
+    def ids(self) -> builtins.list[str]:
+        """Every book's id, oldest first."""
+        with self._database.open() as db:
+            return index.ids(db)
+
     def owner(self, book_id: str) -> str | None:
         """The hash of a book's owner, None where the list has no such book."""
         with self._database.open() as db:

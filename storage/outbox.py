@@ -14,6 +14,7 @@ import re
 import threading
 from collections import Counter
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import parse_qsl
 
@@ -25,6 +26,7 @@ from storage.database import explained, locked
 from storage.firebase import FirebaseLibrary
 from storage.local import LocalLibrary
 from storage.manifest import digest
+from storage.mirror import KEPT_BYTES
 
 logger = logging.getLogger(__name__)
 
@@ -104,6 +106,10 @@ class OutboxLibrary:
     def stamp(self) -> str:
         return f"{self.remote.stamp()}.{self.waiting.stamp()}"
 
+    def ids(self) -> builtins.list[str]:
+        waiting = self.waiting.ids()
+        return [*(i for i in self.remote.ids() if i not in set(waiting)), *waiting]
+
     def notice(self) -> str:
         n = self.waiting.count()
         if n and self._trouble:
@@ -152,11 +158,13 @@ class OutboxLibrary:
             except NotFound:
                 continue  # deleted meanwhile
             except Unreachable as e:
-                logger.warning("Books wait: %s", e)
+                if not self._trouble:  # told once, not at every try
+                    logger.warning("Books wait: %s", e)
                 self._trouble = str(e)
                 return False
             except AppError as e:
-                logger.warning("Book %s was not published: %s", summary.id, e)
+                if summary.id not in self._refused:
+                    logger.warning("Book %s was not published: %s", summary.id, e)
                 refused[summary.id] = str(e)
         self._trouble, self._refused = "", refused
         return not refused
@@ -222,25 +230,53 @@ def open_firebase(place: str) -> OutboxLibrary:
 
     Raises: InvalidInput for an address that means nothing; StorageError.
     """
-    bucket, _, query = place.partition("?")
-    given = dict(parse_qsl(query, keep_blank_values=True))
-    prefix = given.pop("prefix", "").strip("/")
-    kind, _, collection = given.pop("index", "").partition(":")
-    folder = given.pop("folder", "")
-    if given or kind not in ("", "firestore") or not re.fullmatch(r"[a-z0-9._-]{3,222}", bucket):
-        raise InvalidInput(
-            f"“firebase://{place}” is no address of a library: write firebase://BUCKET or "
-            "firebase://BUCKET?prefix=books&index=firestore, with the name of the bucket as the "
-            "Firebase console shows it under Storage, without gs://."
-        )
-    if "\0" in prefix + folder or "//" in prefix or ".." in prefix.split("/"):
-        raise InvalidInput("The prefix of a library is one or more plain names, as in a/b.")
-    where = digest(bucket, prefix, kind, collection)[:8]
-    home = expand_home(folder) if folder else default_folder() / "firebase" / f"{bucket}-{where}"
-    index = None
-    if kind:
-        from storage.firestore import FirestoreIndex
+    address = Address.parse(place)
+    return OutboxLibrary(address.open(address.folder), address.folder)
 
-        index = FirestoreIndex(bucket, collection or "storybrush-books")
-    remote = FirebaseLibrary(Bucket(bucket, f"{prefix}/" if prefix else ""), home, index=index)
-    return OutboxLibrary(remote, home)
+
+@dataclass(frozen=True)
+class Address:
+    """What follows `firebase://`, see `open_firebase`."""
+
+    bucket: str
+    prefix: str
+    collection: str
+    folder: Path
+
+    @staticmethod
+    def parse(place: str) -> Address:
+        """Raises: InvalidInput."""
+        bucket, _, query = place.partition("?")
+        given = dict(parse_qsl(query, keep_blank_values=True))
+        prefix = given.pop("prefix", "").strip("/")
+        kind, _, collection = given.pop("index", "").partition(":")
+        folder = given.pop("folder", "")
+        known = not given and kind in ("", "firestore")
+        if not known or not re.fullmatch(r"[a-z0-9._-]{3,222}", bucket):
+            raise InvalidInput(
+                f"“firebase://{place}” is no address of a library: write firebase://BUCKET or "
+                "firebase://BUCKET?prefix=books&index=firestore, with the name of the bucket as "
+                "the Firebase console shows it under Storage, without gs://."
+            )
+        if "\0" in prefix + folder or "//" in prefix or ".." in prefix.split("/"):
+            raise InvalidInput("The prefix of a library is one or more plain names, as in a/b.")
+        if kind and not collection:
+            collection = "storybrush-books"
+        home = f"{bucket}-{digest(bucket, prefix)[:8]}"
+        return Address(
+            bucket,
+            f"{prefix}/" if prefix else "",
+            collection,
+            expand_home(folder) if folder else default_folder() / "firebase" / home,
+        )
+
+    def open(self, folder: Path, kept_bytes: int = KEPT_BYTES) -> FirebaseLibrary:
+        """The library itself, without an outbox. Raises: StorageError."""
+        index = None
+        if self.collection:
+            from storage.firestore import FirestoreIndex
+
+            index = FirestoreIndex(self.bucket, self.collection)
+            folder = folder / self.collection
+        bucket = Bucket(self.bucket, self.prefix)
+        return FirebaseLibrary(bucket, folder, index=index, kept_bytes=kept_bytes)

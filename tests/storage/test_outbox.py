@@ -120,7 +120,7 @@ def test_a_book_of_someone_else_is_kept_and_told(opened: Opener) -> None:
         mine.save(make_book(version=2))
     # This machine may not know yet that there is such a book.
     mine.remote._mirror.drop([(ID, 99)])
-    mine.remote._due = time.monotonic() + 60
+    mine.remote._following._due = time.monotonic() + 60
     mine.save(make_book(version=2))
     until(mine.notice)
     assert "Kept on this machine" in mine.notice()

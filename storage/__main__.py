@@ -1,0 +1,103 @@
+"""Moving and checking libraries: `python -m storage copy FROM TO`, `python -m storage verify`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from pipelines.errors import AppError
+from storage.base import Library, open_library
+from storage.transfer import copy, verify
+
+
+def parser() -> argparse.ArgumentParser:
+    """The commands and their options."""
+    commands = argparse.ArgumentParser(
+        prog="python -m storage",
+        description="Move and check libraries of books.",
+        epilog="A library is a folder, sqlite:///folder or firebase://bucket?prefix=...",
+    )
+    chosen = commands.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    copying = chosen.add_parser("copy", help="copy all books that the other library does not have")
+    copying.add_argument("source", metavar="FROM")
+    copying.add_argument("target", metavar="TO")
+    copying.add_argument(
+        "--replace", action="store_true", help="also where the other library has another version"
+    )
+    checking = chosen.add_parser("verify", help="read every book and compare hashes")
+    checking.add_argument("library", metavar="LIBRARY", nargs="?", default="")
+    checking.add_argument(
+        "--tidy", action="store_true", help="remove what is left over in a bucket"
+    )
+    return commands
+
+
+@contextmanager
+def opened(url: str) -> Iterator[Library]:
+    """A library without an outbox and without a cache: what is read comes from where it is."""
+    scheme, _, place = url.strip().partition("://")
+    if scheme != "firebase":
+        yield open_library(url)
+        return
+    from storage.outbox import Address
+
+    with tempfile.TemporaryDirectory(prefix="storybrush-") as folder:
+        library = Address.parse(place).open(Path(folder), kept_bytes=0)
+        try:
+            yield library
+        finally:
+            library.close()
+
+
+def copy_all(options: argparse.Namespace) -> int:
+    """Copy and tell; how many books are not over there."""
+    written = there = failed = 0
+    with opened(options.source) as source, opened(options.target) as target:
+        for event in copy(source, target, replace=options.replace):
+            written += event.written and not event.trouble
+            there += not event.written and not event.trouble
+            failed += bool(event.trouble)
+            if event.trouble or event.written:
+                what = event.trouble or "copied"
+                print(f"{event.number}/{event.of} {event.book_id}: {what}", flush=True)
+    print(f"{written} copied, {there} there already, {failed} not copied")
+    return failed
+
+
+def verify_all(options: argparse.Namespace) -> int:
+    """Check and tell; how much is wrong."""
+    good = bad = 0
+    with opened(options.library) as library:
+        for event in verify(library, tidy=options.tidy):
+            good += not event.trouble
+            bad += bool(event.trouble)
+            if event.trouble:
+                print(f"{event.name}: {event.trouble}", flush=True)
+            elif event.name.endswith(")"):
+                print(event.name, flush=True)
+    print(f"{good} good, {bad} wrong")
+    return bad
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0 when all is well, 1 when something is not, 130 when stopped."""
+    logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
+    options = parser().parse_args(arguments)
+    try:
+        wrong = (copy_all if options.command == "copy" else verify_all)(options)
+    except AppError as error:
+        print(error, file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("Stopped. The same command goes on from there.", file=sys.stderr)
+        return 130
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,125 @@
+"""Keeps the mirror of a Firebase library up to date, in the background."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipelines.book import Book
+from pipelines.errors import StorageError
+from storage.base import BOOK_ID
+from storage.database import explained
+from storage.manifest import decode_manifest, edition_of, is_deleted, manifest_of
+from storage.mirror import Mirror
+
+if TYPE_CHECKING:
+    from storage.firebase import FirebaseLibrary
+
+logger = logging.getLogger(__name__)
+
+REFRESH_SECONDS = 4.0
+"""How old the mirror may be before it is brought up to date."""
+
+FIRST_SECONDS = 3.0
+"""How long the first list waits for the bucket, where the mirror has never seen it."""
+
+
+class Following:
+    """Follows what changes in `library`, from its bucket's list or from Firestore.
+
+    `synced` is a file that tells how far it came; `trouble` says why the mirror is old, "" while
+    it is not.
+    """
+
+    def __init__(
+        self,
+        library: FirebaseLibrary,
+        mirror: Mirror,
+        synced: Path,
+        every: float,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self._library = library
+        self._mirror = mirror
+        self._synced = synced
+        self._every = every
+        self._pool = pool
+        self._due = 0.0
+        self._first = threading.Event()
+        self._busy = threading.Lock()
+        self._damaged: dict[str, int] = {}
+        self.trouble = ""
+
+    def close(self) -> None:
+        """Follow no further; waits for what is under way."""
+        self._due = math.inf
+        self._busy.acquire()
+
+    def soon(self) -> None:
+        """Bring the mirror up to date in the background; only the very first time is waited for."""
+        if time.monotonic() >= self._due and self._busy.acquire(blocking=False):
+            threading.Thread(target=self._held, name="mirror", daemon=True).start()
+        if not self._synced.exists():
+            self._first.wait(FIRST_SECONDS)
+
+    def now(self) -> None:
+        """Bring the mirror up to date now. Raises: StorageError."""
+        with self._busy:
+            self._follow()
+
+    def _held(self) -> None:
+        try:
+            self._follow()
+            self.trouble = ""
+        except StorageError as e:
+            if str(e) != self.trouble:  # told once, not every few seconds
+                logger.warning("The list is not up to date: %s", e)
+            self.trouble = str(e)
+        except Exception:
+            logger.exception("The list is not up to date")
+        finally:
+            self._due = time.monotonic() + self._every
+            self._first.set()
+            self._busy.release()
+
+    def _follow(self) -> None:
+        with explained(self._synced.parent):
+            index = self._library.index
+            if index is not None:
+                since = self._synced.read_text() if self._synced.exists() else ""
+                self._synced.write_text(index.update(self._mirror, since))
+                return
+            before = self._mirror.editions()
+            there: dict[str, int] = {}
+            for stored in self._library.bucket.list("books/", "books/*/book.json"):
+                book_id = stored.name.split("/")[1]
+                if BOOK_ID.fullmatch(book_id) and not is_deleted(stored):
+                    there[book_id] = edition_of(stored)
+            self._mirror.drop([(i, edition) for i, edition in before.items() if i not in there])
+            changed = [
+                book_id
+                for book_id, edition in there.items()
+                if max(before.get(book_id, -1), self._damaged.get(book_id, -1)) < edition
+            ]
+            for begin in range(0, len(changed), 100):
+                entries = self._pool.map(self._entry, changed[begin : begin + 100])
+                self._mirror.put([entry for entry in entries if entry is not None])
+            self._synced.touch()
+
+    def _entry(self, book_id: str) -> tuple[Book, int, str] | None:
+        """A row of the list, None for a book that is gone or damaged."""
+        stored = self._library.bucket.get(manifest_of(book_id))
+        if stored is None or is_deleted(stored):
+            return None
+        try:
+            manifest = decode_manifest(stored.data)
+        except StorageError as e:
+            self._damaged[book_id] = edition_of(stored)
+            logger.warning("Left out of the list: %s (%s)", book_id, e)
+            return None
+        return manifest.book, edition_of(stored), manifest.cover
