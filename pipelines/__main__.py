@@ -1,6 +1,7 @@
 """Command line: `python -m pipelines "a fox who wanted to fly" --pages 6 --out fox/`.
 
 Writes numbered PNGs with their recipe inside, book.json, and index.html to open in a browser.
+Many books: `python -m pipelines batch FILE`.
 Without a story: `--prompt "a fox:1 | text:-0.5"`, `--prompt-file FILE`, `--recipe picture.png`.
 Ctrl-C keeps the finished pages.
 """
@@ -8,15 +9,15 @@ Ctrl-C keeps the finished pages.
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.book import Book, picture_name
-from pipelines.errors import AppError, InvalidInput, StorageError
+from pipelines.book import Book
+from pipelines.book_folder import save_book
+from pipelines.errors import AppError, InvalidInput
 from pipelines.events import (
     Draft,
     PageFinished,
@@ -79,29 +80,6 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--together", type=int, default=1, help="pictures painted as one batch")
     p.add_argument("--seed", type=int, help="same seed, same book; drawn when left out")
     return p
-
-
-def save(book: Book, folder: Path) -> None:
-    """Write the book's pages, book.json and index.html; each file is replaced as a whole.
-
-    Raises StorageError.
-    """
-    from storage.export import book_html
-
-    files: dict[str, bytes] = {
-        picture_name(n): p.picture for n, p in enumerate(book.pages) if p.picture is not None
-    }
-    text = json.dumps(book.to_json(), ensure_ascii=False, indent=2)
-    files["book.json"] = text.encode()
-    files["index.html"] = book_html(book, embed=False).encode()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, data in files.items():
-            fresh = folder / (name + ".tmp")
-            fresh.write_bytes(data)
-            fresh.replace(folder / name)
-    except OSError as e:
-        raise StorageError(f"The book cannot be written to {folder}: {e.strerror or e}.") from e
 
 
 def _check_folder(folder: Path, force: bool) -> None:
@@ -170,7 +148,7 @@ def make(args: argparse.Namespace) -> None:
                 film.watch(event.page, event.progress)
             elif isinstance(event, PageFinished):
                 book = book.with_page(event.index, event.page)
-                save(book, args.out)
+                save_book(book, args.out)
                 film.save()
     print(f"“{book.title}”, {len(book.pages)} pages: open {args.out / 'index.html'}")
     _export(args, book)
@@ -209,7 +187,7 @@ def make_pictures(args: argparse.Namespace) -> None:
             film.watch(index, progress)
 
         for finished in paint_pictures(pipeline, requests, book, args.together, tell):
-            save(finished, args.out)
+            save_book(finished, args.out)
             film.save()
     names = f"{len(book.pages)} pictures" if len(book.pages) > 1 else f"“{book.title}”"
     print(f"{names}: open {args.out / 'index.html'}")
@@ -250,6 +228,10 @@ def _told(bars: Progress, page: int, pages: int, progress: PictureProgress) -> s
 
 def main() -> int:
     """Exit status: 0 done, 1 a request that cannot be carried out, 130 stopped."""
+    if sys.argv[1:2] == ["batch"]:
+        from pipelines.batch.command import main as batch
+
+        return batch(sys.argv[2:])
     args = parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:

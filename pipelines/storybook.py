@@ -126,7 +126,7 @@ def paint(
     done = dict.fromkeys(todo, 0.0)  # in [0, 1]
     for begin in range(0, len(todo), together):
         batch = todo[begin : begin + together]
-        requests = [_request(book, n, replace(config, seed=page_seed(seed, n))) for n in batch]
+        requests = [page_request(book, n, replace(config, seed=page_seed(seed, n))) for n in batch]
         for k, event in _events(pipeline, requests):
             n = batch[k]
             if isinstance(event, PictureProgress):
@@ -150,7 +150,7 @@ def _events(
             yield 0, event
 
 
-def _request(book: Book, index: int, config: PictureConfig) -> PictureRequest:
+def page_request(book: Book, index: int, config: PictureConfig) -> PictureRequest:
     """What page `index` (from 0) is painted from."""
     page = book.pages[index]
     before = [Sentence(p.text, p.brief) for p in book.pages[:index]]

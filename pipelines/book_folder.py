@@ -1,0 +1,41 @@
+"""A book as a plain folder: numbered PNGs, book.json, and index.html to open in a browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from pipelines.book import Book, picture_name
+from pipelines.errors import StorageError
+
+
+def save_book(book: Book, folder: Path) -> None:
+    """Write the pages that are painted, book.json and index.html. Raises: StorageError."""
+    from storage.export import book_html
+
+    files: dict[str, bytes] = {
+        picture_name(n): p.picture for n, p in enumerate(book.pages) if p.picture is not None
+    }
+    # After the pictures that it names.
+    files["book.json"] = json.dumps(book.to_json(), ensure_ascii=False, indent=2).encode()
+    files["index.html"] = book_html(book, embed=False).encode()
+    write_files(folder, files)
+
+
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files into a folder, in order; each is replaced as a whole, and only if it changes.
+
+    Raises: StorageError.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, data in files.items():
+            path = folder / name
+            if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
+                continue
+            fresh = folder / (name + ".tmp")
+            fresh.write_bytes(data)
+            fresh.replace(path)
+    except OSError as e:
+        raise StorageError(f"The book cannot be written to {folder}: {e.strerror or e}.") from e

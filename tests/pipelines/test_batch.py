@@ -1,0 +1,219 @@
+"""Many books: what is asked for, the run on either engine, and going on where it stopped."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from pipelines.batch.engines import Engine, LocalEngine
+from pipelines.batch.jobs import Job, read_jobs
+from pipelines.batch.run import BatchProgress, BookDone, BookFailed, run
+from pipelines.batch.shelf import Shelf
+from pipelines.book import Book, picture_name
+from pipelines.errors import InvalidInput
+from pipelines.presets import PictureConfig
+from tests.tiny_batch import QUICK, TinyModels
+
+DEFAULTS = PictureConfig.from_settings(QUICK)
+
+
+def jobs_of(folder: Path, *lines: object) -> list[Job]:
+    path = folder / "prompts.jsonl"
+    path.write_text("\n".join(s if isinstance(s, str) else json.dumps(s) for s in lines))
+    jobs, refused = read_jobs(path, DEFAULTS)
+    assert refused == []
+    return jobs
+
+
+def pictures(shelf: Shelf, jobs: list[Job]) -> list[list[bytes | None]]:
+    found = [shelf.find(job) for job in jobs]
+    return [[page.picture for page in book.pages] for book in found if book is not None]
+
+
+def make(jobs: list[Job], shelf: Shelf, engine: Engine, together: int = 1) -> list[object]:
+    return list(run(jobs, shelf, engine, together=together))
+
+
+# What is asked for
+
+
+def test_a_line_is_words_or_json(tmp_path: Path) -> None:
+    plain, full = jobs_of(
+        tmp_path,
+        "a fox",
+        "# not this one",
+        {"words": "an owl", "pages": 5, "style": "pencil", "seed": 3, "ban": ["the"], "steps": 2},
+    )
+    assert (plain.number, plain.story.words, plain.picture.steps) == (1, "a fox", 1)
+    assert (full.number, full.story.sentences, full.story.ban) == (3, 5, ("the",))
+    assert (full.picture.style, full.picture.steps, full.picture.seed) == ("pencil", 2, 3)
+    assert plain.folder == "0001-a-fox"
+
+
+def test_the_seed_follows_from_the_line_and_its_number(tmp_path: Path) -> None:
+    first, second = jobs_of(tmp_path, "a fox", "a fox")
+    again, _ = jobs_of(tmp_path, "a fox", "a fox")
+    assert first == again
+    assert first.story.seed != second.story.seed
+    assert first.digest != second.digest
+
+
+@pytest.mark.parametrize(
+    "line, reason",
+    [
+        ("{", "no JSON"),
+        ('{"words": "a fox", "colour": 1}', "no setting “colour”"),
+        ('{"words": 7}', "is to be text"),
+        ('{"words": "a fox", "pages": 99}', "Sentences must be from 4 to 12"),
+        ('{"words": "a fox", "pages": "many"}', "wrong kind"),
+        ('{"words": "a fox", "style": "oil"}', "no style"),
+        ('{"words": "a fox", "start": "picture"}', "cannot begin from a picture"),
+        ('{"words": "a fox", "seed": -1}', "Seed must be"),
+        ("{}", "words"),
+    ],
+)
+def test_a_line_that_is_no_request_is_refused_and_the_others_are_read(
+    tmp_path: Path, line: str, reason: str
+) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_text(f"a fox\n{line}\nan owl\n", encoding="utf-8")
+    jobs, (refused,) = read_jobs(path, DEFAULTS)
+    assert [job.number for job in jobs] == [1, 3]
+    assert refused.number == 2
+    assert reason in refused.reason
+
+
+@pytest.mark.parametrize("data", [b"", b"\n# nothing\n", b"\xff\xfe"])
+def test_a_file_without_requests_is_refused(tmp_path: Path, data: bytes) -> None:
+    path = tmp_path / "prompts.jsonl"
+    path.write_bytes(data)
+    with pytest.raises(InvalidInput, match=r"prompts\.jsonl"):
+        read_jobs(path, DEFAULTS)
+
+
+# The run
+
+
+def test_pages_of_different_books_are_painted_together(tmp_path: Path) -> None:
+    jobs = jobs_of(tmp_path, {"words": "a fox", "pages": 4}, {"words": "an owl", "pages": 5})
+    events = make(jobs, Shelf(tmp_path / "a"), LocalEngine(TinyModels()), together=3)
+    done = [e for e in events if isinstance(e, BookDone)]
+    assert [e.job.number for e in done] == [1, 2]
+    assert [len(e.book.pages) for e in done] == [4, 5]
+    shares = [e.done / e.of for e in events if isinstance(e, BatchProgress)]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    assert (tmp_path / "a" / "0002-an-owl" / picture_name(4)).is_file()
+    assert (tmp_path / "a" / "0002-an-owl" / "index.html").is_file()
+
+
+def test_a_book_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
+    wrong = {"text": "A fox ran. " * 4, "width": 128, "height": 1024, "steps": 0, "title": "big"}
+    jobs = jobs_of(tmp_path, "ghost", {"words": "a fox", "pages": 4}, wrong)
+    models = TinyModels()
+    shelf = Shelf(tmp_path / "shelf")
+    (tmp_path / "shelf" / "0003-big").mkdir()  # another's folder
+    events = make(jobs, shelf, LocalEngine(models))
+    failed = {e.job.number: e.reason for e in events if isinstance(e, BookFailed)}
+    assert set(failed) == {1, 3}
+    assert "no ghosts" in failed[1]
+    assert "was made from other words" in failed[3]
+    assert [e.job.number for e in events if isinstance(e, BookDone)] == [2]
+
+
+def test_a_run_goes_on_where_another_was_stopped(tmp_path: Path) -> None:
+    jobs = jobs_of(tmp_path, {"words": "a fox", "pages": 4}, {"words": "an owl", "pages": 4})
+    whole = Shelf(tmp_path / "whole")
+    make(jobs, whole, LocalEngine(TinyModels()))
+
+    shelf = Shelf(tmp_path / "shelf")
+    stream = run(jobs, shelf, LocalEngine(TinyModels()))
+    for event in stream:
+        if isinstance(event, BatchProgress) and event.done >= 2:
+            break
+    stream.close()  # type: ignore[attr-defined]
+    kept = pictures(shelf, jobs)
+    assert 1 <= sum(p is not None for book in kept for p in book) < 8
+    (tmp_path / "shelf" / jobs[0].folder / picture_name(0)).unlink()  # lost since
+
+    events = make(jobs, shelf, LocalEngine(TinyModels()))
+    assert len([e for e in events if isinstance(e, BookDone)]) == 2
+    assert pictures(shelf, jobs) == pictures(whole, jobs)
+    again = make(jobs, shelf, LocalEngine(TinyModels()))
+    assert [e.before for e in again if isinstance(e, BookDone)] == [True, True]
+
+
+def test_other_settings_do_not_touch_a_book(tmp_path: Path) -> None:
+    shelf = Shelf(tmp_path / "shelf")
+    jobs = jobs_of(tmp_path, {"words": "a fox", "pages": 4, "seed": 1})
+    make(jobs, shelf, LocalEngine(TinyModels()))
+    before = pictures(shelf, jobs)
+    others = jobs_of(tmp_path, {"words": "a fox", "pages": 4, "seed": 2})
+    (event,) = make(others, shelf, LocalEngine(TinyModels()))
+    assert isinstance(event, BookFailed)
+    assert pictures(shelf, jobs) == before
+
+
+# Ray
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray leaves files to its processes
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_two_workers_of_ray_make_the_same_books_although_one_is_killed(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="ray is not installed")
+    from pipelines.batch.ray_engine import RayEngine
+
+    jobs = jobs_of(
+        tmp_path, {"words": "a fox", "pages": 4}, {"words": "an owl", "pages": 4}, "ghost"
+    )
+    here, there = Shelf(tmp_path / "here"), Shelf(tmp_path / "there")
+    make(jobs, here, LocalEngine(TinyModels()))
+    deadly = tmp_path / "killed"
+    events = make(jobs, there, RayEngine(TinyModels(deadly=str(deadly)), workers=2))
+    assert deadly.exists()
+    assert sorted(e.job.number for e in events if isinstance(e, BookDone)) == [1, 2]
+    (failed,) = [e for e in events if isinstance(e, BookFailed)]
+    assert "no ghosts" in failed.reason
+    assert pictures(there, jobs[:2]) == pictures(here, jobs[:2])
+
+
+def test_without_ray_it_is_said_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from pipelines.batch.ray_engine import RayEngine
+    from pipelines.errors import ModelUnavailable
+
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(ModelUnavailable, match="pip install ray"):
+        RayEngine(TinyModels())
+
+
+# The command
+
+
+def test_the_command_makes_a_shelf(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from pipelines.batch import command
+
+    monkeypatch.setattr(command, "Models", lambda *names: TinyModels())
+    (tmp_path / "p.jsonl").write_text('{"words": "a <b>fox</b>", "pages": 4}\nghost\n{\n')
+    options = ["--size", "128", "--steps", "1", "--cutouts", "1", "--candidates", "1"]
+    given = [str(tmp_path / "p.jsonl"), "--out", str(tmp_path / "shelf"), *options]
+    assert command.main(given) == 1
+    told = capsys.readouterr()
+    assert "1 of 3 books" in told.out
+    assert "no ghosts" in told.out
+    failed = (tmp_path / "shelf" / "failed.jsonl").read_text()
+    assert [s for s in failed.splitlines() if not s.startswith("#")] == ["{", "ghost"]
+    page = (tmp_path / "shelf" / "index.html").read_text()
+    assert "0001-a-b-fox-b/index.html" in page
+    assert "<b>" not in page
+    book = json.loads((tmp_path / "shelf" / "0001-a-b-fox-b" / "book.json").read_text())
+    assert len(Book.from_json(book, _pngs(tmp_path / "shelf" / "0001-a-b-fox-b")).pages) == 4
+
+
+def _pngs(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.glob("*.png")}
