@@ -135,7 +135,7 @@ def test_modules_exist():
 
 
 def test_options_of_the_app_are_those_it_has():
-    told = set(re.findall(r"^\| `(--\w+)` \|", README, re.MULTILINE))
+    told = set(re.findall(r"^\| `(--[\w-]+)` \|", README, re.MULTILINE))
     shown = subprocess.run(
         [sys.executable, "app.py", "--help"],
         cwd=ROOT,
