@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 
 from pipelines.book import Book
 from pipelines.book import Page as BookPage
@@ -230,6 +231,10 @@ class App:
         for line in self.process.stdout:
             self.log.append(line.rstrip())
 
+    def processor_seconds(self) -> float:
+        times = psutil.Process(self.process.pid).cpu_times()
+        return times.user + times.system
+
     async def told(self, pattern: str, since: int = 0, seconds: float = 400) -> re.Match[str]:
         """What the log says from line `since` on, once it does."""
         end = time.monotonic() + seconds
@@ -241,8 +246,9 @@ class App:
         raise SystemExit("\n".join(self.log[-20:]) or "The app did not start.")
 
 
-async def make_book(app: App, client: httpx.AsyncClient, pages: int) -> float:
-    """Seconds of one book from its first step to its last, by the app's own log."""
+async def make_book(app: App, client: httpx.AsyncClient, pages: int) -> tuple[float, float]:
+    """Seconds of one book by the app's own log, and of a processor that the app used meanwhile."""
+    before = app.processor_seconds()
     maker, since = Visitor(client, Figures()), len(app.log)
     await maker.arrive()
     make = maker.on("make", "click")
@@ -253,7 +259,8 @@ async def make_book(app: App, client: httpx.AsyncClient, pages: int) -> float:
     await maker.act("make", make, given)
     if maker.figures.errors:
         raise SystemExit(maker.figures.errors)
-    return float((await app.told(r"make: done after ([\d.]+) s", since))[1])
+    seconds = float((await app.told(r"make: done after ([\d.]+) s", since))[1])
+    return seconds, app.processor_seconds() - before
 
 
 async def measure(visitors: int, pages: int) -> dict[str, Any]:
@@ -274,7 +281,7 @@ async def measure(visitors: int, pages: int) -> dict[str, Any]:
             address = f"http://127.0.0.1:{app.port}"
             async with httpx.AsyncClient(base_url=address, timeout=120, limits=limits) as client:
                 await make_book(app, client, pages)  # warm
-                alone = await make_book(app, client, pages)
+                alone, needed = await make_book(app, client, pages)
                 figures, over = Figures(), threading.Event()
                 rng = random.Random(7)
                 crowd = [
@@ -287,7 +294,7 @@ async def measure(visitors: int, pages: int) -> dict[str, Any]:
                 ]
                 await asyncio.sleep(12)  # until all have come
                 begin = time.process_time(), time.monotonic()
-                watched = await make_book(app, client, pages)
+                watched, used = await make_book(app, client, pages)
                 own = (time.process_time() - begin[0]) / (time.monotonic() - begin[1])
                 over.set()
                 await asyncio.gather(*crowd)
@@ -302,6 +309,8 @@ async def measure(visitors: int, pages: int) -> dict[str, Any]:
         "slower": round(watched / alone - 1, 3),
         "errors": len(figures.errors) + len(failed),
         "first errors": (figures.errors + failed)[:3],
+        "cores used to paint": round(needed / alone, 2),
+        "cores used to answer the visitors": round((used - needed) / watched, 2),
         "cores used by the visitors": round(own, 2),
         "answers": {
             what: {
