@@ -187,6 +187,13 @@ _OWNED = re.compile(
 )
 
 
+_STOCK = re.compile(
+    r"^.What a day!. said|dreamed? about it all over again|^Soon .{1,40} fast asleep\.$|"
+    r"still laugh when they think of it|^.Good night,. said .{1,40} to the moon"
+)
+"""The last sentences with which stories are made longer in training, too often to be liked."""
+
+
 def misfits(text: str, request: Request) -> int:
     """How many parts of a body the story speaks of as someone's own that the hero who was asked
     for does not have: such a story was made for another one."""
@@ -240,6 +247,7 @@ def _score(
         score += 1.5 * (request.content[0] in named)
         score += 1.5 * len(named) / len(request.content)
     score -= 0.6 * misfits(text, request)
+    score -= 0.35 * sum(bool(_STOCK.search(s.text)) for s in sentences[-2:])
     score -= 0.25 * abs(len(sentences) - asked) + (2.0 if len(sentences) < 4 else 0.0)
     score -= 1.5 * (len(sentences) - len({s.text for s in sentences}))
     score -= 0.4 * sum(s.text.count('"') % 2 for s in sentences)

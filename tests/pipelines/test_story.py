@@ -372,6 +372,18 @@ def test_good_stories_score_higher() -> None:
         assert score < finished(good, request, config, 4).score
 
 
+def test_an_end_of_its_own_is_better_than_a_stock_one() -> None:
+    own, stock = (
+        finished(
+            Written("The fox", ("A fox ran.", "A fox sang.", "A fox slept.", last),
+                    ("fox @forest day",) * 4, -0.2),
+            read("a fox"), StoryConfig("a fox", sentences=4), 4,
+        )
+        for last in ("The fox had found its ball.", '"What a day!" said the fox.')
+    )  # fmt: skip
+    assert own.score > stock.score
+
+
 def test_a_story_is_cut_to_the_words_allowed() -> None:
     config = StoryConfig("a fox", max_words=20)
     lines = [("The fox went on and on.", "fox @road day")] * 9
