@@ -13,8 +13,9 @@ import gradio as gr
 
 from ui import arrival, colour, gallery, make, pictures, rating, repaint, story
 from ui.account import login_button, login_offered
+from ui.picture_settings import FIELDS
 from ui.pictures import PicturesTab
-from ui.recipe import named
+from ui.recipe import STORY_FIELDS, named
 from ui.rules import Rules
 from ui.running import Runner
 from ui.story import StoryTab
@@ -63,8 +64,8 @@ def build(shop: Workshop) -> gr.Blocks:
 
 def keep_within(rules: Rules, story_tab: StoryTab, pictures_tab: PicturesTab) -> None:
     """Let no widget offer more than the house rules allow."""
-    written = named(story.story_config, story_tab.settings)
-    painted = named(pictures.picture_config, pictures_tab.settings)
+    written = named(STORY_FIELDS, story_tab.settings)
+    painted = named(FIELDS, pictures_tab.settings)
     for widget, most in (
         (written["min_words"], rules.story),
         (written["max_words"], rules.story),

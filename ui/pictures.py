@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from html import escape
 from typing import Any
 
 import gradio as gr
@@ -14,16 +13,16 @@ from gradio.components import Component
 from pipelines.book import Book, new_id, now
 from pipelines.errors import AppError, StorageError
 from pipelines.events import BookFinished, PageFinished, PagePainting
-from pipelines.presets import STARTS, STYLES, PictureConfig
+from pipelines.presets import PictureConfig
 from ui import markup
 from ui.desk import Desk, Origin
 from ui.jobs import Job, Work, until_stopped
 from ui.manuscript import Manuscript
 from ui.panel import panel
+from ui.picture_settings import picture_config, widgets
 from ui.running import Runner
-from ui.story import StoryTab, read_seed, seed_box
-from ui.theme import ASSETS, asset
-from ui.workshop import Workshop, paced, url_of
+from ui.story import StoryTab
+from ui.workshop import Workshop, paced
 
 log = logging.getLogger(__name__)
 
@@ -59,37 +58,6 @@ class PicturesTab:
     settings: list[Component]
 
 
-def picture_config(
-    style: str,
-    prefix: str,
-    suffix: str,
-    start: str,
-    candidates: float,
-    guidance: float,
-    steps: float,
-    step_size: float,
-    cutouts: float,
-    width: float,
-    height: float,
-    seed: str | None,
-) -> PictureConfig:
-    """What the widgets say, checked. Raises: InvalidInput."""
-    return PictureConfig(
-        style=style,
-        prefix=(prefix or "").strip(),
-        suffix=(suffix or "").strip(),
-        start=start,
-        candidates=int(candidates),
-        guidance=float(guidance),
-        steps=int(steps),
-        step_size=float(step_size),
-        cutouts=int(cutouts),
-        width=int(width),
-        height=int(height),
-        seed=read_seed(seed),
-    )
-
-
 def next_book(
     book: Book | None, story: Manuscript, origin: Origin | None, style: str, owner: str
 ) -> Book:
@@ -123,7 +91,7 @@ def paint_pages(
     """
     from pipelines.storybook import paint
 
-    live, saved, trouble, finished = None, True, "", 0
+    live, saved, trouble, finished, note = None, True, "", 0, ""
     yield Moment(book, None, "Mixing the colours…", saved)
     events = paint(shop.painter(), book, config, only=only)
     due = paced(0.25)
@@ -133,11 +101,12 @@ def paint_pages(
             shown = step.preview or (live.preview if live and live.index == event.page else None)
             turned = live is None or live.index != event.page
             live = markup.Live(event.page, step, shown)
+            note = step.note or ("" if turned else note)  # such as: memory is short
             if turned or step.preview is not None or next(due):
                 line = f"Painting page {event.page + 1} of {event.pages}"
                 left = f"About {markup.seconds(event.eta)} left" if event.eta is not None else ""
                 done = (finished + step.step / max(step.of, 1)) / max(len(only), 1)
-                yield Moment(book, live, f"{line}. {trouble}", saved, done, left)
+                yield Moment(book, live, f"{line}. {note} {trouble}".strip(), saved, done, left)
         elif isinstance(event, PageFinished):
             book, live, finished = book.with_page(event.index, event.page), None, finished + 1
             try:
@@ -185,7 +154,7 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
     shop = runner.shop
     with gr.Tab("Pictures", id="pictures") as tab:
         with gr.Column(elem_classes="desk"):
-            settings = _settings()
+            settings = widgets(shop.painting)
         # Stays in sight while the pages below are watched.
         with gr.Row(elem_classes="actions workbar"):
             read = gr.Button("Read your book", variant="primary", visible=False, elem_id="read")
@@ -259,53 +228,3 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
     runner.acts(save.click, keep, [story.editor])
     runner.opens(tab, "pictures", lambda desk, value: desk.remember(value), [story.editor])
     return PicturesTab(pages, read, settings)
-
-
-def _settings() -> list[Component]:
-    """The widgets of a PictureConfig, in the order of `picture_config`."""
-    plain = PictureConfig()
-    style = gr.HTML(
-        plain.style,
-        html_template=_styles(),
-        js_on_load=asset("styles.js"),
-        apply_default_css=False,
-        elem_id="styles",
-    )
-    with gr.Accordion("Advanced", open=False, elem_id="picture-advanced"):
-        with gr.Row():
-            prefix = gr.Textbox(label="Before every picture's words", placeholder="a cosy", lines=1)
-            suffix = gr.Textbox(label="After them", placeholder="soft light", lines=1)
-        with gr.Row():
-            # "picture" is offered where there is one: when a page is painted again.
-            starts = [(text, key) for key, text in STARTS.items() if key != "picture"]
-            start = gr.Radio(starts, value=plain.start, label="Start")
-        with gr.Row():
-            candidates = gr.Slider(1, 16, plain.candidates, step=1, label="Candidates")
-            guidance = gr.Slider(1.0, 10.0, plain.guidance, step=0.1, label="Guidance")
-        with gr.Row():
-            steps = gr.Slider(0, 500, plain.steps, step=1, label="Steps")
-            step_size = gr.Slider(0.001, 1.0, plain.step_size, step=0.001, label="Step size")
-            cutouts = gr.Slider(1, 128, plain.cutouts, step=1, label="Cutouts")
-        with gr.Row():
-            width = gr.Slider(128, 512, plain.width, step=16, label="Width")
-            height = gr.Slider(128, 512, plain.height, step=16, label="Height")
-            seed = seed_box()
-    return [
-        style, prefix, suffix, start, candidates, guidance, steps, step_size, cutouts,
-        width, height, seed,
-    ]  # fmt: skip
-
-
-def _styles() -> str:
-    """Radio buttons with a sample picture each; a plain card where there is no sample."""
-    cards: list[str] = []
-    for key, style in STYLES.items():
-        sample = ASSETS / "styles" / f"{key}.webp"
-        picture = '<span class="blank"></span>'
-        if sample.is_file():
-            picture = f'<img src="{url_of(sample)}" alt="" loading="lazy">'
-        cards.append(
-            f'<label><input type="radio" name="style" value="{escape(key)}">{picture}'
-            f"<span>{escape(style.label)}</span></label>"
-        )
-    return f'<fieldset class="styles"><legend>Style</legend>{"".join(cards)}</fieldset>'

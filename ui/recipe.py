@@ -6,7 +6,7 @@ could not have said stays as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from inspect import signature
 from typing import Any
 
@@ -15,13 +15,17 @@ from gradio.components import Component
 
 from pipelines.book import Book
 from pipelines.presets import MAX_SEED, STYLES
-from ui.pictures import PicturesTab, picture_config
+from ui.picture_settings import FIELDS
+from ui.pictures import PicturesTab
 from ui.story import StoryTab, story_config
 
+STORY_FIELDS = tuple(signature(story_config).parameters)
+"""Names of a story's settings, in the order of their widgets."""
 
-def named(config: Callable[..., Any], components: Sequence[Component]) -> Mapping[str, Component]:
-    """The widgets of a tab under the names of the settings that `config` makes of them."""
-    return dict(zip(signature(config).parameters, components, strict=True))
+
+def named(names: Sequence[str], components: Sequence[Component]) -> Mapping[str, Component]:
+    """The widgets of a tab under the names of their settings."""
+    return dict(zip(names, components, strict=True))
 
 
 def fits(component: Component, value: object) -> bool:
@@ -32,6 +36,9 @@ def fits(component: Component, value: object) -> bool:
         return component.minimum <= value <= component.maximum
     if isinstance(component, gr.Radio):
         return value in [key for _, key in component.choices]
+    if isinstance(component, gr.CheckboxGroup):
+        known = [key for _, key in component.choices]
+        return isinstance(value, (list, tuple)) and all(key in known for key in value)
     if isinstance(component, gr.Textbox):
         return isinstance(value, str) and len(value) <= (component.max_length or 2000)
     return value in STYLES if isinstance(value, str) else False
@@ -70,11 +77,11 @@ def like(
     With `same` the seeds come along, and it is the very same book; without, they stay empty.
     """
     found: dict[Component, Any] = {}
-    for config, components, settings in (
-        (story_config, story.settings, story_settings(book)),
-        (picture_config, pictures.settings, picture_settings(book)),
+    for names, components, settings in (
+        (STORY_FIELDS, story.settings, story_settings(book)),
+        (FIELDS, pictures.settings, picture_settings(book)),
     ):
-        for name, component in named(config, components).items():
+        for name, component in named(names, components).items():
             value = settings.get(name)
             if name == "seed" and not same:
                 value = ""

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
+from PIL import ImageChops
 from PIL.Image import Image
 
 from pipelines.book import Page
 from pipelines.errors import InvalidInput
 from pipelines.events import PictureProgress, Sentence
+from pipelines.picture_request import ImagePrompt
 from pipelines.presets import PictureConfig
 from ui import markup
 from ui.desk import Desk, Retry
@@ -62,11 +64,16 @@ def paint_again(
     sentence: Sentence,
     config: PictureConfig,
     picture: Image | None,
+    mask: Image | None = None,
+    like: ImagePrompt | None = None,
 ) -> Iterator[Repainting]:
     """Paint a page's picture anew beside the old one; a stopped one is not kept."""
     live = markup.Live(0)
     yield Repainting(live)
-    events = shop.painter().stream(sentence, config, picture=picture)
+    shown = (like,) if like else ()
+    events = shop.painter().stream(
+        sentence, config, picture=picture, mask=mask, image_prompts=shown
+    )
     for event in until_stopped(job, events):
         if isinstance(event, PictureProgress):
             live = markup.Live(0, event, event.preview or live.preview)
@@ -84,6 +91,46 @@ def page_of(desk: Desk) -> Page:
     if page.picture is None:
         raise InvalidInput(GONE)
     return page
+
+
+def brushed(value: object) -> Image | None:
+    """Where somebody has painted in the editor, as a mask; None where nobody has."""
+    layers = value.get("layers") if isinstance(value, dict) else None
+    found: Image | None = None
+    for layer in layers or ():
+        alpha = layer.convert("RGBA").getchannel("A")
+        found = alpha if found is None else ImageChops.lighter(found, alpha)
+    if found is None or not found.getbbox():
+        return None
+    return found.point(lambda a: 255 if a > 0 else 0)
+
+
+def _advanced() -> tuple[gr.ImageEditor, gr.Image, gr.Slider]:
+    """A part of the picture, and a picture to come close to: folded away."""
+    with gr.Accordion("Advanced", open=False, elem_id="repaint-advanced"):
+        part = gr.ImageEditor(
+            label="Paint only here: brush over a part; the rest stays as it is",
+            type="pil",
+            image_mode="RGBA",
+            sources=(),
+            brush=gr.Brush(default_size=40, colors=["#e4562ab0"], color_mode="fixed"),
+            eraser=gr.Eraser(default_size=40),
+            transforms=(),
+            layers=False,
+            height=360,
+            elem_id="part",
+        )
+        with gr.Row():
+            like = gr.Image(
+                label="Come close to a picture",
+                type="pil",
+                image_mode="RGB",
+                sources=["upload", "clipboard"],
+                height=180,
+                elem_id="like",
+            )
+            weight = gr.Slider(-3, 3, 1, step=0.1, label="How close", info="Below 0: keep away")
+    return part, like, weight
 
 
 def build(runner: Runner, pictures: PicturesTab) -> None:
@@ -111,6 +158,7 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
             max_length=200,
             elem_id="wish",
         )
+        part, like, weight = _advanced()
         with gr.Row(elem_classes="actions"):
             keep = gr.Button(
                 "Keep the new one", variant="primary", visible=False, elem_id="keep-new"
@@ -142,13 +190,26 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
         desk.refuse_while_busy()
         desk.retry = Retry(-1 if (n := clicked_number(event)) is None else n)
         try:
-            brief = page_of(desk).brief
+            page = page_of(desk)
         except InvalidInput:
             desk.retry = None
             raise
-        return {wish: shows(brief), way: "seed", upload: gr.update(value=None, visible=False)}
+        canvas = {"background": page.image(), "layers": [], "composite": None}
+        return {
+            wish: shows(page.brief), way: "seed", upload: gr.update(value=None, visible=False),
+            part: canvas, like: None,
+        }  # fmt: skip
 
-    def begin(desk: Desk, way: str, upload: Image | None, wish: str, *values: Any) -> Work:
+    def begin(
+        desk: Desk,
+        way: str,
+        upload: Image | None,
+        wish: str,
+        part: object,
+        like: Image | None,
+        weight: float,
+        *values: Any,
+    ) -> Work:
         config = picture_config(*values)
         shop.rules.check_pictures(config)
         shop.rules.check_words(wish or "")
@@ -158,11 +219,19 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
             raise InvalidInput("Add your picture first, or choose another start.")
         if picture is not None:
             config = replace(config, start="picture")
+        mask = brushed(part)
+        if mask is not None and way == "upload":
+            raise InvalidInput(
+                "Where you brushed belongs to the picture it has: choose that, or clear it."
+            )
+        if mask is not None and picture is None:
+            picture = page.image()  # stays around what is painted from scratch
+        shown = ImagePrompt(like, float(weight)) if like is not None else None
         brief = page.brief
         if (wish or "").strip() and wish.strip() != shows(page.brief):
             brief = brief_for(page.text, wish=wish.strip())
         sentence = Sentence(page.text, brief)
-        return lambda job: paint_again(shop, desk, job, sentence, config, picture)
+        return lambda job: paint_again(shop, desk, job, sentence, config, picture, mask, shown)
 
     def keep_new(desk: Desk) -> None:
         book, retry = desk.book, desk.retry
@@ -182,9 +251,10 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
         desk.retry = None
 
     runner.shows(draw, [dialog, heading, versus, keep, again, stop, close])
-    runner.acts(pictures.pages.repaint, open_dialog, (), [wish, way, upload], js=OPENED)
+    runner.acts(pictures.pages.repaint, open_dialog, (), [wish, way, upload, part, like], js=OPENED)
     way.change(lambda way: gr.update(visible=way == "upload"), way, upload, **QUIET)
-    runner.starts(again.click, "repaint", begin, [way, upload, wish, *pictures.settings])
+    given = [way, upload, wish, part, like, weight, *pictures.settings]
+    runner.starts(again.click, "repaint", begin, given)
     runner.stops(stop.click)
     runner.acts(keep.click, keep_new, js=CLOSED)
     runner.acts(close.click, close_dialog, js=CLOSED)

@@ -55,7 +55,7 @@ class Rules:
             )
         if config.steps > self.steps:
             raise InvalidInput(f"A page may have {self.steps} steps here: lower the steps.")
-        self.check_words(config.prefix, config.suffix)
+        self.check_words(config.prefix, config.suffix, config.prompts)
 
     def check_words(self, *texts: str) -> None:
         """Raises: InvalidInput when one of the texts has a banned word."""

@@ -20,6 +20,7 @@ from gradio.utils import get_upload_folder
 
 from pipelines.book import Book
 from pipelines.errors import AppError, NotFound
+from pipelines.presets import PictureConfig
 from storage.base import Library, refuse_other_owner
 from storage.local import LocalLibrary
 from storage.ratings import Survey
@@ -49,6 +50,8 @@ class Workshop:
     desks: Desks = field(default_factory=Desks)
     colourists: Colourists = field(default_factory=Colourists)
     rules: Rules = field(default_factory=Rules)
+    painting: PictureConfig = field(default_factory=PictureConfig)
+    """The settings that suit the painter, which a page opens with."""
     waiting: Library | None = None
     """Where books wait for the administrator; None where they go onto the shelf at once."""
     admin: str = ""

@@ -26,7 +26,7 @@ def lent() -> bool:
     return os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "t", "true")
 
 
-def seconds(sentence: Sentence, config: PictureConfig, picture: Any = None) -> int:
+def seconds(sentence: Sentence, config: PictureConfig, given: Any = None) -> int:
     """How long the card is asked for; whoever asks for less comes first."""
     area = config.width * config.height / 256**2
     return round(SECONDS + config.steps * SECONDS_A_STEP * area)
@@ -42,16 +42,14 @@ class LentPainter:
     def __init__(self, load: Callable[[], Any]) -> None:
         import spaces  # type: ignore[import-not-found]  # a Space brings it
 
-        def page(sentence: Sentence, config: PictureConfig, picture: Any = None) -> Iterator[Any]:
-            yield from load().stream(sentence, config, picture=picture)
+        def page(sentence: Sentence, config: PictureConfig, given: Any) -> Iterator[Any]:
+            yield from load().stream(sentence, config, **given)
 
         self._page = spaces.GPU(duration=seconds)(page)
 
-    def stream(
-        self, sentence: Sentence, config: PictureConfig, *, picture: Any = None
-    ) -> Iterator[Any]:
-        """As `VQGANCLIPPipeline.stream`."""
-        return self._page(sentence, config, picture)
+    def stream(self, sentence: Sentence, config: PictureConfig, **given: Any) -> Iterator[Any]:
+        """As `VQGANCLIPPipeline.stream`; `given` are the pictures that go in."""
+        return self._page(sentence, config, given)
 
 
 def models(preset: str, banned: tuple[str, ...] = ()) -> dict[str, Any]:

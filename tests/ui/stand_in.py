@@ -69,6 +69,8 @@ class QuickPainter:
         config: PictureConfig,
         *,
         picture: Any = None,
+        mask: Any = None,
+        image_prompts: Any = (),
         generator: Any = None,
     ) -> Iterator[Any]:
         seed = config.seed if config.seed is not None else draw_seed()

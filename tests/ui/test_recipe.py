@@ -16,8 +16,9 @@ from storage.memory import MemoryLibrary
 from tests.ui.blocks import built
 from ui import pictures, story
 from ui.page import keep_within
-from ui.pictures import PicturesTab, picture_config
-from ui.recipe import like, named
+from ui.picture_settings import FIELDS, picture_config
+from ui.pictures import PicturesTab
+from ui.recipe import STORY_FIELDS, like, named
 from ui.rules import Rules
 from ui.running import Runner
 from ui.story import StoryTab, story_config
@@ -27,7 +28,10 @@ Tabs = tuple[StoryTab, PicturesTab]
 WRITTEN = StoryConfig(
     "a fox", sentences=5, drafts=3, temperature=1.2, ban=("ghost", "storm"), max_words=120, seed=40
 )
-PAINTED = PictureConfig(style="pencil", steps=33, start="sketch", suffix="soft", width=320, seed=9)
+PAINTED = PictureConfig(
+    style="pencil", steps=33, start="sketch", suffix="soft", width=320, seed=9,
+    prompts="red:0.5", palette="navy", augment=("flip", "erase"), optimiser="radam", pull=1.5,
+)  # fmt: skip
 
 
 def nothing() -> Any:
@@ -59,10 +63,10 @@ def book() -> Book:
 
 def shown(tabs: Tabs, found: dict[Any, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """What every widget shows: as found, or as it stands."""
-    both = (story_config, tabs[0].settings), (picture_config, tabs[1].settings)
+    both = (STORY_FIELDS, tabs[0].settings), (FIELDS, tabs[1].settings)
     told, painted = (
-        {name: found.get(c, c.value) for name, c in named(config, components).items()}  # type: ignore[attr-defined]
-        for config, components in both
+        {name: found.get(c, c.value) for name, c in named(names, components).items()}  # type: ignore[attr-defined]
+        for names, components in both
     )
     return told, painted
 
@@ -70,14 +74,14 @@ def shown(tabs: Tabs, found: dict[Any, Any]) -> tuple[dict[str, Any], dict[str, 
 def test_the_same_settings_come_back(tabs: Tabs, book: Book) -> None:
     told, painted = shown(tabs, like(book, *tabs, same=True))
     assert story_config(**told) == WRITTEN
-    assert picture_config(**painted) == PAINTED
+    assert picture_config(*painted.values()) == PAINTED
 
 
 def test_one_like_it_has_new_seeds(tabs: Tabs, book: Book) -> None:
     told, painted = shown(tabs, like(book, *tabs))
     assert told["seed"] == painted["seed"] == ""
     assert replace(story_config(**told), seed=40) == WRITTEN
-    assert picture_config(**painted) == replace(PAINTED, seed=None)
+    assert picture_config(*painted.values()) == replace(PAINTED, seed=None)
 
 
 def test_a_book_of_ones_own_words_brings_its_style_and_length(tabs: Tabs) -> None:
@@ -98,8 +102,8 @@ def test_nothing_that_a_widget_could_not_say_gets_into_it(tabs: Tabs, book: Book
     strange = replace(book, words="", recipe=recipe).with_page(1, Page("A fox.", recipe=recipe))
     strange = strange.with_page(0, Page("A fox.", recipe=odder))
     found = like(strange, *tabs)
-    names = {c: n for n, c in named(story_config, tabs[0].settings).items()}
-    names |= {c: n for n, c in named(picture_config, tabs[1].settings).items()}
+    names = {c: n for n, c in named(STORY_FIELDS, tabs[0].settings).items()}
+    names |= {c: n for n, c in named(FIELDS, tabs[1].settings).items()}
     assert {names[c] for c in found} == {"seed", "style"}
 
 
@@ -109,7 +113,7 @@ def test_widgets_offer_no_more_than_the_house_allows() -> None:
     keep_within(rules, written, painted)
     told, drawn = shown((written, painted), {})
     rules.check_story(story_config(**{**told, "words": "a fox"}))
-    rules.check_pictures(picture_config(**drawn))
-    sliders = {**named(story_config, written.settings), **named(picture_config, painted.settings)}
+    rules.check_pictures(picture_config(*drawn.values()))
+    sliders = {**named(STORY_FIELDS, written.settings), **named(FIELDS, painted.settings)}
     assert [sliders[n].maximum for n in ("max_words", "steps", "width")] == [90, 10, 256]  # type: ignore[attr-defined]
     assert sliders["words"].max_length == 50  # type: ignore[attr-defined]
