@@ -79,11 +79,12 @@ def count(
     """How many books `find` finds in all."""
     match, rest = _split(db, words)
     tables, conditions, values = "books", [], []
-    if match:
-        tables = "books_text"
-        conditions, values = ["books_text MATCH ?"], [match]
-        if style or rest or without:
-            tables += " CROSS JOIN books ON books.number = books_text.rowid"
+    if match and not (style or rest or without):
+        tables, conditions, values = "books_text", ["books_text MATCH ?"], [match]
+    elif match:
+        # So that the rows, with their long texts, need not be read where an index has it all.
+        conditions.append("books.number IN (SELECT rowid FROM books_text WHERE books_text MATCH ?)")
+        values.append(match)
     if style:
         conditions.append("books.style = ?")
         values.append(style)
