@@ -220,6 +220,10 @@ def main() -> None:
     p.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
     p.add_argument("--grid", type=Path, help="write a grid of pictures here")
     p.add_argument("--pages", type=Path, help="folder of story pages, for figures on real books")
+    p.add_argument("--before", help="story: compare this writer with that of --after")
+    p.add_argument("--after", help="story: a folder that finetune.gpt2 wrote")
+    p.add_argument("--data", nargs="+", default=[], help="story: texts for perplexity")
+    p.add_argument("--page", type=Path, help="story: both writers side by side, as HTML")
     p.add_argument("--device", default="auto")
     p.add_argument("--threads", type=int, default=0)
     args = p.parse_args()
@@ -256,6 +260,10 @@ def main() -> None:
         return evaluate_pictures(pipeline, judge, scenes, args.count or 100, methods, args.grid)
 
     def story() -> dict[str, float]:
+        if args.before or args.after:
+            from finetune.compare_story import run as compare
+
+            return compare(args).values()
         from finetune.evaluate_story import run
         from pipelines.story import StoryPipeline
 

@@ -1,4 +1,5 @@
-"""Figures of the embedded story writer: `python -m finetune.evaluate_story`."""
+"""Figures of the embedded story writer: `python -m finetune.evaluate_story`; with `--before A
+--after B` two writers side by side (finetune/compare_story.py)."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from typing import Any
 
 from finetune.data.requests import LENGTHS, sample_example
 from finetune.gpt2 import validation_loss
+from pipelines.errors import AppError
 from pipelines.events import Draft
 from pipelines.presets import StoryConfig
 from pipelines.scene import CHARACTERS, parse_brief, vocabulary
@@ -94,11 +96,26 @@ def main() -> None:
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--threads", type=int, default=0, help="CPU threads, 0 = all cores")
     p.add_argument("--out", type=Path, help="write the figures there as JSON, too")
+    p.add_argument("--before", help="compare this writer (a name or folder) ...")
+    p.add_argument("--after", help="... with this one")
+    p.add_argument("--data", nargs="+", default=[], help="texts, for the perplexity of each kind")
+    p.add_argument("--page", type=Path, help="write stories of both side by side, as HTML")
     args = p.parse_args()
     if args.threads:
         import torch
 
         torch.set_num_threads(args.threads)
+    if args.before or args.after:
+        from finetune.compare_story import run as compare
+        from finetune.compare_story import table_lines
+
+        try:
+            found = compare(args)
+        except AppError as e:
+            raise SystemExit(str(e)) from e
+        print("\n".join(table_lines(found)))
+        print(json.dumps({k: round(v, 4) for k, v in found.values().items()}))
+        return
     figures: dict[str, Any] = run(
         StoryPipeline.from_pretrained(args.model), stories=args.stories, seed=args.seed
     )

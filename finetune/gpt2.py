@@ -1,5 +1,8 @@
 """Train the embedded story writer from scratch: `python -m finetune.gpt2 --stories FOLDER`.
 
+With `--base` a writer that there is learns texts of your own instead: `finetune/language_model.py`,
+`python -m finetune.gpt2 --base embedded --help`.
+
 A GPT-2 (Radford et al. 2019) of 12 million parameters on our own tokenizer. It learns to go on from
 `{request} ({sentences})<title>` with `{title}<s>{sentence}<brief>{what its picture shows}...<end>`;
 real stories in simple language (`stories_text`) join for their language, without request or brief.
@@ -11,6 +14,7 @@ import functools
 import itertools
 import logging
 import random
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from finetune.data.corpora import CorpusStory, read_stories
+from finetune.data.packing import SKIPPED
 from finetune.data.requests import lexicon, sample_example
 from finetune.training import (
     Clock,
@@ -50,9 +55,6 @@ REAL = 0.12
 POOL = 8
 """Batches drawn together and sorted by length, so that little is padding."""
 VALIDATION_STORIES = 96
-SKIPPED = -100
-"""Target of a token that is not learned: the request, and padding."""
-
 Sequence_ = tuple[list[int], int]
 """Tokens, and how many at the start are not learned."""
 
@@ -250,6 +252,11 @@ def save(model: GPT2LMHeadModel, config: dict[str, Any], folder: Path) -> None:
 
 
 def main() -> None:
+    if any(a == "--base" or a.startswith("--base=") for a in sys.argv[1:]):
+        from finetune.language_model import main as teach
+
+        teach()
+        return
     p = parser(__doc__ or "", steps=2000, out="pipelines/weights/story")
     p.add_argument("--stories", type=Path, help="folder stories_text: real stories to mix in")
     p.add_argument("--batch", type=int, default=24, help="sequences a step")

@@ -1,0 +1,185 @@
+"""transformers' Trainer, made safe: a checkpoint is whole or it is not there.
+
+The Trainer writes a checkpoint's `trainer_state.json` last. A folder without it was being written
+when the run was killed, and is thrown away; a checkpoint that cannot be written is, too, and the
+run ends with the last good one. Before a run starts, its memory and disk space are estimated.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers import Trainer
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from pipelines.errors import InvalidInput, OutOfMemory, StorageError
+from pipelines.hub import short
+
+STATE = "trainer_state.json"
+KEPT = 2
+"""Checkpoints that are kept: the best and the last."""
+
+
+def step_of(checkpoint: Path) -> int:
+    """The step at which a checkpoint was written."""
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def whole(checkpoint: Path) -> bool:
+    """Whether a checkpoint was written to its end."""
+    try:
+        json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return any(checkpoint.glob("*.safetensors"))
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest whole checkpoint; broken ones are deleted on the way."""
+    found = [p for p in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if p.is_dir()]
+    good = [p for p in found if whole(p)]
+    for broken in set(found) - set(good):
+        shutil.rmtree(broken, ignore_errors=True)
+    return max(good, key=step_of, default=None)
+
+
+class SafeTrainer(Trainer):
+    """A Trainer whose last good checkpoint is never lost."""
+
+    def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
+        """Raises StorageError when the checkpoint cannot be written."""
+        folder = Path(self.args.output_dir or ".")
+        fresh = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        try:
+            super()._save_checkpoint(model, trial)
+        except (
+            Exception
+        ) as e:  # safetensors and torch.save have errors of their own for a full disk
+            shutil.rmtree(fresh, ignore_errors=True)
+            kept = last_checkpoint(folder)
+            good = (
+                f"The checkpoint of step {step_of(kept)} is kept" if kept else "There is none yet"
+            )
+            raise StorageError(
+                f"The checkpoint of step {self.state.global_step} could not be written to {folder} "
+                f"({short(e)}). {good}: free some disk space and run the same command again, it "
+                "goes on from there."
+            ) from e
+
+
+# --- what a run needs --------------------------------------------------------------------
+
+ADAM = 2
+"""Values that the optimiser keeps for each one that it trains."""
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Bytes that a run takes, estimated."""
+
+    weights: int
+    gradients: int
+    optimiser: int
+    activations: int
+    disk: int
+
+    @property
+    def memory(self) -> int:
+        return self.weights + self.gradients + self.optimiser + self.activations
+
+    def lines(self, free_memory: int, free_disk: int) -> list[str]:
+        """For a person to read."""
+        parts = (
+            f"weights {_mb(self.weights)}, gradients {_mb(self.gradients)}, optimiser "
+            f"{_mb(self.optimiser)}, activations {_mb(self.activations)}"
+        )
+        return [
+            f"memory: about {_mb(self.memory)} of {_mb(free_memory)} free ({parts})",
+            f"disk: about {_mb(self.disk)} of {_mb(free_disk)} free",
+        ]
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"
+
+
+def needs(
+    model: nn.Module, config: Any, batch: int, length: int, *, checkpointing: bool, half: bool
+) -> Needs:
+    """What training takes at `batch` sequences of `length` tokens, `half`: in bfloat16.
+
+    Activations by Korthikanti et al. 2022 (arXiv 2205.05198), equation 2, and the logits, of which
+    three copies live at once.
+    """
+    everything = sum(p.numel() * p.element_size() for p in model.parameters())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    width = int(getattr(config, "hidden_size", 0) or 768)
+    layers = int(getattr(config, "num_hidden_layers", 0) or 12)
+    heads = int(getattr(config, "num_attention_heads", 0) or 12)
+    words = int(getattr(config, "vocab_size", 0) or 50257)
+    bytes_each = 1 if half else 2  # the formula counts bytes at two bytes a value
+    layer = bytes_each * batch * length * width * (34 + 5 * heads * length / width)
+    kept = layer + 2 * bytes_each * batch * length * width * layers if checkpointing else (
+        layer * layers)  # fmt: skip
+    logits = 3 * 4 * batch * length * words
+    disk = (KEPT + 1) * (everything + 4 * ADAM * trained) + 2 * everything
+    return Needs(everything, 4 * trained, 4 * ADAM * trained, int(kept) + logits, disk)
+
+
+def free_memory(device: torch.device) -> int:
+    """Bytes that are free on a device."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def free_disk(folder: Path) -> int:
+    """Bytes that are free where a folder is, or will be."""
+    there = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    return shutil.disk_usage(there).free
+
+
+def check_needs(found: Needs, device: torch.device, folder: Path) -> None:
+    """Raises OutOfMemory or StorageError when a run would not fit."""
+    memory, disk = free_memory(device), free_disk(folder)
+    if found.memory > memory:
+        raise OutOfMemory(
+            f"This needs about {_mb(found.memory)} of memory, and {_mb(memory)} are free: lower "
+            "--batch (and raise --accumulate as much), shorten --block, add "
+            "--gradient-checkpointing, or train less of the model with --train-top or --lora."
+        )
+    if found.disk > disk:
+        raise StorageError(
+            f"The checkpoints need about {_mb(found.disk)}, and {_mb(disk)} are free where "
+            f"{folder} is: free some space, or name another disk with --runs."
+        )
+
+
+def same_run(folder: Path, facts: dict[str, Any]) -> None:
+    """Note what a folder of checkpoints belongs to.
+
+    Raises InvalidInput when it belongs to another run, whose checkpoints do not fit this one.
+    """
+    path = folder / "run.json"
+    if path.is_file() and last_checkpoint(folder) is not None:
+        try:
+            other = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError:
+            other = {}
+        if other != facts:
+            differs = ", ".join(k for k in facts if other.get(k) != facts[k]) or "all"
+            raise InvalidInput(
+                f"{folder} holds the checkpoints of another run (different: {differs}). Name "
+                "another folder with --runs, delete that one, or repeat the settings it was "
+                "started with."
+            )
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

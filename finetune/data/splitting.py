@@ -1,0 +1,161 @@
+"""Documents into train, validation and test, so that nothing of the test was learned.
+
+A document is never cut by the split, and documents that share much of their words, or one of which
+is in the other, go to the same side.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+from finetune.data.documents import Document
+from pipelines.errors import InvalidInput
+from pipelines.scene import split_sentences
+
+SHINGLE = 5
+"""Words in a row that are compared."""
+ALIKE = 0.5
+"""Two documents are near-duplicates when the smaller one shares this part of its shingles."""
+SAMPLED = 4
+"""Of long documents every so-manyth shingle is compared, chosen by its hash."""
+COMMON = 40
+"""Shingles of more documents than this are formulas ("once upon a time there was")."""
+HELD_OUT = 0.05
+"""Share of documents for validation, and as much again for the test."""
+SPLITS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True)
+class Split:
+    """Documents of each side; `near_duplicates` is how many have a relative."""
+
+    train: list[Document]
+    validation: list[Document]
+    test: list[Document]
+    near_duplicates: int = 0
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+
+
+def sketch(text: str) -> set[int]:
+    """Hashes of a text's shingles; of a long text those that are 0 modulo SAMPLED.
+
+    Source: Broder 1997, "On the resemblance and containment of documents", section 4.
+    """
+    words = re.findall(r"\w+", text.casefold())
+    if len(words) < SHINGLE:
+        return {_hash(" ".join(words))}
+    runs = {_hash(" ".join(words[k : k + SHINGLE])) for k in range(len(words) - SHINGLE + 1)}
+    sampled = {h for h in runs if h % SAMPLED == 0}
+    return sampled if len(sampled) >= 16 else runs
+
+
+def groups(documents: Sequence[Document]) -> list[int]:
+    """For each document the number of its group: near-duplicates have the same one."""
+    sketches = [sketch(d.text) for d in documents]
+    holders = defaultdict[int, list[int]](list)
+    for n, found in enumerate(sketches):
+        for h in found:
+            holders[h].append(n)
+    shared = Counter[tuple[int, int]]()
+    for ns in holders.values():
+        if 1 < len(ns) <= COMMON:
+            shared.update(combinations(ns, 2))
+    parents = list(range(len(documents)))
+
+    def root(n: int) -> int:
+        while parents[n] != n:
+            parents[n] = parents[parents[n]]
+            n = parents[n]
+        return n
+
+    sampled = [sum(h % SAMPLED == 0 for h in found) for found in sketches]
+    whole = [len(found) > n for found, n in zip(sketches, sampled, strict=True)]
+    for (a, b), count in shared.items():
+        # A sampled sketch and a whole one share only what both can hold.
+        sizes = map(len, (sketches[a], sketches[b])) if whole[a] and whole[b] else (
+            sampled[a], sampled[b])  # fmt: skip
+        if count >= max(ALIKE * min(sizes), 1):
+            parents[max(root(a), root(b))] = min(root(a), root(b))
+    return [root(n) for n in range(len(documents))]
+
+
+def split_documents(documents: Sequence[Document]) -> Split:
+    """Each document to its side: as its row says, else by the hash of its group's first text.
+
+    Few long documents are cut into parts at the ends of paragraphs first, so that each side has
+    some. Raises InvalidInput when there is too little for three sides.
+    """
+    documents = _enough(documents)
+    of = groups(documents)
+    members = defaultdict[int, list[int]](list)
+    for n, g in enumerate(of):
+        members[g].append(n)
+    chance = {g: _hash(documents[ns[0]].text) / 2**64 for g, ns in members.items()}
+    sides = {g: _asked([documents[n] for n in ns]) for g, ns in members.items()}
+    told = any(d.split for d in documents)
+    for side, below in (("test", HELD_OUT), ("validation", 2 * HELD_OUT)):
+        if side in sides.values():
+            continue
+        free = sorted((c, g) for g, c in chance.items() if sides[g] in ("", "train"))
+        # Of rows that are said to be "train" some must still tell when to stop.
+        free = free if side == "validation" or not told else [f for f in free if not sides[f[1]]]
+        least = below - HELD_OUT
+        chosen = [g for c, g in free if least <= c < below] or [g for _, g in free[:1]]
+        if len(free) > 1:
+            sides |= dict.fromkeys(chosen, side)
+    found: dict[str, list[Document]] = {side: [] for side in SPLITS}
+    for g, ns in members.items():
+        side = sides[g] or "train"
+        found[side] += [replace(documents[n], split=side) for n in ns]
+    related = sum(len(ns) for ns in members.values() if len(ns) > 1)
+    if not found["train"] or not found["validation"]:
+        raise InvalidInput(
+            "There is too little text to hold some of it back: bring at least three texts that "
+            "differ, or one of a few thousand words."
+        )
+    return Split(**found, near_duplicates=related)
+
+
+def _asked(documents: Sequence[Document]) -> str:
+    """The side that rows of one group ask for: what one of them holds out, none may teach."""
+    asked = {d.split for d in documents}
+    return next((s for s in ("test", "validation", "train") if s in asked), "")
+
+
+FEW, PART = 12, 400
+"""Fewer documents than this are cut into parts of so many words."""
+
+
+def _enough(documents: Sequence[Document]) -> list[Document]:
+    if len(documents) >= FEW:
+        return list(documents)
+    return [part for d in documents for part in (_parts(d) if not d.split else [d])]
+
+
+def _parts(document: Document) -> list[Document]:
+    """A long document in parts that end with a sentence; together they are the whole."""
+    if len(document.text.split()) < 2 * PART:
+        return [document]
+    parts, piece, words = list[str](), list[str](), 0
+    for paragraph in document.text.split("\n\n"):
+        sentences = split_sentences(paragraph)
+        for n, sentence in enumerate(sentences):
+            piece.append(sentence + ("\n\n" if n + 1 == len(sentences) else " "))
+            words += len(sentence.split())
+            if words >= PART:
+                parts.append("".join(piece).strip())
+                piece, words = [], 0
+    if piece:
+        parts.append("".join(piece).strip())
+    return [
+        replace(document, text=text, origin=f"{document.origin}, part {n}")
+        for n, text in enumerate(parts, 1)
+    ]

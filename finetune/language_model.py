@@ -1,0 +1,457 @@
+"""Teach a story writer texts of your own: `python -m finetune.gpt2 --base embedded --data FOLDER`.
+
+The base is the embedded writer, a folder or any causal language model of the hub (`gpt2`). The
+texts are files, folders or data sets of the hub; `--recipe` reads children's stories, film plots
+or descriptions of paintings out of the data sets they are known for. What is written to `--out` is
+a writer that the app and `StoryPipeline.from_pretrained` take by its folder. A run that was stopped
+or killed goes on when the same command is run again; under torchrun the same command uses every
+device.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import functools
+import logging
+import math
+import os
+import queue
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainingArguments
+from transformers.trainer_callback import TrainerControl, TrainerState
+from transformers.utils import logging as transformers_logging
+
+from finetune.checkpoints import (
+    Needs,
+    SafeTrainer,
+    check_needs,
+    free_disk,
+    free_memory,
+    last_checkpoint,
+    needs,
+    same_run,
+)
+from finetune.data.documents import Columns
+from finetune.data.recipes import RECIPES, sources
+from finetune.texts import Lesson, LessonPlan, lesson, report_values
+from finetune.training import TrainStep
+from finetune.writers import BLOCK, Writer, collate, train_top, with_lora
+from pipelines.device import fast_bf16, is_out_of_memory, pick_device
+from pipelines.errors import AppError, InvalidInput, OutOfMemory
+
+log = logging.getLogger(__name__)
+
+PROMPTS = ("a fox who wants to fly", "a girl and her grandmother by the sea")
+"""Requests for the sample stories on the way."""
+SMALL = 50_000_000
+"""Parameters up to which a model may learn fast."""
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How a writer is taught."""
+
+    steps: int = 0
+    """0: as `epochs` say."""
+    epochs: float = 3.0
+    minutes: float | None = None
+    """End after so many, keeping the best so far."""
+    batch: int = 8
+    """Sequences a step and device."""
+    accumulate: int = 1
+    """Batches whose gradients are added before a step."""
+    rate: float = 0.0
+    """Peak learning rate; 0: 5e-4 for small models, 5e-5 for large ones, tenfold for LoRA."""
+    train_top: int = 0
+    """Only so many top blocks learn; 0 = all of the model."""
+    lora: int = 0
+    """Rank of low-rank adapters; 0 = none."""
+    checkpointing: bool = False
+    """Compute activations twice instead of keeping them: less memory, a third slower."""
+    evaluations: int = 8
+    """How often the run looks at held-out text, and keeps a checkpoint."""
+    patience: int = 3
+    """Looks without an improvement after which it ends."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("steps", 0), ("batch", 1), ("accumulate", 1), ("train_top", 0),
+                            ("lora", 0), ("evaluations", 1), ("patience", 1)):  # fmt: skip
+            if getattr(self, name) < least:
+                raise InvalidInput(f"--{name.replace('_', '-')} takes {least} or more.")
+        if self.epochs <= 0 or self.rate < 0:
+            raise InvalidInput("--epochs takes more than 0, --rate 0 or more.")
+        if self.train_top and self.lora:
+            raise InvalidInput("--train-top and --lora are two ways: choose one.")
+
+    def steps_for(self, sequences: int, processes: int) -> int:
+        """Optimiser steps of the whole run."""
+        each = self.batch * self.accumulate * processes
+        return self.steps or max(math.ceil(self.epochs * math.ceil(sequences / each)), 1)
+
+
+@dataclass(frozen=True)
+class SampleStory:
+    """What the writer makes of a request at this step."""
+
+    step: int
+    words: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Taught:
+    """The end of a run: where the writer lies, and what it has learned."""
+
+    folder: Path
+    metrics: dict[str, float]
+
+
+Event = TrainStep | SampleStory | Taught
+
+
+def processes() -> int:
+    """Of this run; torchrun says it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
+def prepare(writer: Writer, tuning: Tuning) -> Any:
+    """The model with what does not learn frozen, adapters added."""
+    model = writer.model
+    model.config.use_cache = False
+    if tuning.train_top:
+        train_top(model, tuning.train_top)
+    if tuning.lora:
+        model = with_lora(model, tuning.lora)
+    if tuning.checkpointing and tuning.lora:
+        model.enable_input_require_grads()
+    return model
+
+
+def needs_of(found: Lesson, model: Any, tuning: Tuning, device: torch.device) -> Needs:
+    """Memory and disk that the run takes on each device."""
+    longest = max(len(ids) for ids, _ in found.train.items)
+    return needs(
+        model, found.writer.model.config, tuning.batch, longest,
+        checkpointing=tuning.checkpointing, half=fast_bf16(device),
+    )  # fmt: skip
+
+
+def _arguments(tuning: Tuning, model: Any, steps: int, runs: Path, device: torch.device) -> (
+    TrainingArguments
+):  # fmt: skip
+    size = sum(p.numel() for p in model.parameters())
+    rate = tuning.rate or (5e-4 if size < SMALL else 5e-5) * (10 if tuning.lora else 1)
+    every = max(steps // tuning.evaluations, 1)
+    distributed = processes() > 1
+    return TrainingArguments(
+        output_dir=str(runs),
+        max_steps=steps,
+        per_device_train_batch_size=tuning.batch,
+        per_device_eval_batch_size=tuning.batch,
+        gradient_accumulation_steps=tuning.accumulate,
+        activation_checkpointing=tuning.checkpointing,
+        learning_rate=rate,
+        lr_scheduler_type="cosine",
+        warmup_steps=min(max(steps // 20, 1), 200),
+        weight_decay=0.01,
+        bf16=fast_bf16(device),
+        use_cpu=device.type == "cpu",
+        ddp_backend="gloo" if distributed and device.type == "cpu" else None,
+        ddp_find_unused_parameters=False if distributed else None,
+        eval_strategy="steps",
+        eval_steps=every,
+        save_strategy="steps",
+        save_steps=every,
+        save_total_limit=2,
+        load_best_model_at_end=True,
+        metric_for_best_model="eval_loss",
+        greater_is_better=False,
+        logging_steps=max(min(every // 4, 20), 1),
+        remove_unused_columns=False,
+        label_names=["labels"],
+        seed=tuning.seed,
+        data_seed=tuning.seed,
+        report_to=[],
+        disable_tqdm=True,
+    )
+
+
+class _Watcher(TrainerCallback):
+    """Puts what happens into a queue, tells samples, and stops when asked or out of time."""
+
+    def __init__(
+        self, events: queue.Queue[Any], stop: threading.Event, found: Lesson, tuning: Tuning
+    ) -> None:
+        self._events, self._stop, self._found, self._tuning = events, stop, found, tuning
+        self._begun, self._first = time.monotonic(), 0
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+    ) -> None:
+        self._begun, self._first = time.monotonic(), state.global_step
+
+    def on_step_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+    ) -> None:
+        minutes = self._tuning.minutes
+        late = minutes is not None and time.monotonic() - self._begun > 60 * minutes
+        if _agreed(late or self._stop.is_set()):
+            # A look at held-out text goes before every checkpoint, so that the best one is known.
+            control.should_training_stop = control.should_save = control.should_evaluate = True
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
+        logs: dict[str, float] | None = None, **more: Any,
+    ) -> None:  # fmt: skip
+        named = {"loss": "loss", "eval_loss": "validation"}
+        metrics = {named[k]: float(v) for k, v in (logs or {}).items() if k in named}
+        if not metrics or not state.is_world_process_zero:
+            return
+        nats = metrics.get("validation", metrics.get("loss", 0.0))
+        metrics["perplexity"] = math.exp(min(nats, 50))
+        done = state.global_step - self._first
+        passed = time.monotonic() - self._begun
+        eta = passed / done * (state.max_steps - state.global_step) if done > 0 else None
+        if eta is not None and self._tuning.minutes is not None:
+            eta = min(eta, max(60 * self._tuning.minutes - passed, 0.0))
+        self._events.put(TrainStep(state.global_step, state.max_steps, metrics, eta))
+
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl,
+        model: Any = None, **more: Any,
+    ) -> None:  # fmt: skip
+        if not state.is_world_process_zero or self._stop.is_set():
+            return
+        plain = model.get_base_model() if self._tuning.lora else model
+        words = PROMPTS[state.global_step % len(PROMPTS)]
+        title, told = self._found.writer.tell(plain, words, seed=self._tuning.seed, sentences=4)
+        self._events.put(SampleStory(state.global_step, words, f"{title}: {' '.join(told)}"))
+
+
+def _agreed(stop: bool) -> bool:
+    """Whether any process wants to stop: all of them must at the same step."""
+    if processes() == 1:
+        return stop
+    import torch.distributed as dist
+
+    wanted: list[Any] = [None] * processes()
+    dist.all_gather_object(wanted, stop)
+    return any(wanted)
+
+
+def teach(
+    found: Lesson,
+    tuning: Tuning,
+    out: Path,
+    runs: Path,
+    device: torch.device,
+    facts: dict[str, Any] | None = None,
+) -> Iterator[Event]:
+    """Train, resuming from `runs`, and write the best writer to `out`; the last event is Taught.
+
+    close() ends the run after the step it is at, with a checkpoint. Under torchrun only the first
+    process reports and writes.
+    Raises InvalidInput, OutOfMemory or StorageError, before the first step where it can be known.
+    """
+    events: queue.Queue[Any] = queue.Queue()
+    stop = threading.Event()
+    model = prepare(found.writer, tuning)
+    main = int(os.environ.get("RANK", "0")) == 0
+    steps = tuning.steps_for(len(found.train), processes())
+    check_needs(needs_of(found, model, tuning, device), device, runs)
+    shape = dataclasses.asdict(tuning) | {"minutes": None}
+    if main:
+        same_run(runs, {"base": found.writer.name, "texts": found.fingerprint,
+                        "steps of it": steps, "processes": processes(), **shape})  # fmt: skip
+
+    def work() -> None:
+        try:
+            trainer = SafeTrainer(
+                model=model,
+                args=_arguments(tuning, model, steps, runs, device),
+                data_collator=functools.partial(collate, pad_id=found.writer.pad_id),
+                train_dataset=found.train,
+                eval_dataset=found.validation,
+                callbacks=[
+                    _Watcher(events, stop, found, tuning),
+                    EarlyStoppingCallback(tuning.patience),
+                ],
+            )
+            trainer.remove_callback(PrinterCallback)
+            trainer.accelerator.wait_for_everyone()
+            last = last_checkpoint(runs)
+            if last and main:
+                log.info("goes on from %s", last)
+            trainer.train(resume_from_checkpoint=str(last) if last else None)
+            events.put(trainer)
+        except BaseException as e:  # raised again where the events are read
+            events.put(e)
+
+    worker = threading.Thread(target=work, name="teach", daemon=True)
+    worker.start()
+    try:
+        while True:
+            event = events.get()
+            if isinstance(event, BaseException):
+                raise _said(event)
+            if isinstance(event, SafeTrainer):
+                break
+            yield event
+    finally:
+        stop.set()
+        worker.join()
+    if main:
+        best = float(event.state.best_metric or math.nan)
+        metrics = {"validation": best, "perplexity": math.exp(best)}
+        taught = model.merge_and_unload() if tuning.lora else model
+        taught.config.use_cache = True
+        told = {
+            "base": found.writer.name, "step": event.state.global_step, **metrics,
+            "sequences": found.shares, "tuning": dataclasses.asdict(tuning),
+            "texts": report_values(found), **(facts or {}),
+        }  # fmt: skip
+        found.writer.save(taught, out, told)
+        yield Taught(out, metrics)
+
+
+def _said(error: BaseException) -> BaseException:
+    if is_out_of_memory(error):
+        return OutOfMemory(
+            "Memory ran out: lower --batch (and raise --accumulate as much), shorten --block, or "
+            "add --gradient-checkpointing. The last checkpoint is kept."
+        )
+    return error
+
+
+# --- the command -------------------------------------------------------------------------
+
+
+def plan_lines(found: Lesson, model: Any, tuning: Tuning, device: torch.device, runs: Path) -> (
+    list[str]
+):  # fmt: skip
+    """What `--dry-run` says: texts, sequences, steps, memory, disk."""
+    steps = tuning.steps_for(len(found.train), processes())
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    whole = sum(p.numel() for p in model.parameters())
+    kinds = ", ".join(f"{kind} {n}" for kind, n in found.shares.items())
+    each = tuning.batch * tuning.accumulate * processes()
+    return [
+        *(line for r in found.reports for line in r.lines()),
+        f"sequences: {len(found.train):,} of at most {found.block} tokens, {found.tokens:,} tokens "
+        f"in all ({kinds}); {len(found.validation)} held out",
+        f"steps: {steps:,} of {each} sequences, {steps * each / len(found.train):.1f} epochs",
+        f"model: {trained:,} of {whole:,} values learn, on {device}"
+        + (" in bfloat16" if fast_bf16(device) else ""),
+        *needs_of(found, model, tuning, device).lines(free_memory(device), free_disk(runs)),
+    ]
+
+
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line."""
+    defaults = Tuning()
+    p = argparse.ArgumentParser(
+        prog="python -m finetune.gpt2", description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )  # fmt: skip
+    p.add_argument("--base", required=True, help="embedded, a folder, or a hub name such as gpt2")
+    p.add_argument("--data", nargs="+", required=True, metavar="TEXTS",
+                   help="files (txt, md, csv, tsv, jsonl, json, parquet, epub), folders, or data "
+                   "sets of the hub as OWNER/NAME or OWNER/NAME:SPLIT")  # fmt: skip
+    p.add_argument("--recipe", nargs="+", default=[], choices=RECIPES, help="kinds of text in them")
+    p.add_argument("--mix", nargs="+", type=float, default=[], metavar="WEIGHT",
+                   help="weights of the recipes, or of the data, in their order")  # fmt: skip
+    p.add_argument("--out", type=Path, required=True, help="folder for the finished writer")
+    p.add_argument("--runs", type=Path, help="checkpoints; runs/NAME OF OUT unless named")
+    p.add_argument("--text", default="", help="column of the text (else text, story, plot, ...)")
+    p.add_argument("--title", default="", help="column of the title")
+    p.add_argument("--language", default="en", help="ISO 639-1, or any")
+    p.add_argument("--steps", type=int, default=defaults.steps, help="0: as the epochs say")
+    p.add_argument("--epochs", type=float, default=defaults.epochs)
+    p.add_argument("--minutes", type=float, help="end after so many")
+    p.add_argument("--batch", type=int, default=defaults.batch, help="sequences a device")
+    p.add_argument("--accumulate", type=int, default=defaults.accumulate, help="batches a step")
+    p.add_argument("--block", type=int, default=BLOCK, help="tokens of a sequence at most")
+    p.add_argument("--rate", type=float, default=defaults.rate, help="peak learning rate, 0 = auto")
+    p.add_argument("--train-top", type=int, default=0, help="only so many top blocks learn")
+    p.add_argument("--lora", type=int, default=0, help="rank of LoRA adapters, merged at the end")
+    p.add_argument("--gradient-checkpointing", action="store_true", help="less memory, slower")
+    p.add_argument("--keep", type=float, default=LessonPlan().keep,
+                   help="share of the embedded writer's own stories")  # fmt: skip
+    p.add_argument("--evaluations", type=int, default=defaults.evaluations, help="looks on the way")
+    p.add_argument("--patience", type=int, default=defaults.patience, help="looks without gain")
+    p.add_argument("--seed", type=int, default=0)
+    p.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
+    p.add_argument("--threads", type=int, default=0, help="CPU threads, 0 = all cores")
+    p.add_argument("--dry-run", action="store_true", help="say what it takes, and do nothing")
+    return p.parse_args(arguments)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    args = parse(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
+    transformers_logging.set_verbosity_error()  # what matters is said here
+    transformers_logging.disable_progress_bar()
+    try:
+        run(args)
+    except AppError as e:
+        raise SystemExit(f"{e}") from e
+
+
+def run(args: argparse.Namespace) -> None:
+    """The command, its arguments read. Raises AppError."""
+    if args.threads:
+        torch.set_num_threads(args.threads)
+    device = pick_device(args.device)
+    runs = args.runs or Path("runs") / args.out.name
+    tuning = Tuning(
+        steps=args.steps, epochs=args.epochs, minutes=args.minutes, batch=args.batch,
+        accumulate=args.accumulate, rate=args.rate, train_top=args.train_top, lora=args.lora,
+        checkpointing=args.gradient_checkpointing, evaluations=args.evaluations,
+        patience=args.patience, seed=args.seed,
+    )  # fmt: skip
+    if args.out.exists() and not args.out.is_dir():
+        raise InvalidInput(f"{args.out} is a file: name a folder for the finished writer.")
+    columns = Columns(args.text, args.title)
+    wanted = tuning.steps * tuning.batch * tuning.accumulate * processes()
+    plan = LessonPlan(
+        tuple(args.mix), args.keep, args.block, "" if args.language == "any" else args.language,
+        math.ceil(wanted * (1 - args.keep)), args.seed,
+    )  # fmt: skip
+    chosen = sources(args.data, args.recipe, columns)
+    found = lesson(Writer.load(args.base), chosen, plan)
+    main_process = int(os.environ.get("RANK", "0")) == 0
+    if args.dry_run:
+        print("\n".join(plan_lines(found, prepare(found.writer, tuning), tuning, device, runs)))
+        return
+    if main_process:
+        for line in (line for r in found.reports for line in r.lines()):
+            log.info(line)
+    events = teach(found, tuning, args.out, runs, device, {"data": args.data})
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        for e in events:
+            _tell(e)
+    except KeyboardInterrupt:
+        events.close()  # type: ignore[attr-defined]
+        log.info("stopped; the same command goes on from the last checkpoint in %s", runs)
+
+
+def _tell(event: Event) -> None:
+    if isinstance(event, TrainStep):
+        eta = "" if event.eta is None else f"  {event.eta / 60:.1f} min left"
+        metrics = "  ".join(f"{k} {v:.3f}" for k, v in event.metrics.items())
+        log.info("step %d/%d  %s%s", event.step, event.of, metrics, eta)
+    elif isinstance(event, SampleStory):
+        log.info("“%s” at step %d: %s", event.words, event.step, event.text)
+    else:
+        log.info("wrote %s, perplexity %.1f", event.folder, event.metrics["perplexity"])
