@@ -23,7 +23,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import AppError
-from pipelines.presets import PRESETS
+from pipelines.presets import PRESETS, picture_defaults
 
 if TYPE_CHECKING:
     from ui.workshop import Workshop
@@ -66,6 +66,13 @@ def parser() -> argparse.ArgumentParser:
         default=env("STORYBRUSH_PRESET", default="embedded"),
         help="set of models (now: %(default)s)",
     )
+    for name, what in (("story", "language model"), ("vqgan", "VQGAN"), ("clip", "CLIP")):
+        options.add_argument(
+            f"--{name}",
+            default=env(f"STORYBRUSH_{name.upper()}"),
+            metavar="NAME",
+            help=f"another {what} than the preset's: a hub name, a folder or a file",
+        )
     options.add_argument(
         "--library",
         default=env("STORYBRUSH_LIBRARY"),
@@ -172,11 +179,14 @@ def check_port(host: str, port: int) -> None:
         raise AppError(f"Cannot listen on {host}, port {port}: {error.strerror}.") from error
 
 
-def stay_on_this_machine(preset: str) -> None:
-    """Defaults for the libraries that would otherwise call home. Set before they are imported."""
+def stay_on_this_machine(preset: str, *named: str) -> None:
+    """Defaults for the libraries that would otherwise call home. Set before they are imported.
+
+    The hub is asked only for a preset of public models, or for models that are `named`.
+    """
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
-    if preset == "embedded":
+    if preset == "embedded" and not any(named):
         os.environ.setdefault("HF_HUB_OFFLINE", "1")
     if "GRADIO_TEMP_DIR" not in os.environ:
         folder = os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="storybrush-")
@@ -188,7 +198,8 @@ def stay_on_this_machine(preset: str) -> None:
 def serve(options: argparse.Namespace) -> None:
     """Open the page and stay until stopped. Raises AppError when that cannot be done."""
     check_port(options.host, options.port)
-    stay_on_this_machine(options.preset)
+    named = (options.story, options.vqgan, options.clip, options.colour_model)
+    stay_on_this_machine(options.preset, *named)
 
     launch(workshop(options), options)
 
@@ -216,13 +227,14 @@ def workshop(options: argparse.Namespace, **others: Any) -> Workshop:
     library = open_library(options.library)
 
     def load_story() -> Any:
-        writer = storybook.load_story(options.preset)
+        writer = storybook.load_story(options.preset, options.story)
         writer.banned = banned
         return writer
 
     parts: dict[str, Any] = {
         "writer": load_story,
-        "painter": partial(storybook.load_pictures, options.preset),
+        "painter": partial(storybook.load_pictures, options.preset, options.vqgan, options.clip),
+        "painting": picture_defaults(options.preset, options.vqgan),
         "library": library,
         "jobs": Jobs(options.max_jobs, options.max_jobs_each),
         "rules": Rules(
