@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.book import Book
-from pipelines.errors import StorageError
+from pipelines.errors import StorageError, Unreachable
 from storage.base import BOOK_ID
 from storage.database import explained
 from storage.manifest import decode_manifest, edition_of, is_deleted, manifest_of
@@ -22,8 +22,11 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-REFRESH_SECONDS = 4.0
-"""How old the mirror may be before it is brought up to date."""
+REFRESH_SECONDS = 2.5
+"""How old the mirror may be before it is brought up to date, when somebody looks."""
+
+GONE = "The network is gone: the shelf shows the books that were there before."
+"""What readers are told meanwhile."""
 
 FIRST_SECONDS = 3.0
 """How long the first list waits for the bucket, where the mirror has never seen it."""
@@ -77,9 +80,10 @@ class Following:
             self._follow()
             self.trouble = ""
         except StorageError as e:
-            if str(e) != self.trouble:  # told once, not every few seconds
+            trouble = GONE if isinstance(e, Unreachable) else str(e)
+            if trouble != self.trouble:  # told once, not every few seconds
                 logger.warning("The list is not up to date: %s", e)
-            self.trouble = str(e)
+            self.trouble = trouble
         except Exception:
             logger.exception("The list is not up to date")
         finally:

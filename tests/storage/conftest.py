@@ -14,6 +14,7 @@ import pytest
 
 from tests.storage.emulator import StorageServer, serving
 
+RULES = Path(__file__).resolve().parents[2] / "storage" / "rules"
 JAR = "cloud-firestore-emulator.jar"
 _names = (f"bucket-{n}" for n in itertools.count())
 
@@ -50,7 +51,7 @@ def firestore_emulator() -> Iterator[None]:
     command = ["java", "-Xmx256m", "-cp", str(jars[0])]
     command += ["com.google.cloud.datastore.emulator.firestore.CloudFirestore", "start"]
     emulator = subprocess.Popen(
-        [*command, "--host=127.0.0.1", f"--port={port}"],
+        [*command, "--host=127.0.0.1", f"--port={port}", f"--rules={RULES / 'firestore.rules'}"],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )

@@ -319,8 +319,11 @@ def test_many_threads(library: Library) -> None:
                 failures.append(e)
                 return
 
+    # Where every request passes a server, fewer of them prove as much.
+    turns = 4 if isinstance(library, LocalLibrary | MemoryLibrary) else 2
+
     def write(n: int) -> None:
-        for turn in range(4):
+        for turn in range(turns):
             library.save(make_book(id=shared, version=10 * n + turn))
             library.save(make_book(id=f"{n:016x}", version=turn))
         if n % 2:
