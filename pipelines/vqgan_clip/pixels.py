@@ -9,8 +9,8 @@ from PIL import Image
 from PIL.Image import Image as Picture
 from torch import Tensor
 
-FEATHER = 5
-"""Pixels over which the edge of a mask is softened, inwards."""
+FEATHER = 1 / 20
+"""Share of the shorter side over which the edge of a mask is softened, inwards."""
 
 
 def to_pixels(picture: Picture, width: int, height: int, device: torch.device) -> Tensor:
@@ -26,7 +26,10 @@ def to_mask(picture: Picture, width: int, height: int, device: torch.device) -> 
     """
     array = np.array(_cut(picture.convert("L"), width, height))
     bright = (torch.from_numpy(array).to(device) >= 128).float()[None, None]
-    return F.avg_pool2d(bright, FEATHER, 1, FEATHER // 2, count_include_pad=False) * bright
+    reach = max(1, round(FEATHER * min(width, height) / 2))
+    return bright * F.avg_pool2d(
+        bright, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False
+    )
 
 
 def to_picture(pixels: Tensor) -> Picture:
