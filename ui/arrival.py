@@ -47,23 +47,28 @@ def build(
         memory = read_memory(kept_now)
         owner = account_of(request) or owner_of(known)
         tab, last = a_secret(memory.get("tab")), str(memory.get("last"))
-        visit, belongs = shop.desks.arrive(session_of(request), owner, tab, last)
-        if belongs and visit.desk.tales:
-            visit.desk.remember(memory.get("tale"))
-        elif belongs:
-            restore(shop, visit.desk, memory)
-        open_address(shop, visit.desk, request.query_params.get("book", ""))
-        if visit.desk.tale is not None:
-            visit.desk.handed = visit.desk.tale.manuscript.to_value()
-        if visit.desk.shown == FIRST_TAB:
-            runner.knows_tab(visit, FIRST_TAB)  # or a quick click on another would be undone
+        # What other events show meanwhile would be older, and might reach the browser later.
+        visit, belongs = shop.desks.arrive(session_of(request), owner, tab, last, ready=False)
+        try:
+            if belongs and visit.desk.tales:
+                visit.desk.remember(memory.get("tale"))
+            elif belongs:
+                restore(shop, visit.desk, memory)
+            open_address(shop, visit.desk, request.query_params.get("book", ""))
+            if visit.desk.tale is not None:
+                visit.desk.handed = visit.desk.tale.manuscript.to_value()
+            if visit.desk.shown == FIRST_TAB:
+                runner.knows_tab(visit, FIRST_TAB)  # or a quick click on another would be undone
+            drawn = runner.draw(visit)
+        finally:
+            visit.ready = True
         found: dict[Any, Any] = {secret: known}
         for name, components in settings.items():
             values = memory.get(name)
             if isinstance(values, list) and len(values) == len(components):
                 pairs = zip(components, values, strict=True)
                 found |= {component: value for component, value in pairs if fits(component, value)}
-        return {**runner.draw(visit), **found}
+        return {**drawn, **found}
 
     for name, components in settings.items():
         gr.on(

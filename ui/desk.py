@@ -94,6 +94,8 @@ class Desk:
     retry: Retry | None = None
     easel: Easel | None = None
     """The drawing that is coloured."""
+    browsing: tuple[str, int] | None = None
+    """Style and offset of the books on the shelf; None while others are looked up."""
     admin: bool = False
     """Whether this visitor has shown to be the administrator."""
     settings: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
@@ -206,6 +208,10 @@ class Visit:
 
     desk: Desk
     sent: dict[int, Any] = field(default_factory=dict[int, Any])
+    ready: bool = True
+    """False until the page has been told how its desk looks."""
+    mounted: bool = False
+    """Whether the page has said that its first tab is open, as every page does by itself."""
 
 
 class Desks:
@@ -218,11 +224,14 @@ class Desks:
         self._visits: dict[str, Visit] = {}
         self._early: dict[str, str] = {}
 
-    def arrive(self, session: str, owner: str, tab: str, last: str = "") -> tuple[Visit, bool]:
+    def arrive(
+        self, session: str, owner: str, tab: str, last: str = "", *, ready: bool = True
+    ) -> tuple[Visit, bool]:
         """A page is opened: the visit, and whether what its browser remembers belongs to its desk.
 
         It gets the desk that this tab had; a new tab gets one that the same browser has left.
-        `last` is the tab whose work the browser remembers.
+        `last` is the tab whose work the browser remembers. Without `ready` the caller says later
+        when the visit is (`Visit.ready`).
         """
         with self._lock:
             self._desks = [d for d in self._desks if not d.gone(KEEP_DESKS)]
@@ -242,7 +251,7 @@ class Desks:
             desk.sessions.add(session)
             if self._early.get(session, FIRST_TAB) != FIRST_TAB:
                 desk.shown = self._early[session]
-            visit = self._visits[session] = Visit(desk)
+            visit = self._visits[session] = Visit(desk, ready=ready)
             return visit, belongs
 
     def wait_for(self, session: str, tab: str, seconds: float = 10.0) -> Visit:
@@ -252,11 +261,12 @@ class Desks:
         """
         end = time.monotonic() + seconds
         with self._lock:
-            if session not in self._visits:
+            if session not in self._visits and tab != FIRST_TAB:
                 self._early[session] = tab
         while time.monotonic() < end:
             with self._lock:
-                if session in self._visits:
+                visit = self._visits.get(session)
+                if visit is not None and visit.ready:
                     break
             time.sleep(0.05)
         with self._lock:

@@ -98,6 +98,18 @@ def test_a_tab_that_was_clicked_before_the_page_arrived_stays_open() -> None:
     assert not desks._early
 
 
+def test_a_tab_shows_nothing_older_than_the_page_that_arrives() -> None:
+    desks = Desks()
+    visit, _ = desks.arrive("page", "ada", "tab", ready=False)
+    found: list[bool] = []
+    waiting = threading.Thread(target=lambda: found.append(desks.wait_for("page", "gallery").ready))
+    waiting.start()
+    time.sleep(0.2)  # enough for one that does not wait
+    visit.ready = True
+    waiting.join()
+    assert found == [True]
+
+
 def test_a_restarted_server_takes_what_the_browser_remembers() -> None:
     assert Desks().arrive("page", "ada", "tab", "tab")[1]
 
