@@ -10,6 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -100,6 +101,13 @@ def build(runner: Runner) -> Bookcase:
     style, offset = gr.State(""), gr.State(0)
 
     def fill(desk: Desk, search: str, style_now: str, offset_now: float) -> dict[Any, Any]:
+        """Everything in the bookcase, because its visitor asks for it."""
+        desk.browsing = None
+        found = books(desk, search, style_now, offset_now)
+        desk.browsing = found[style], found[offset]
+        return found
+
+    def books(desk: Desk, search: str, style_now: str, offset_now: float) -> dict[Any, Any]:
         """Everything in the bookcase; the offset ends where the books end."""
         seen = stamp()  # before the books: what comes in between is seen next time
         words = (search or "").strip()
@@ -107,11 +115,11 @@ def build(runner: Runner) -> Bookcase:
         chosen = style_now if any(style_now == key for key, _ in styles) else ""
         total = shop.library.count(search=words, style=chosen)
         begin = min(max(int(offset_now), 0), max(total - 1, 0) // SHELF * SHELF)
-        books = shop.library.list(offset=begin, limit=SHELF, search=words, style=chosen)
+        page = shop.library.list(offset=begin, limit=SHELF, search=words, style=chosen)
         waiting = "" if begin or words or chosen else _waiting(shop, desk)
         notice = markup.status(shop.library.notice())
-        if books:
-            html = markup.shelf(books, desk.owner)
+        if page:
+            html = markup.shelf(page, desk.owner)
         elif words:
             html = markup.empty("No such book", f"Nothing on the shelf tells of “{words}”.")
         elif waiting:
@@ -158,11 +166,20 @@ def build(runner: Runner) -> Bookcase:
     def look_for(request: gr.Request, words: str, style_now: str) -> Any:
         return fill(shop.desks.visit(session_of(request)).desk, words, style_now, 0)
 
-    def refresh(request: gr.Request, *place_now: Any) -> Any:
-        try:
-            return fill(shop.desks.visit(session_of(request)).desk, *place_now)
-        except AppError:
-            return {shelf: gr.skip()}  # nobody has asked for it, so nobody needs to know
+    def refresh(request: gr.Request, words: str, style_now: str, offset_now: float) -> Any:
+        """The same books as they are now, unless their visitor looks for others meanwhile.
+
+        Nobody has asked for it, so nobody needs to know what goes wrong.
+        """
+        with suppress(AppError):
+            desk = shop.desks.visit(session_of(request)).desk
+            before = desk.browsing
+            if before == (style_now, offset_now):
+                found = books(desk, words, style_now, offset_now)
+                if desk.browsing is before:
+                    desk.browsing = found[style], found[offset]
+                    return found
+        return {shelf: gr.skip()}
 
     search.change(look_for, [search, style], shown, **{**QUIET, "trigger_mode": "always_last"})
     shelf.news(refresh, place, shown, **QUIET)

@@ -16,7 +16,7 @@ from typing import Any
 import gradio as gr
 from gradio.components import Component
 
-from ui.desk import Desk, Visit
+from ui.desk import FIRST_TAB, Desk, Visit
 from ui.jobs import Work
 from ui.messages import explain, guarded
 from ui.workshop import QUIET, Workshop, session_of
@@ -134,8 +134,11 @@ class Runner:
         def handle(request: gr.Request, *values: Any) -> Any:
             # Tabs are there, and may be clicked, before their visitor has arrived.
             visit = self.shop.desks.wait_for(session_of(request), name)
-            visit.desk.shown = name
-            self.knows_tab(visit, name)
+            if name == FIRST_TAB and not visit.mounted:
+                visit.mounted = True  # no click: Gradio says so of every page that is loaded
+            else:
+                visit.desk.shown = name
+                self.knows_tab(visit, name)
             more = act(visit.desk, *values)
             return {**self.draw(visit), **(more or {})}
 

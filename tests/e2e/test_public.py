@@ -180,6 +180,8 @@ def test_books_of_one_style(open_house: House, visit: Visit) -> None:
     page.get_by_role("button", name="All styles").click()
     page.get_by_role("button", name="Older").click()
     expect(page.get_by_text("Page 2 of 2")).to_be_visible()
+    page.reload()
+    expect(page.locator(".cover")).to_have_count(24)
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
 
 
