@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from pipelines.errors import ModelUnavailable
@@ -45,6 +45,15 @@ def load_named(
         raise
     except Exception as e:  # whatever the hub's client raises: network, access, unknown name
         raise ModelUnavailable(advice(name, what, short(e), instead)) from e
+
+
+def complete(loaded: tuple[Model, dict[str, Any]]) -> Model:
+    """A model that `from_pretrained(..., output_loading_info=True)` of transformers or diffusers
+    has read. Raises ValueError when weights are missing, which those would draw at random."""
+    model, info = loaded
+    if missing := sorted(info["missing_keys"]):
+        raise ValueError(f"{len(missing)} of its weights are missing, such as {missing[0]}")
+    return model
 
 
 def models_folder() -> Path:

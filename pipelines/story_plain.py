@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pipelines.hub import load_named, located
+from pipelines.hub import complete, load_named, located
 from pipelines.presets import StoryConfig
 from pipelines.scene import split_sentences
 
@@ -38,7 +38,10 @@ def load_plain(name: str, device: torch.device) -> tuple[Any, Any]:
 
     def load(local: bool) -> tuple[Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local)
-        model = AutoModelForCausalLM.from_pretrained(name, local_files_only=local)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
+            name, local_files_only=local, output_loading_info=True
+        )
+        model: Any = complete(loaded)
         Module.to(model, device)
         return model.eval(), tokenizer
 

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pipelines.hub import load_named
+from pipelines.hub import complete, load_named
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -59,7 +59,11 @@ class TransformersCLIP(nn.Module):
             config: Any = AutoConfig.from_pretrained(name, local_files_only=local)
             check_kind(config)
             tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local)
-            model = AutoModel.from_pretrained(name, config=config, local_files_only=local)
+            model = complete(
+                AutoModel.from_pretrained(
+                    name, config=config, local_files_only=local, output_loading_info=True
+                )
+            )
             mean, std = CLIP_MEAN, CLIP_STD
             if config.model_type.startswith("siglip"):
                 mean = std = (0.5, 0.5, 0.5)

@@ -12,7 +12,7 @@ from diffusers.utils.import_utils import is_accelerate_available
 from torch import Tensor, nn
 
 from pipelines.errors import ModelUnavailable
-from pipelines.hub import is_path, load_named
+from pipelines.hub import complete, is_path, load_named
 from pipelines.vqgan_clip.taming import PROJECTION, SOURCE, load_taming, read_converted
 from pipelines.vqgan_clip.vqgan import ProductQuantizer, grid_of
 
@@ -137,9 +137,11 @@ def _read_folder(name: str, subfolder: str | None, local: bool) -> VQModel:
         config: Any = VQModel.load_config(name, subfolder=subfolder, local_files_only=local)
         if config.get("_class_name") != "VQModel":
             raise ValueError(f"its config.json is of {config.get('_class_name', 'something else')}")
-        return VQModel.from_pretrained(
+        loaded: Any = VQModel.from_pretrained(
             name,
             subfolder=subfolder,
             local_files_only=local,
             low_cpu_mem_usage=is_accelerate_available(),
-        ).eval()
+            output_loading_info=True,
+        )
+        return complete(loaded).eval()

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipelines.errors import InvalidInput, ModelUnavailable
@@ -180,6 +181,15 @@ def test_any_clip_of_transformers(tmp_path: Path) -> None:
                                                        "[1, 1, 1]}")  # fmt: skip
     exact = model.get_image_features(pixel_values=(seen + 1) / 2).pooler_output
     assert torch.allclose(load(tmp_path).embed_images(seen), F.normalize(exact), atol=1e-5)
+    weights = tmp_path / "model.safetensors"
+    state = load_file(weights)
+    del state["text_projection.weight"]
+    save_file(state, weights, {"format": "pt"})
+    with pytest.raises(ModelUnavailable, match="1 of its weights are missing, such as text_proj"):
+        load(tmp_path)
+    weights.write_bytes(weights.read_bytes()[:-100])
+    with pytest.raises(ModelUnavailable, match=r"holds no CLIP that can be read.*half downloaded"):
+        load(tmp_path)
 
 
 def test_any_siglip_of_transformers(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -87,7 +88,7 @@ def test_a_converted_model_writes_stories(converted: Path) -> None:
     *live, one, two = pipeline.stream(config)
     assert any(isinstance(e, StoryProgress) for e in live)
     assert pipeline(config) == [one, two]
-    stopped = pipeline.stream(config)
+    stopped: Any = pipeline.stream(config)
     next(stopped)
     stopped.close()  # ends CTranslate2's thread, too
 

@@ -13,7 +13,7 @@ import torch
 import yaml
 from diffusers.models.autoencoders.autoencoder_kl import AutoencoderKL
 from diffusers.models.autoencoders.vq_model import VQModel
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from pipelines.errors import InvalidInput, ModelUnavailable
@@ -336,6 +336,11 @@ def test_other_folders_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         load_codec(str(tmp_path / "grey"), CPU)
     tiny_vq_model().save_pretrained(tmp_path / "half")
     weights = tmp_path / "half" / "diffusion_pytorch_model.safetensors"
+    state = load_file(weights)
+    del state["quant_conv.bias"]
+    save_file(state, weights, {"format": "pt"})
+    with pytest.raises(ModelUnavailable, match=r"half.*weights are missing, such as quant_conv\.b"):
+        load_codec(str(tmp_path / "half"), CPU)
     weights.write_bytes(weights.read_bytes()[:-500])
     with pytest.raises(ModelUnavailable, match=r"half.*holds no VQGAN.*half downloaded"):
         load_codec(str(tmp_path / "half"), CPU)
