@@ -332,12 +332,17 @@ def connect_reader(runner: Runner, reader: gr.HTML) -> None:
     runner.acts(reader.colour, colour_read, js=TO_BENCH, watch=True)  # type: ignore[attr-defined]
 
 
-def follow(shop: Workshop, desk: Desk) -> None:
-    """Let the picture follow what was changed, as soon as it is this visitor's turn."""
+def follow(shop: Workshop, desk: Desk, patience: float = 0.4) -> None:
+    """Let the picture follow what was changed, as soon as it is this visitor's turn.
+
+    A job that has just seen the last strokes is about to end; after `patience` seconds, strokes
+    are kept and coloured when somebody draws on after the other work has ended.
+    """
     easel = desk.easel
     if easel is None:
         return
-    for _ in range(40):  # a job that has just seen the last strokes is about to end
+    end = time.monotonic() + patience
+    while time.monotonic() < end:
         with desk.lock:
             if easel.live:
                 return
@@ -354,10 +359,7 @@ def follow(shop: Workshop, desk: Desk) -> None:
                     easel.live = False
                     raise
                 return
-            if desk.job.kind != "colour":
-                break
         time.sleep(0.01)
-    # Strokes are kept; they are coloured when the other work has ended.
 
 
 def put_up(shop: Workshop, desk: Desk, easel: Easel) -> None:
@@ -367,7 +369,8 @@ def put_up(shop: Workshop, desk: Desk, easel: Easel) -> None:
             raise InvalidInput(PAINTING)
         desk.easel = easel
         desk.shown = "colour"
-    follow(shop, desk)
+    # A book that has just been opened may still be on its way to the disk.
+    follow(shop, desk, patience=5.0)
 
 
 def needed(desk: Desk) -> Easel:

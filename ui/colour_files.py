@@ -56,7 +56,7 @@ def read_page(page: Page, number: int, place: Place | None) -> Easel:
         picture = page.image()
         lineart = extract(picture, strength=STRENGTH)
         easel = new_easel(Drawing(lineart, picture, "picture", (f"Page {number} as line art.",)))
-    easel.place = place
+    easel.place, easel.from_page = place, True
     return easel
 
 

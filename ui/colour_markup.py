@@ -51,7 +51,7 @@ def notes(easel: Easel) -> str:
 def offers(easel: Easel) -> tuple[str, ...]:
     """Keys of OFFERS that this drawing may need."""
     if easel.drawing.kind == "picture":
-        return ("own",)
+        return () if easel.from_page else ("own",)
     if easel.drawing.kind == "inverted":
         return ("swap", "extract")
     grey = easel.document.lineart.resize((32, 32), Image.Resampling.BOX)

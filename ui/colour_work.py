@@ -124,6 +124,8 @@ class Easel:
     """Files to take away: (address, name, what it is)."""
     urls: dict[str, str] = field(default_factory=dict[str, str])
     """Where the browser finds the layers, by name: lines, picture, hints, mask."""
+    from_page: bool = False
+    """Whether it is a page of a book, anybody's."""
     tidy: bool = True
     """Whether colours are kept within the lines."""
     regions: Regions | None = None

@@ -26,7 +26,7 @@ from pipelines.presets import MAX_SEED, draw_seed
 from pipelines.vqgan_clip.pipeline import to_picture
 from pipelines.weights import EMBEDDED
 
-WORK_PIXELS = 640 * 640
+WORK_PIXELS = 512 * 512
 """Larger drawings are painted at this size; their latents are then decoded at full size."""
 BAND = 512
 """Rows that are decoded at once, so that a large picture does not need much memory."""

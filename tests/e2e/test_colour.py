@@ -125,7 +125,13 @@ def test_strokes_masks_variations_and_a_reload(
     # Variations side by side; one is kept, and one can step back from it.
     page.get_by_role("button", name="Four variations").click()
     expect(page.get_by_role("img", name="Variation 4")).to_be_visible()
-    page.get_by_role("button", name="Go on with variation 2").click()
+
+    # From one of them to another, by a slider; what it shows is kept.
+    page.get_by_role("button", name="Mix: variation 1").click()
+    page.get_by_role("button", name="Mix with this: variation 3").click()
+    page.get_by_role("slider", name="From variation 1 to variation 3").fill("1")
+    expect(page.get_by_role("img", name="25% of the way")).to_be_visible()
+    page.get_by_role("button", name="Go on with this mix").click()
     expect(page.get_by_text("This picture stands.")).to_be_visible()
     page.get_by_role("button", name="Step back").click()
     expect(page.locator(".easel")).to_have_attribute("data-picture", picture or "")
@@ -158,5 +164,13 @@ def test_what_is_no_picture_is_said_and_a_page_of_a_book_gets_its_colours(
     page.get_by_role("button", name="Colour it: page 1").click()
     expect(page.locator(".easel")).to_have_attribute("data-picture", re.compile("jpg"))
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    page.keyboard.press("1")
+    colour_in(page, (0.2, 0.8), (0.4, 0.8))
     page.get_by_role("button", name="Put it on the page").click()
     expect(page.get_by_text("The page has its new picture.")).to_be_visible()
+
+    # The reader leads back to the easel, and the strokes are there again.
+    page.get_by_role("tab", name="Gallery").click()
+    page.get_by_role("button", name="Next ›").click()
+    page.get_by_role("button", name="Colour it", exact=True).click()
+    expect(page.get_by_text("Your strokes of last time are here again")).to_be_visible()

@@ -299,6 +299,11 @@ def test_interpolation_leads_from_one_variation_to_the_other(
     assert np.abs(way[3] - ends[1]).max() <= 1
     distances = [np.abs(w - ends[0]).mean() for w in way]
     assert distances == sorted(distances)
+    events = list(pipeline.interpolate(drawing(), strokes(), QUICK, (5, 6), count=4, ends=False))
+    assert isinstance(events[-1], Variations)
+    np.testing.assert_array_equal(arrays(events[-1]), way[1:3])
+    with pytest.raises(InvalidInput, match="from 3 to 16"):
+        pipeline.interpolate(drawing(), strokes(), QUICK, (5, 6), count=2, ends=False)
     with pytest.raises(InvalidInput, match="from 2 to 16"):
         pipeline.interpolate(drawing(), strokes(), QUICK, (5, 6), count=1)
 

@@ -333,7 +333,7 @@ async function show() {
     }
     done = [];
     undone = [];
-    if (!fresh) draw(value.masking ? 'mask' : 'hints');
+    draw(value.masking ? 'mask' : 'hints');
     buttons();
   }
   if (fresh || value.picture !== before.picture) {
