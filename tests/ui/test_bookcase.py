@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import gradio as gr
@@ -55,6 +56,14 @@ def fill(case: Bookcase, *place: Any, desk: Desk | None = None) -> dict[str, Any
     return {name: found[component] for name, component in zip(names, case.shown, strict=True)}
 
 
+def handler(component: Any, event: str) -> Any:
+    """What the page calls when this happens to a component."""
+    fns = component.parent
+    while not isinstance(fns, gr.Blocks):
+        fns = fns.parent
+    return next(f.fn for f in fns.fns.values() if (component._id, event) in f.targets)
+
+
 def covers(html: str) -> int:
     return html.count("data-open=")
 
@@ -76,6 +85,23 @@ def test_one_style_and_the_words_of_a_search(case: Bookcase) -> None:
     assert 'data-look="pencil"' in fill(case, "", "", 0)["looks"]
     gone = fill(case, "", "<b>", 0)  # a style that no book has, or has any more
     assert (gone["style"], covers(gone["shelf"])) == ("", 24)
+
+
+def test_what_refreshes_by_itself_undoes_nothing(shop: Workshop, case: Bookcase) -> None:
+    desk = shop.desks.arrive("page", "ada", "tab")[0].desk
+    refresh = handler(case.shelf, "news")
+
+    def refreshed(*place: Any, session: str = "page") -> bool:
+        found = refresh(SimpleNamespace(session_hash=session), *place)
+        return isinstance(found[case.shelf], str)
+
+    assert not refreshed("", "", 0)  # nothing is shown yet
+    case.fill(desk, "", "", 0)
+    assert refreshed("", "", 0)
+    case.fill(desk, "", "pencil", 0)
+    assert not refreshed("", "", 0)  # asked by what was on the shelf before
+    assert refreshed("", "pencil", 0)
+    assert not refreshed("", "pencil", 0, session="never seen")
 
 
 def test_books_that_wait_are_shown_to_their_maker_and_the_administrator(

@@ -12,6 +12,7 @@ import pytest
 
 from pipelines.errors import StorageError
 from storage.memory import MemoryLibrary
+from tests.ui.blocks import built
 from ui import running
 from ui.desk import Desk, Visit
 from ui.jobs import Job
@@ -71,6 +72,24 @@ def test_a_page_is_told_only_what_is_new_to_it(shop: Workshop, runner: Runner) -
     assert len(runner.draw(page)) == 1  # Gradio wants an answer even if there is no news
     again = shop.desks.arrive("page loaded again", "ada", "tab")[0]
     assert len(runner.draw(again)) == 2
+
+
+def test_a_page_that_is_loaded_keeps_the_tab_it_had_open(shop: Workshop) -> None:
+    def build() -> Any:
+        with gr.Blocks() as demo, gr.Tabs() as tabs:
+            runner = Runner(shop, tabs)
+            with gr.Tab("Story") as story:
+                pass
+            runner.opens(story, "story", lambda desk: None)
+            runner.connect(demo.load(lambda: None))
+        return next(f.fn for f in demo.fns.values() if (story._id, "select") in f.targets)
+
+    select, page = built(build), visit(shop)
+    page.desk.shown = "gallery"
+    select(PAGE)  # Gradio says so of the first tab of every page
+    assert page.desk.shown == "gallery"
+    select(PAGE)  # a click
+    assert page.desk.shown == "story"
 
 
 def test_a_job_is_watched_from_its_place_in_line_to_its_end(shop: Workshop, runner: Runner) -> None:
