@@ -246,7 +246,9 @@ def workshop(options: argparse.Namespace, **others: Any) -> Workshop:
         "survey": Survey.open(options.rating, library) if options.rating else None,
     }
     if zerogpu.lent():
-        parts |= zerogpu.models(options.preset, banned)
+        parts |= zerogpu.models(
+            options.preset, banned, story=options.story, vqgan=options.vqgan, clip=options.clip
+        )
     return Workshop(**parts | others)
 
 

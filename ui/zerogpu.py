@@ -52,8 +52,17 @@ class LentPainter:
         return self._page(sentence, config, given)
 
 
-def models(preset: str, banned: tuple[str, ...] = ()) -> dict[str, Any]:
+def models(
+    preset: str,
+    banned: tuple[str, ...] = (),
+    *,
+    story: str = "",
+    vqgan: str = "",
+    clip: str = "",
+) -> dict[str, Any]:
     """Fields of a `Workshop` on ZeroGPU; `banned` are words that its writer never uses.
+
+    `story`, `vqgan` and `clip` take the place of the preset's own, where they are named.
 
     The picture maker is loaded now: it must be there before the page opens.
     """
@@ -61,14 +70,14 @@ def models(preset: str, banned: tuple[str, ...] = ()) -> dict[str, Any]:
     painter = LentPainter(lambda: found["painter"])
     from pipelines.storybook import load_pictures
 
-    found["painter"] = load_pictures(preset)
+    found["painter"] = load_pictures(preset, vqgan, clip)
 
     @cache
     def on_processor(name: str) -> Any:
         if name == "writer":
             from pipelines.story import StoryPipeline
 
-            writer = StoryPipeline.from_pretrained(preset, device="cpu")
+            writer = StoryPipeline.from_pretrained(story or preset, device="cpu")
             writer.banned = banned
             return writer
         from pipelines.colorize import paintstorch, stablepaint, stenciltorch
