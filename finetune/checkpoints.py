@@ -18,6 +18,7 @@ from torch import nn
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from finetune.data.packing import SKIPPED
 from pipelines.errors import InvalidInput, OutOfMemory, StorageError
 from pipelines.hub import short
 
@@ -50,7 +51,35 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 class SafeTrainer(Trainer):
-    """A Trainer whose last good checkpoint is never lost."""
+    """A Trainer whose last good checkpoint is never lost, and whose held-out loss is exact."""
+
+    @torch.no_grad()
+    def evaluate(
+        self, eval_dataset: Any = None, ignore_keys: Any = None, metric_key_prefix: str = "eval"
+    ) -> dict[str, float]:
+        """Mean negative log-likelihood of every held-out token, in nats.
+
+        The Trainer's own weighs batches alike, whatever they hold, so its figure depends on the
+        number of processes.
+        """
+        items: Any = self.eval_dataset if eval_dataset is None else eval_dataset
+        size, args = self.args.per_device_eval_batch_size, self.args
+        model: Any = self.model
+        model.eval()
+        totals = torch.zeros(2, device=args.device)
+        for k in range(args.process_index * size, len(items), size * args.world_size):
+            group = [items[n] for n in range(k, min(k + size, len(items)))]
+            inputs = {n: t.to(args.device) for n, t in self.data_collator(group).items()}
+            learned = (inputs["labels"][:, 1:] != SKIPPED).sum()
+            if learned:
+                with self.accelerator.autocast():
+                    totals[0] += model(**inputs).loss * learned
+                totals[1] += learned
+        totals = self.accelerator.reduce(totals)
+        metrics = {f"{metric_key_prefix}_loss": float(totals[0] / totals[1].clamp_min(1))}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(args, self.state, self.control, metrics)
+        return metrics
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
         """Raises StorageError when the checkpoint cannot be written."""

@@ -39,6 +39,8 @@ PROMPTS = (
 )  # fmt: skip
 """Requests for every kind of text that there is a recipe for."""
 STORY_WORLD = "story world"
+HELD_OUT = 60
+"""Sequences of each kind of text that are read at most."""
 GRAM = 4
 _BRIEF, _S, _END = (SPECIALS.index(t) for t in (BRIEF, SENTENCE, END))
 
@@ -182,7 +184,7 @@ def compare(
     after: str,
     data: Sequence[str] = (),
     *,
-    held_out: int = 60,
+    held_out: int = HELD_OUT,
     prompts: Sequence[str] = PROMPTS,
     seed: int = 0,
 ) -> Comparison:
@@ -310,7 +312,10 @@ def run(args: Any) -> Comparison:
     """`--before`, `--after`, `--data`, `--page` of the evaluation commands."""
     if not (args.before and args.after):
         raise InvalidInput("--before and --after name two writers: give both.")
-    found = compare(args.before, args.after, args.data, seed=getattr(args, "seed", 0))
+    found = compare(
+        args.before, args.after, args.data,
+        held_out=getattr(args, "held_out", HELD_OUT), seed=getattr(args, "seed", 0),
+    )  # fmt: skip
     if args.page:
         write_page(found, args.page)
     return found

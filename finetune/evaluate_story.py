@@ -99,6 +99,7 @@ def main() -> None:
     p.add_argument("--before", help="compare this writer (a name or folder) ...")
     p.add_argument("--after", help="... with this one")
     p.add_argument("--data", nargs="+", default=[], help="texts, for the perplexity of each kind")
+    p.add_argument("--held-out", type=int, default=60, help="sequences of each kind at most")
     p.add_argument("--page", type=Path, help="write stories of both side by side, as HTML")
     args = p.parse_args()
     if args.threads:

@@ -17,7 +17,7 @@ from finetune.gpt2 import encode_example
 from finetune.writers import Sequence_, Writer
 from pipelines.errors import InvalidInput
 
-VALIDATED = 96
+VALIDATED = 64
 """Held-out sequences that tell when to stop."""
 FEWEST = 2
 """Sequences without which there is nothing to learn."""
