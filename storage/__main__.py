@@ -1,4 +1,4 @@
-"""Moving and checking libraries: `python -m storage copy FROM TO`, `python -m storage verify`."""
+"""Moving, checking and sharing: `python -m storage copy FROM TO`, `verify`, `addresses`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 
-from pipelines.errors import AppError
+from pipelines.errors import AppError, InvalidInput
 from storage.base import Library, open_library
+from storage.firebase import FirebaseLibrary
 from storage.transfer import copy, verify
 
 
@@ -34,6 +36,12 @@ def parser() -> argparse.ArgumentParser:
     checking.add_argument(
         "--tidy", action="store_true", help="remove what is left over in a bucket"
     )
+    sharing = chosen.add_parser(
+        "addresses", help="addresses of a book's pictures in a bucket, open to anybody for a while"
+    )
+    sharing.add_argument("library", metavar="LIBRARY")
+    sharing.add_argument("book", metavar="BOOK", help="its id, as at the end of its address")
+    sharing.add_argument("--hours", type=float, default=24.0, help="how long (now: %(default)s)")
     return commands
 
 
@@ -84,12 +92,25 @@ def verify_all(options: argparse.Namespace) -> int:
     return bad
 
 
+def print_addresses(options: argparse.Namespace) -> int:
+    """Print an address a page."""
+    with opened(options.library) as library:
+        if not isinstance(library, FirebaseLibrary):
+            raise InvalidInput("Only pictures in a bucket have addresses: use firebase://bucket.")
+        for address in library.addresses(options.book, timedelta(hours=options.hours)):
+            print(address)
+    return 0
+
+
+COMMANDS = {"copy": copy_all, "verify": verify_all, "addresses": print_addresses}
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Exit status: 0 when all is well, 1 when something is not, 130 when stopped."""
     logging.basicConfig(level=logging.ERROR, format="%(name)s: %(message)s")
     options = parser().parse_args(arguments)
     try:
-        wrong = (copy_all if options.command == "copy" else verify_all)(options)
+        wrong = COMMANDS[options.command](options)
     except AppError as error:
         print(error, file=sys.stderr)
         return 1

@@ -12,11 +12,11 @@ import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import StorageError, Unreachable
+from pipelines.errors import InvalidInput, StorageError, Unreachable
 
 if TYPE_CHECKING:
     from firebase_admin import App
@@ -37,6 +37,9 @@ CHUNK = 2**20
 
 The client takes resumable uploads for objects of more than 8 MiB.
 """
+
+LONGEST_LIFETIME = timedelta(days=7)
+"""Of a signed address; Cloud Storage signs none for longer."""
 
 KEY = "FIREBASE_CREDENTIALS"
 
@@ -160,6 +163,20 @@ class Bucket:
                 name = blob.name.removeprefix(self.prefix)
                 generation = int(blob.generation or 0)
                 yield Stored(name, generation, blob.metadata or {}, written=blob.time_created)
+
+    def address(self, name: str, lifetime: timedelta) -> str:
+        """A signed address of an object, for anybody, for at most seven days (V4)."""
+        if not timedelta(0) < lifetime <= LONGEST_LIFETIME:
+            raise InvalidInput("Addresses can be open for at most seven days: choose less.")
+        try:
+            with explained(self.name):
+                return self._bucket.blob(self.prefix + name).generate_signed_url(
+                    lifetime, version="v4", scheme="https"
+                )
+        except AttributeError as e:
+            raise StorageError(
+                f"This key cannot sign addresses: set {KEY} to a service account's key."
+            ) from e
 
     def remove(self, name: str, generation: int | None = None) -> None:
         """Remove an object; one that is not there is none the less removed.

@@ -31,6 +31,7 @@ from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -193,6 +194,7 @@ class FirebaseLibrary:
         return self._mirror.ids()
 
     def notice(self) -> str:
+        self._following.soon()
         return self._following.trouble
 
     def delete(self, book_id: str, *, owner: str) -> None:
@@ -204,7 +206,7 @@ class FirebaseLibrary:
     def close(self) -> None:
         """Let go of the threads; the library is not used any more."""
         self._following.close()
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._pool.shutdown(wait=False, cancel_futures=True)
 
     def tell_index(self, book_id: str) -> None:
         """Have Firestore tell of the book as it is in the bucket."""
@@ -218,6 +220,21 @@ class FirebaseLibrary:
             manifest = decode_manifest(stored.data)
             self.index.erase(book_id)  # which may tell of a later edition
             self.index.put(manifest.book, edition_of(stored), manifest.cover)
+
+    def addresses(self, book_id: str, lifetime: timedelta) -> builtins.list[str]:
+        """Addresses of a book's pictures, page by page, that anybody can open for a while.
+
+        They are signed here and now and stored nowhere. Raises: NotFound; InvalidInput for a
+        lifetime of more than seven days; StorageError also where the key cannot sign.
+        """
+        manifest = self._version(book_id).manifest if BOOK_ID.fullmatch(book_id) else None
+        if manifest is None:
+            raise not_found(book_id)
+        names = sorted(name for name in manifest.files if name != COVER)
+        return [
+            self.bucket.address(folder_of(book_id) + manifest.files[name].object, lifetime)
+            for name in names
+        ]
 
     def refresh(self) -> None:
         """Bring the list up to date now. Raises: StorageError."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +23,9 @@ logger = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 2.5
 """How old the mirror may be before it is brought up to date, when somebody looks."""
+
+CLOSE_SECONDS = 3.0
+"""How long closing waits for calls to the network that are under way."""
 
 GONE = "The network is gone: the shelf shows the books that were there before."
 """What readers are told meanwhile."""
@@ -53,19 +55,21 @@ class Following:
         self._every = every
         self._pool = pool
         self._due = 0.0
+        self._closed = False
         self._first = threading.Event()
         self._busy = threading.Lock()
         self._damaged: dict[str, int] = {}
         self.trouble = ""
 
     def close(self) -> None:
-        """Follow no further; waits for what is under way."""
-        self._due = math.inf
-        self._busy.acquire()
+        """Follow no further; waits a little for what is under way."""
+        self._closed = True
+        self._busy.acquire(timeout=CLOSE_SECONDS)
 
     def soon(self) -> None:
         """Bring the mirror up to date in the background; only the very first time is waited for."""
-        if time.monotonic() >= self._due and self._busy.acquire(blocking=False):
+        due = time.monotonic() >= self._due and not self._closed
+        if due and self._busy.acquire(blocking=False):
             threading.Thread(target=self._held, name="mirror", daemon=True).start()
         if not self._synced.exists():
             self._first.wait(FIRST_SECONDS)
@@ -85,7 +89,8 @@ class Following:
                 logger.warning("The list is not up to date: %s", e)
             self.trouble = trouble
         except Exception:
-            logger.exception("The list is not up to date")
+            if not self._closed:
+                logger.exception("The list is not up to date")
         finally:
             self._due = time.monotonic() + self._every
             self._first.set()

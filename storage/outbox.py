@@ -24,6 +24,7 @@ from storage.base import BookSummary, default_folder, expand_home, refuse_other_
 from storage.bucket import Bucket
 from storage.database import explained, locked
 from storage.firebase import FirebaseLibrary
+from storage.following import CLOSE_SECONDS
 from storage.local import LocalLibrary
 from storage.manifest import digest
 from storage.mirror import KEPT_BYTES
@@ -142,7 +143,8 @@ class OutboxLibrary:
         """Stop publishing; what waits is published when the library is opened again."""
         self._closed.set()
         self._wake.set()
-        self._publisher.join()
+        # Without the network a call may take longer; what it does is made good the next time.
+        self._publisher.join(CLOSE_SECONDS)
         self.remote.close()
 
     # Publishing
@@ -196,7 +198,8 @@ class OutboxLibrary:
                 logger.warning("The outbox could not be read: %s", e)
                 done = False
             except Exception:
-                logger.exception("Publishing failed")
+                if not self._closed.is_set():
+                    logger.exception("Publishing failed")
                 done = False
             if done:
                 pause = self._first_pause

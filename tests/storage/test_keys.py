@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 
-from pipelines.errors import StorageError
+from pipelines.errors import InvalidInput, StorageError
 from storage.bucket import Bucket, app_for
 
 
@@ -68,6 +70,21 @@ def test_keys_that_cannot_be_used_are_not_repeated(
             assert secret not in str(error)
             error = error.__cause__
         assert secret not in caplog.text
+
+
+def test_addresses_are_signed_for_a_while(monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    monkeypatch.setenv("FIREBASE_CREDENTIALS", key)
+    bucket = Bucket("bucket-that-signs", "here/")
+    url = urlsplit(bucket.address("books/1/page 1.png", timedelta(hours=2)))
+    assert url.scheme == "https"
+    assert (url.netloc + url.path).endswith("bucket-that-signs/here/books/1/page%201.png")
+    fields = dict(parse_qsl(url.query))
+    assert fields["X-Goog-Expires"] == "7200"
+    assert fields["X-Goog-Credential"].startswith("nobody@storybrush-test.iam")
+    assert len(bytes.fromhex(fields["X-Goog-Signature"])) == 256
+    for wrong in (timedelta(days=8), timedelta(0), timedelta(seconds=-1)):
+        with pytest.raises(InvalidInput, match="seven days"):
+            bucket.address("x", wrong)
 
 
 def test_no_key_at_all(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -104,6 +104,21 @@ def test_the_command_moves_a_library_there_and_back(
     assert "Unknown kind of library" in capsys.readouterr().err
 
 
+def test_addresses_need_a_bucket_and_a_key_that_signs(
+    bucket_name: str, tmp_path: Path, remote: FirebaseLibrary, capsys: pytest.CaptureFixture[str]
+) -> None:
+    filled(remote, 1)
+    url = f"firebase://{bucket_name}"
+    for library, book_id, message in (
+        (str(tmp_path / "here"), "0" * 16, "Only pictures in a bucket"),
+        (url, "1" * 16, "There is no book"),
+        (url, "..", "There is no book"),
+        (url, "0" * 16, "This key cannot sign"),  # nobody has a key for the emulator
+    ):
+        assert main(["addresses", library, book_id]) == 1
+        assert message in capsys.readouterr().err
+
+
 def test_a_copy_that_was_cut_off_goes_on(
     storage_server: StorageServer, bucket_name: str, tmp_path: Path
 ) -> None:
