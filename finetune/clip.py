@@ -1,5 +1,7 @@
 """Train the embedded CLIP on the story world: `python -m finetune.clip`.
 
+`--pairs FOLDER` trains one on somebody's own pictures and words (`finetune/clip_pairs.py`).
+
 Symmetric cross-entropy over the batch (Radford et al. 2021), helped by what the painter knows:
 a head shared by both towers says which words, place, time and weather are shown, and a head on the
 picture's patches says which word each of them belongs to. The heads are thrown away afterwards.
@@ -10,6 +12,7 @@ pipelines/weights/judge`.
 
 from __future__ import annotations
 
+import argparse
 import logging
 import random
 from collections.abc import Iterator, Sequence
@@ -22,9 +25,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from finetune import clip_pairs
+from finetune.clip_views import view
 from finetune.data.bank import hold
 from finetune.data.pages import PageSet, read_pages
 from finetune.data.scenes import SceneRecord, SceneSet, tag_vector, tags
+from finetune.distributed import (
+    average_gradients,
+    first_alone,
+    gathered_with_gradient,
+    leave,
+    processes,
+    rank,
+    share,
+)
+from finetune.own import guarded, own_options
 from finetune.training import (
     Clock,
     Ema,
@@ -44,6 +59,8 @@ from pipelines.vqgan_clip.clip import CLIP, embedded_config, tokenize
 from pipelines.weights import save_model
 
 log = logging.getLogger(__name__)
+
+OUT = Path("pipelines/weights/clip")
 
 REAL_EVERY = 5
 """Every so many batches are pages of real books, where there are any."""
@@ -112,22 +129,6 @@ def draw_pairs(records: Sequence[SceneRecord], rng: random.Random, count: int) -
     return Draw(torch.tensor(ids), read, mask, torch.tensor(boxes), noise, prompts)
 
 
-def view(pictures: Tensor, box: Tensor, side: int) -> Tensor:
-    """Cutouts of pictures (B, 256, 256, 3) uint8, box as in Draw -> (B, 3, side, side) in [-1, 1].
-
-    The pictures are reduced first, as guidance does it.
-    """
-    pixels = pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
-    small = F.interpolate(pixels, size=(side, side), mode="area")
-    scale = box[:, 0].float() / SIZE
-    shift = (box[:, 1:].float() + box[:, :1].float() / 2) / SIZE * 2 - 1  # (B, 2) x, y
-    zero = torch.zeros_like(scale)
-    rows = [scale, zero, shift[:, 0], zero, scale, shift[:, 1]]
-    theta = torch.stack(rows, 1).view(-1, 2, 3)
-    grid = F.affine_grid(theta, [len(box), 3, side, side], align_corners=False)
-    return F.grid_sample(small, grid, padding_mode="reflection", align_corners=False)
-
-
 def patch_labels(labels: Tensor, box: Tensor, grid: int) -> Tensor:
     """Labels (B, 16, 16) of the cells -> of the `grid` x `grid` patches of the cutouts, flat."""
     centres = (torch.arange(grid, device=box.device) + 0.5) / grid
@@ -156,7 +157,8 @@ def train(
 ) -> Iterator[TrainStep | CLIP]:
     """Train for `steps`, resuming from `checkpoint`; the last event is the averaged model.
 
-    With `pages`, every REAL_EVERY-th batch holds pages of real books and their words.
+    With `pages`, every REAL_EVERY-th batch holds pages of real books and their words. `batch` is of
+    all processes together.
     """
     torch.manual_seed(seed)  # the initial weights
     config = config or embedded_config()
@@ -186,23 +188,27 @@ def train(
     step = start
     metrics: dict[str, float] = {}
     for draw in prefetch(draws()):
-        box, ids = draw.box.to(device), draw.ids.to(device)
+        box, ids = share(draw.box).to(device), share(draw.ids).to(device)
         turn = real is not None and step % REAL_EVERY == REAL_EVERY - 1
         source = real.pictures if turn and real is not None else bank.pictures
         pixels = view(source[ids.to(source.device)].to(device), box, side)
         noise = torch.Generator(device).manual_seed(seed * 1_000_003 + step)
-        pixels = pixels + draw.noise * torch.randn(pixels.shape, generator=noise, device=device)
+        shape = (len(draw.ids), *pixels.shape[1:])
+        blur = torch.randn(shape, generator=noise, device=device)
+        pixels = pixels + draw.noise * share(blur)
         with autocast(device):
             seen = model.model.vision_model(pixel_values=pixels)
             read = model.model.text_model(
-                input_ids=draw.ids_text.to(device), attention_mask=draw.mask_text.to(device)
+                input_ids=share(draw.ids_text).to(device),
+                attention_mask=share(draw.mask_text).to(device),
             )
             image = model.model.visual_projection(seen.pooler_output)
             text = model.model.text_projection(read.pooler_output)
             words = heads.words(seen.last_hidden_state[:, 1:])
         image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
-        logits = model.model.logit_scale.exp().clamp(max=100) * image @ text.T
-        target = torch.arange(len(ids), device=device)
+        all_images, all_texts = gathered_with_gradient(image), gathered_with_gradient(text)
+        logits = model.model.logit_scale.exp().clamp(max=100) * all_images @ all_texts.T
+        target = torch.arange(len(logits), device=device)
         contrast = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
         loss = contrast
         tag_loss = patch_loss = contrast.new_zeros(())
@@ -217,6 +223,7 @@ def train(
         set_learning_rate([optimizer], rate(clock.progress(step), peak))
         optimizer.zero_grad()
         loss.backward()
+        average_gradients([model, heads])
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         ema.update(step)
@@ -286,22 +293,41 @@ def recall(
 
 
 def main() -> None:
-    p = parser(__doc__ or "", steps=1600, out="pipelines/weights/clip")
+    p = parser(__doc__ or "", steps=1600, out=str(OUT))
     p.add_argument("--batch", type=int, default=128)
     p.add_argument("--scenes", type=int, default=24_000, help="pictures painted for training")
     p.add_argument("--pages", type=Path, help="folder of story pages: real pictures and words")
     p.add_argument("--judge", action="store_true", help="the judge's shape")
+    p.add_argument("--top", type=int, default=0,
+                   help="--pairs: only so many top blocks of the base learn, 0 = all")  # fmt: skip
+    p.add_argument("--peak", type=float, default=1e-3, help="--pairs: learning rate")
+    own_options(p, "--pairs", "your own pictures with words: a folder, csv, jsonl or parquet")
     args = p.parse_args()
-    device = begin(args)
-    scenes = SceneSet(args.runs / "scenes-train", args.scenes)
-    held_out = SceneSet(args.runs / "scenes-test", 1000, split="test")
+    guarded(lambda: run(args, begin(args)))
+
+
+def run(args: argparse.Namespace, device: torch.device) -> None:
+    """The command, its arguments read. Raises AppError."""
+    if args.pairs is not None:
+        clip_pairs.run(args, device, OUT, embedded_config())
+    else:
+        _embedded(args, device)
+    leave()
+
+
+def _embedded(args: argparse.Namespace, device: torch.device) -> None:
+    with first_alone():
+        scenes = SceneSet(args.runs / "scenes-train", args.scenes)
+        held_out = SceneSet(args.runs / "scenes-test", 1000, split="test")
     events = train(
         args.steps, scenes, args.runs / f"{args.out.name}.pt", device,
         pages=PageSet(list(read_pages(args.pages, "train"))) if args.pages else None,
         config=JUDGE if args.judge else None, minutes=args.minutes,
-        seed=args.seed, batch=args.batch, save_every=args.save_every,
+        seed=args.seed, batch=args.batch * processes(), save_every=args.save_every,
     )  # fmt: skip
     model = report(events)
+    if rank() > 0:
+        return
     save_model(model, model.config, args.out, int8=True)
     for name, value in recall(model.eval(), held_out).items():
         log.info("%s %.3f", name, value)

@@ -7,9 +7,10 @@ codebooks are not touched, everything that was trained on the codes stays valid.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,9 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
 from finetune.data.bank import PictureBank
+from finetune.distributed import average_gradients, averaged, mean, share
 from finetune.losses import psnr, reconstruction_loss
+from finetune.perceptual import PERCEPTUAL, Distance
 from finetune.training import (
     Clock,
     Ema,
@@ -57,9 +60,13 @@ class PatchDiscriminator(nn.Module):
 
 
 def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last: Tensor) -> Tensor:
-    """|grad of the reconstruction| / |grad of the adversary| at the weights `last`, at most 1e4."""
+    """|grad of the reconstruction| / |grad of the adversary| at the weights `last`, at most 1e4.
+
+    The gradients are those of the batch of all processes.
+    """
     (a,) = torch.autograd.grad(reconstruction, last, retain_graph=True)
     (b,) = torch.autograd.grad(adversarial, last, retain_graph=True)
+    a, b = averaged(a), averaged(b)
     return (a.norm() / (b.norm() + 1e-4)).clamp(0, 1e4).detach()
 
 
@@ -78,10 +85,14 @@ def sharpen(
     adversary_from: float = 0.15,
     save_every: int = 250,
     report_every: int = 50,
+    perceptual: Distance | None = None,
+    facts: dict[str, Any] | None = None,
+    keep_samples: Callable[[int, VQGAN], None] | None = None,
 ) -> Iterator[TrainStep | VQGAN]:
     """Train the decoder of `vqgan` on pages, or on crops of `side` pixels of them, resuming from
     `runs/sharpen.pt`; the last event is the averaged model. The discriminator learns alone until
-    `adversary_from` (1: it takes no part at all).
+    `adversary_from` (1: it takes no part at all). `batch`, `facts` and `keep_samples` are as in
+    `finetune.vqgan.train`.
 
     A bank of pictures of twice the side teaches the decoder to draw those, too.
     """
@@ -94,22 +105,22 @@ def sharpen(
         model.decoder.begin_large()
     model.requires_grad_(False)
     model.decoder.requires_grad_(True)
-    averaged = VQGAN(config).to(device)
+    averaged_model = VQGAN(config).to(device)
     judge = PatchDiscriminator().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = [p for p in model.decoder.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=peak, betas=(0.5, 0.95))
     adversary = torch.optim.AdamW(judge.parameters(), lr=peak, betas=(0.5, 0.95))
-    parts = {"model": model, "averaged": averaged, "judge": judge, "optimizer": optimizer,
+    parts = {"model": model, "averaged": averaged_model, "judge": judge, "optimizer": optimizer,
              "adversary": adversary}  # fmt: skip
     last = model.decoder.large_out if large else model.decoder.out
-    ema = Ema(model, averaged)
-    start, extra = load_checkpoint(runs / "sharpen.pt", parts)
+    ema = Ema(model, averaged_model)
+    start, extra = load_checkpoint(runs / "sharpen.pt", parts, facts)
     clock = Clock(start, steps, minutes, extra.get("progress", 0.0))
     step = start
     while not clock.over(step):
         progress = clock.progress(step)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + 500_000 + step)
-        target, weight = bank.crops(generator, batch, side)
+        target, weight = (share(t) for t in bank.crops(generator, batch, side, step))
         pixels = F.interpolate(target, size=(side, side), mode="area") if large else target
         with autocast(device):
             with torch.no_grad():
@@ -122,16 +133,20 @@ def sharpen(
         if large:
             small = F.interpolate(weight, size=(side, side), mode="area")
             loss = loss + reconstruction_loss(fake, pixels, small)
+        if perceptual is not None:
+            with autocast(device):
+                loss = loss + PERCEPTUAL * perceptual(fake, pixels).float()
         y, x = torch.randint(target.shape[2] - side + 1, (2,), generator=generator).tolist()
         real, made = (t[:, :, y : y + side, x : x + side] for t in (target, drawn))
         if progress >= adversary_from:
             with autocast(device):
                 adversarial = -judge(made).float().mean()
-            share = adaptive_weight(reconstruction, adversarial, last.weight)
-            loss = loss + ADVERSARIAL * share * adversarial
+            balance = adaptive_weight(reconstruction, adversarial, last.weight)
+            loss = loss + ADVERSARIAL * balance * adversarial
         set_learning_rate([optimizer, adversary], rate(progress, peak))
         optimizer.zero_grad()
         loss.backward(inputs=trained)
+        average_gradients([model.decoder])
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         hinge = loss.new_zeros(())
@@ -141,14 +156,18 @@ def sharpen(
             hinge = F.relu(1 - true.float()).mean() + F.relu(1 + false.float()).mean()
             adversary.zero_grad()
             hinge.backward()
+            average_gradients([judge])
             adversary.step()
         ema.update(step)
         step += 1
         over = clock.over(step)
         if step % save_every == 0 or over:
-            save_checkpoint(runs / "sharpen.pt", step, parts, progress=clock.progress(step))
+            save_checkpoint(runs / "sharpen.pt", step, parts, facts=facts,
+                            progress=clock.progress(step))  # fmt: skip
+            if keep_samples is not None:
+                keep_samples(step, averaged_model)
         if step % report_every == 0 or over:
-            metrics = {"loss": reconstruction.item(), "hinge": hinge.item(),
+            metrics = {"loss": mean(reconstruction), "hinge": mean(hinge),
                        "psnr": psnr(fake.detach(), pixels)}  # fmt: skip
             yield TrainStep(step, steps, metrics, clock.eta(step))
-    yield averaged
+    yield averaged_model

@@ -6,6 +6,7 @@ import argparse
 import logging
 import math
 import os
+import pickle
 import queue
 import threading
 import time
@@ -16,6 +17,9 @@ from typing import Any, TypeVar
 
 import torch
 from torch import nn
+
+from finetune import distributed
+from pipelines.errors import InvalidInput, StorageError
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +89,8 @@ class Clock:
     """How far a run is: by its steps, or by the minutes that it may take, whichever is further.
 
     A run on a borrowed machine must end in time; its schedule then follows the minutes. A resumed
-    run goes on from the `progress` that its checkpoint holds.
+    run goes on from the `progress` that its checkpoint holds. Of several processes the first one's
+    watch counts.
     """
 
     def __init__(
@@ -99,7 +104,8 @@ class Clock:
         """In [0, 1], before `step` (counted from 0) is taken."""
         share = step / max(self._of, 1)
         if self._seconds is not None:
-            share = max(share, self._done + (time.monotonic() - self._begin) / self._seconds)
+            passed = self._done + (time.monotonic() - self._begin) / self._seconds
+            share = max(share, distributed.agreed(passed))
         return min(share, 1.0)
 
     def over(self, step: int) -> bool:
@@ -167,25 +173,57 @@ def prefetch(items: Iterator[Item], ahead: int = 3) -> Iterator[Item]:
 def save_checkpoint(
     path: Path, step: int, parts: dict[str, nn.Module | torch.optim.Optimizer], **extra: Any
 ) -> None:
-    """Write everything needed to resume; the file at `path` is always whole."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write everything needed to resume; the file at `path` is always whole.
+
+    Of several processes the first one writes. Raises StorageError when the disk is full.
+    """
+    if distributed.rank() > 0:
+        return
     state: dict[str, Any] = {"step": step, "extra": extra}
     for name, part in parts.items():
         state[name] = part.state_dict()
         if isinstance(part, nn.Module):
             state[name + ".buffers"] = dict(part.named_buffers())
     fresh = path.with_suffix(".tmp")
-    torch.save(state, fresh)
-    os.replace(fresh, path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(state, fresh)
+        os.replace(fresh, path)
+    except (OSError, RuntimeError) as e:  # torch's own writer raises RuntimeError on a full disk
+        fresh.unlink(missing_ok=True)
+        kept = "The last one is kept" if path.exists() else "There is none yet"
+        raise StorageError(
+            f"The checkpoint of step {step} could not be written to {path} ({e}). {kept}: free "
+            "some disk space and run the same command again, it goes on from there."
+        ) from e
 
 
 def load_checkpoint(
-    path: Path, parts: dict[str, nn.Module | torch.optim.Optimizer]
+    path: Path,
+    parts: dict[str, nn.Module | torch.optim.Optimizer],
+    facts: dict[str, Any] | None = None,
 ) -> tuple[int, dict[str, Any]]:
-    """Restore `parts` in place; -> (step, extra), (0, {}) when there is no checkpoint."""
+    """Restore `parts` in place; -> (step, extra), (0, {}) when there is no checkpoint.
+
+    Raises InvalidInput when the checkpoint was saved with other `facts` (as extra "facts"), or is
+    of no use any more.
+    """
     if not path.exists():
         return 0, {}
-    state = torch.load(path, map_location="cpu", weights_only=True)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (EOFError, OSError, RuntimeError, pickle.UnpicklingError) as e:
+        raise InvalidInput(
+            f"The checkpoint {path} is damaged: delete it to begin anew, or name another folder "
+            "with --runs."
+        ) from e
+    saved = state["extra"].get("facts")
+    if facts is not None and saved != facts:
+        differs = ", ".join(k for k, v in facts.items() if (saved or {}).get(k) != v)
+        raise InvalidInput(
+            f"{path} belongs to another run (different: {differs}). Name another folder with "
+            "--runs, delete that file, or repeat the settings it was started with."
+        )
     for name, part in parts.items():
         part.load_state_dict(state[name])
         if isinstance(part, nn.Module):
@@ -233,14 +271,14 @@ def parser(description: str, *, steps: int, out: str) -> argparse.ArgumentParser
 
 
 def begin(args: argparse.Namespace) -> torch.device:
-    """Logging, threads and device of a training command."""
+    """Logging, threads, device and, under torchrun, the other processes of a training command."""
     from pipelines.device import pick_device
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    return pick_device(args.device)
+    return distributed.join(pick_device(args.device))
 
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -251,6 +289,8 @@ def report(events: Iterator[TrainStep | Model]) -> Model:
     model: Model | None = None
     for e in events:
         if isinstance(e, TrainStep):
+            if distributed.rank() > 0:
+                continue
             eta = "" if e.eta is None else f"  {e.eta / 60:.1f} min left"
             metrics = "  ".join(f"{k} {v:.4f}" for k, v in e.metrics.items())
             log.info("step %d/%d  %s%s", e.step, e.of, metrics, eta)

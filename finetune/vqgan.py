@@ -1,5 +1,7 @@
 """Train the embedded VQGAN on the story world: `python -m finetune.vqgan`.
 
+`--pictures FOLDER` trains one on somebody's own pictures instead (`finetune/vqgan_pictures.py`).
+
 Phase 1 trains encoder and decoder, at first without codes; then the codebooks start from k-means of
 what the encoder says. Crops around characters (the network is convolutional) make every step count;
 the last part runs on whole pages. Loss: L1 + gradients + commitment, clip art weighing more.
@@ -9,19 +11,35 @@ discriminator (Esser et al. 2021, section 3.1), and teaches it to draw twice as 
 
 from __future__ import annotations
 
+import argparse
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from finetune import vqgan_pictures
 from finetune.data.bank import PictureBank
 from finetune.data.pages import PageSet, read_pages
 from finetune.data.scenes import SceneSet
+from finetune.distributed import (
+    average_gradients,
+    first_alone,
+    gathered,
+    leave,
+    mean,
+    processes,
+    rank,
+    share,
+)
 from finetune.losses import psnr, reconstruction_loss
+from finetune.own import guarded, own_options
+from finetune.perceptual import PERCEPTUAL, Distance
 from finetune.sharpen import sharpen
 from finetune.training import (
     Clock,
@@ -47,6 +65,7 @@ EMBEDDED = VQGANConfig(
     codebook_size=512, code_channels=12, finest_channels=64, finest_blocks=2,
 )  # fmt: skip
 """Shape of the shipped model."""
+OUT = Path("pipelines/weights/vqgan")
 
 
 def train(
@@ -65,20 +84,33 @@ def train(
     peak: float = 1.2e-3,
     save_every: int = 250,
     report_every: int = 50,
+    base: VQGAN | None = None,
+    perceptual: Distance | None = None,
+    facts: dict[str, Any] | None = None,
+    keep_samples: Callable[[int, VQGAN], None] | None = None,
 ) -> Iterator[TrainStep | VQGAN]:
     """Phase 1: encoder, codebooks and decoder, resuming from `runs/vqgan.pt`; the last event is the
     averaged model.
 
-    For the first `unquantised` part nothing is quantised; from `whole_from` on, whole pages.
+    For the first `unquantised` part nothing is quantised; from `whole_from` on, whole pages. A
+    `base` is what the training starts from, codes and all. `batch` is of all processes together.
+    `facts` tell this run from others; `keep_samples` is called with every checkpoint.
+    Raises InvalidInput when the checkpoint belongs to another run.
     """
     torch.manual_seed(seed)  # the initial weights
+    if base is not None:
+        config = replace(base.config, large=False)  # phase 2 begins that part anew
     model = VQGAN(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if base is not None:
+        model.load_state_dict({k: v for k, v in base.state_dict().items() if ".large_" not in k})
+        model.quantizer.sums.copy_(model.quantizer.codebook)
+        model.quantizer.counts.fill_(1.0)
     averaged = VQGAN(config).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.95), weight_decay=0.01)
     parts = {"model": model, "averaged": averaged, "optimizer": optimizer}
     ema = Ema(model, averaged)
-    start, extra = load_checkpoint(runs / "vqgan.pt", parts)
-    seeded = bool(extra.get("seeded", False))
+    start, extra = load_checkpoint(runs / "vqgan.pt", parts, facts)
+    seeded = bool(extra.get("seeded", base is not None))
     clock = Clock(start, steps, minutes, extra.get("progress", 0.0))
     step = start
     while not clock.over(step):
@@ -86,15 +118,19 @@ def train(
         # Resuming goes on with the same pages.
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
         whole = progress >= whole_from
-        pixels, weight = bank.crops(generator, batch // 4 if whole else batch,
-                                    SIZE if whole else side)  # fmt: skip
+        count = max(batch // 4 // processes(), 1) * processes() if whole else batch
+        drawn = bank.crops(generator, count, SIZE if whole else side, step)
+        pixels, weight = (share(t) for t in drawn)
         with autocast(device):
             latents = model.encode(pixels)
         latents = latents.float()
         commit = latents.new_zeros(())
         if progress >= unquantised and not seeded:
             with torch.no_grad():
-                many = [model.encode(bank.crops(generator, batch, side)[0]) for _ in range(24)]
+                many = [
+                    gathered(model.encode(share(bank.crops(generator, batch, side, step + n)[0])))
+                    for n in range(24)
+                ]
             model.quantizer.seed_from(torch.cat(many), generator)
             seeded = True
         indices: Tensor | None = None
@@ -108,33 +144,41 @@ def train(
         reconstruction = reconstruction_loss(fake, pixels, weight)
         # Keeps latents near the unit ball before there are codes to hold them.
         loss = reconstruction + 0.1 * commit + 1e-4 * latents.square().mean()
+        if perceptual is not None:
+            with autocast(device):
+                loss = loss + PERCEPTUAL * perceptual(fake, pixels).float()
         set_learning_rate([optimizer], rate(progress, peak))
         optimizer.zero_grad()
         loss.backward()
+        average_gradients([model])
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if indices is not None:
-            model.quantizer.adapt(latents.detach(), indices, generator, revive=step % 10 == 0)
+            model.quantizer.adapt(gathered(latents.detach()), gathered(indices), generator,
+                                  revive=step % 10 == 0)  # fmt: skip
         ema.update(step)
         step += 1
         last = clock.over(step)
         if step % save_every == 0 or last:
-            save_checkpoint(runs / "vqgan.pt", step, parts, seeded=seeded,
+            save_checkpoint(runs / "vqgan.pt", step, parts, seeded=seeded, facts=facts,
                             progress=clock.progress(step))  # fmt: skip
+            if keep_samples is not None:
+                keep_samples(step, averaged)
         if step % report_every == 0 or last:
             used = 0.0
             if indices is not None:
+                all_used = gathered(indices)
                 used = float(
-                    np.mean([indices[..., g].unique().numel() for g in range(config.groups)])
+                    np.mean([all_used[..., g].unique().numel() for g in range(config.groups)])
                 )
-            metrics = {"loss": reconstruction.item(), "commit": commit.item(),
+            metrics = {"loss": mean(reconstruction), "commit": commit.item(),
                        "psnr": psnr(fake.detach(), pixels), "codes": used}  # fmt: skip
             yield TrainStep(step, steps, metrics, clock.eta(step))
     yield averaged
 
 
 def main() -> None:
-    p = parser(__doc__ or "", steps=6000, out="pipelines/weights/vqgan")
+    p = parser(__doc__ or "", steps=6000, out=str(OUT))
     p.add_argument("--batch", type=int, default=16, help="crops a step")
     p.add_argument("--scenes", type=int, default=24_000, help="pictures painted for training")
     p.add_argument("--pages", type=Path, help="folder of story pages: real pictures to mix in")
@@ -160,30 +204,52 @@ def main() -> None:
         default=0.15,
         help="phase 2: where the discriminator joins, as a share of the run; 1: never",
     )
+    p.add_argument("--lpips", type=Path, metavar="FOLDER",
+                   help="LPIPS for the perceptual loss of --pictures, instead of CLIP's features: "
+                   "vgg16.pth of torchvision and vgg.pth of LPIPS")  # fmt: skip
+    own_options(p, "--pictures", "a folder of your own pictures, instead of the story world")
     args = p.parse_args()
-    device = begin(args)
+    guarded(lambda: run(args, begin(args)))
+
+
+def run(args: argparse.Namespace, device: torch.device) -> None:
+    """The command, its arguments read. Raises AppError."""
+    if args.pictures is not None:
+        vqgan_pictures.run(args, device, OUT, EMBEDDED, train)
+    else:
+        _embedded(args, device)
+    leave()
+
+
+def _embedded(args: argparse.Namespace, device: torch.device) -> None:
+    count = args.batch * processes()
     real = list(read_pages(args.pages, "train")) if args.pages else []
     if args.phase != "sharpen":
-        scenes = SceneSet(args.runs / "scenes-train", args.scenes)
+        with first_alone():
+            scenes = SceneSet(args.runs / "scenes-train", args.scenes)
         bank = PictureBank(scenes, PageSet(real) if real else None, device)
         events = train(args.steps, bank, args.runs, device, minutes=args.minutes, seed=args.seed,
-                       batch=args.batch, save_every=args.save_every)  # fmt: skip
-        model = report(events)
-        save_model(model, model.config, args.out, int8=True)
-        log.info("wrote %s", args.out)
+                       batch=count, save_every=args.save_every)  # fmt: skip
+        _write(report(events), args.out)
     if args.phase != "codes":
-        scenes = SceneSet(args.runs / "scenes-large", args.large_scenes, seed=2, scale=2)
+        with first_alone():
+            scenes = SceneSet(args.runs / "scenes-large", args.large_scenes, seed=2, scale=2)
         bank = PictureBank(scenes, PageSet(real, 2 * SIZE) if real else None, device)
         model = VQGAN.from_pretrained(args.out, device)
-        count = max(args.batch * 128**2 // args.side**2, 1)  # as many pixels as in phase 1
+        each = max(args.batch * 128**2 // args.side**2, 1)  # as many pixels as in phase 1
         events = sharpen(
             args.sharpen_steps, model, bank, args.runs, device, minutes=args.minutes,
-            seed=args.seed, batch=count, side=args.side, peak=args.sharpen_peak,
+            seed=args.seed, batch=each * processes(), side=args.side, peak=args.sharpen_peak,
             adversary_from=args.adversary_from, save_every=args.save_every,
         )  # fmt: skip
-        model = report(events)
-        save_model(model, model.config, args.out, int8=True)
-        log.info("wrote %s", args.out)
+        _write(report(events), args.out)
+
+
+def _write(model: VQGAN, folder: Path) -> None:
+    with first_alone():  # the others may read it next
+        if rank() == 0:
+            save_model(model, model.config, folder, int8=True)
+            log.info("wrote %s", folder)
 
 
 if __name__ == "__main__":

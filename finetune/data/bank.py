@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from finetune.data.folder import Order
 from finetune.data.pages import PageSet
 from finetune.data.scenes import CELLS, SceneSet
 from pipelines.painter import GRID, SIZE
@@ -39,27 +40,37 @@ class PictureBank:
             self.parts.append((real, torch.zeros(len(pages), CELLS, CELLS, dtype=torch.bool,
                                                  device=device)))  # fmt: skip
 
-    def crops(self, generator: torch.Generator, count: int, side: int) -> tuple[Tensor, Tensor]:
+    def crops(
+        self, generator: torch.Generator, count: int, side: int, step: int = 0
+    ) -> tuple[Tensor, Tensor]:
         """Pixels (B, 3, s, s) in [-1, 1] and weights (B, 1, s, s), s = side times the bank's scale:
         3 on clip art, else 1.
 
         Crops lie on the grid, so that a patch is cut as it is in the whole page; two of three are
         drawn around a piece of clip art. `generator` is on the CPU: the same crops on any device.
+        `step` says nothing here: pictures are drawn, not taken in turn.
         """
         real = round(REAL * count) if len(self.parts) > 1 else 0
-        cut = [self._cut(k, generator, n, side) for k, n in ((0, count - real), (1, real)) if n]
+        cut = [self._cut(k, generator, self._drawn(k, generator, n), side)
+               for k, n in ((0, count - real), (1, real)) if n]  # fmt: skip
         pixels, front = (torch.cat(t) for t in zip(*cut, strict=True))
+        return self._weighted(pixels, front)
+
+    def _weighted(self, pixels: Tensor, front: Tensor) -> tuple[Tensor, Tensor]:
         pixels = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
         cell = GRID * self.scale
         fine = front.repeat_interleave(cell, 1).repeat_interleave(cell, 2)
         return pixels, 1.0 + 2.0 * fine[:, None].float()
 
+    def _drawn(self, part: int, generator: torch.Generator, count: int) -> Tensor:
+        return torch.randint(len(self.parts[part][0]), (count,), generator=generator)
+
     def _cut(
-        self, part: int, generator: torch.Generator, count: int, side: int
+        self, part: int, generator: torch.Generator, which: Tensor, side: int
     ) -> tuple[Tensor, Tensor]:
         """(B, s, s, 3) uint8 and the cells of them that show clip art, (B, s/16, s/16) bool."""
         pictures, front = self.parts[part]
-        which = torch.randint(len(pictures), (count,), generator=generator)
+        count = len(which)
         cells, most = side // GRID, CELLS - side // GRID
         place = torch.randint(most + 1, (count, 2), generator=generator)
         # A cell of clip art for two of three, the middle of the crop; none shown: anywhere.
@@ -77,6 +88,25 @@ class PictureBank:
             return source[i, rows[:, :, None], columns[:, None]]
 
         return taken(pictures, GRID * self.scale), taken(front, 1)
+
+
+class OwnBank(PictureBank):
+    """Crops of somebody's own pictures, each of which has its turn once an epoch."""
+
+    def __init__(self, pictures: NDArray[np.uint8], device: torch.device, seed: int = 0) -> None:
+        """`pictures` (N, S, S, 3) uint8, S a multiple of 256."""
+        self.device, self.scale = device, pictures.shape[1] // SIZE
+        self.scenes = 0
+        held = hold(pictures, device)
+        self.parts = [(held, torch.zeros(len(held), CELLS, CELLS, dtype=torch.bool, device=device))]
+        self.order = Order(len(held), seed)
+
+    def crops(
+        self, generator: torch.Generator, count: int, side: int, step: int = 0
+    ) -> tuple[Tensor, Tensor]:
+        """As PictureBank's; the pictures are those whose turn it is at `step`, all weights 1."""
+        which = self.order.ids(step, count)
+        return self._weighted(*self._cut(0, generator, which, side))
 
 
 def _span(first: Tensor, cells: int, unit: int, device: torch.device) -> Tensor:

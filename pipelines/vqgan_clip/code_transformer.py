@@ -13,7 +13,7 @@ transformers' GPT-2. We differ in three ways:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,7 +38,8 @@ class CodeTransformerConfig:
 
     vocabulary: int
     words: int
-    """Words a plan can name; the codes of a plan's words are 1 + their index."""
+    """Words a plan can name; the codes of a plan's words are 1 + their index. 0: plans are empty,
+    as of a model that learned from pictures whose layout nobody knows."""
     width: int = 256
     layers: int = 6
     heads: int = 4
@@ -137,6 +138,40 @@ class CodeHead(nn.Module):
         return found
 
 
+@dataclass(frozen=True)
+class Chooser:
+    """How the next value is drawn: guidance, then the likeliest `top_k` at a temperature.
+
+    Classifier-free guidance (Ho and Salimans 2022) runs every picture twice, the second time
+    without its prompt. `generator` is on the CPU.
+    """
+
+    guidance: float
+    temperature: float
+    top_k: int
+    generator: torch.Generator
+
+    @property
+    def copies(self) -> int:
+        """How often each picture runs."""
+        return 2 if self.guidance != 1.0 else 1
+
+    def prompts(self, prompt: str, count: int) -> list[str]:
+        """Of all copies of `count` pictures."""
+        return [prompt] * count + ([""] * count if self.copies == 2 else [])
+
+    def __call__(self, logits: Tensor) -> Tensor:
+        """(copies * count, K) -> (count,)."""
+        device, logits = logits.device, logits.float()
+        if self.copies == 2:
+            wanted, free = logits.chunk(2)
+            logits = free + self.guidance * (wanted - free)
+        kth = logits.topk(min(self.top_k, logits.shape[-1]), dim=-1).values[:, -1:]
+        logits = logits.masked_fill(logits < kth, float("-inf"))
+        chances = (logits / self.temperature).softmax(-1).cpu()
+        return torch.multinomial(chances, 1, generator=self.generator)[:, 0].to(device)
+
+
 class CodeTransformer(nn.Module):
     def __init__(self, config: CodeTransformerConfig) -> None:
         super().__init__()
@@ -188,7 +223,7 @@ class CodeTransformer(nn.Module):
         load_weights(model, folder)
         return model.to(device).eval().requires_grad_(False)
 
-    def _embed_plan(self, plan: Tensor, first: int = 0) -> Tensor:
+    def embed_plan(self, plan: Tensor, first: int = 0) -> Tensor:
         """Plan entries `first`.. (B, n) -> (B, n, W)."""
         parts = [self.plan[(first + k) % FIELDS](plan[:, k]) for k in range(plan.shape[1])]
         return torch.stack(parts, dim=1)
@@ -197,7 +232,7 @@ class CodeTransformer(nn.Module):
         grid = self.config.grid
         return self.row(positions // grid) + self.column(positions % grid)
 
-    def _code_inputs(self, plan: Tensor, codes: Tensor, features: Tensor, first: int) -> Tensor:
+    def code_inputs(self, plan: Tensor, codes: Tensor, features: Tensor, first: int) -> Tensor:
         """Inputs that predict positions `first`..: (B, n, W), n = codes known + 1 - first.
 
         Each holds the code to its left (or the plan's last entry), the code above it, its place
@@ -211,7 +246,7 @@ class CodeTransformer(nn.Module):
 
         left = look(self.codes, codes[:, max(first - 1, 0) :])
         if first == 0:
-            left = torch.cat([self._embed_plan(plan[:, -1:], PIECES * FIELDS - 1), left], dim=1)
+            left = torch.cat([self.embed_plan(plan[:, -1:], PIECES * FIELDS - 1), left], dim=1)
         bare = max(min(grid, known + 1) - first, 0)  # positions of the first row
         above = look(self.above, codes[:, max(first - grid, 0) : max(known + 1 - grid, 0)])
         above = F.pad(above, (0, 0, bare, 0))
@@ -230,8 +265,8 @@ class CodeTransformer(nn.Module):
         parts = [
             self.body.wte(ids),
             self.start.expand(b, 1, -1),
-            self._embed_plan(plan[:, :-1]),
-            self._code_inputs(plan, codes[:, :-1], self.features(plan), 0),
+            self.embed_plan(plan[:, :-1]),
+            self.code_inputs(plan, codes[:, :-1], self.features(plan), 0),
         ]
         t = ids.shape[1]
         where = torch.cat([torch.arange(t), TEXT_LENGTH + torch.arange(p + n)]).to(ids.device)
@@ -256,11 +291,11 @@ class CodeTransformer(nn.Module):
     ) -> Iterator[Drawn]:
         """Sample `count` pictures together; yields what is drawn so far after every row.
 
-        Classifier-free guidance (Ho and Salimans 2022) on the logits. `generator` is on the CPU,
-        so that a seed gives the same codes on every device.
+        `guidance` and the rest are as in Chooser; `generator` is on the CPU, so that a seed gives
+        the same codes on every device.
         """
-        prompts = [prompt] * count + ([""] * count if guidance != 1.0 else [])
-        copies, device = len(prompts) // count, self.start.device
+        choose = Chooser(guidance, temperature, top_k, generator)
+        prompts, copies, device = choose.prompts(prompt, count), choose.copies, self.start.device
         p, n = PIECES * FIELDS, self.config.grid**2
         plan = torch.zeros(count, 0, dtype=torch.long, device=device)
         codes = torch.zeros(count, 0, self.config.groups, dtype=torch.long, device=device)
@@ -272,17 +307,6 @@ class CodeTransformer(nn.Module):
             where = torch.cat([torch.arange(ids.shape[1]), torch.tensor([TEXT_LENGTH])]).to(device)
             features = torch.empty(0)
 
-        def choose(logits: Tensor) -> Tensor:
-            """(copies * count, K) -> (count,)."""
-            logits = logits.float()
-            if copies == 2:
-                wanted, free = logits.chunk(2)
-                logits = free + guidance * (wanted - free)
-            kth = logits.topk(min(top_k, logits.shape[-1]), dim=-1).values[:, -1:]
-            logits = logits.masked_fill(logits < kth, float("-inf"))
-            chances = (logits / temperature).softmax(-1).cpu()
-            return torch.multinomial(chances, 1, generator=generator)[:, 0].to(device)
-
         for k in range(p + n):
             # no_grad is not held across the yield: another thread may resume the generator
             with torch.no_grad():
@@ -291,20 +315,20 @@ class CodeTransformer(nn.Module):
                     fresh = choose(self.plan_out[k % FIELDS](hidden))
                     plan = torch.cat([plan, fresh[:, None]], dim=1)
                 else:
-                    codes = torch.cat([codes, self._draw(hidden, choose, copies)[:, None]], dim=1)
+                    codes = torch.cat([codes, self.draw(hidden, choose)[:, None]], dim=1)
                 if k + 1 < p:
-                    x = self._embed_plan(plan[:, -1:].repeat(copies, 1), k)
+                    x = self.embed_plan(plan[:, -1:].repeat(copies, 1), k)
                 elif k + 1 < p + n:
                     if k + 1 == p:
                         features = self.features(plan.repeat(copies, 1))
-                    x = self._code_inputs(
+                    x = self.code_inputs(
                         plan.repeat(copies, 1), codes.repeat(copies, 1, 1), features, k + 1 - p
                     )
                 where = torch.tensor([TEXT_LENGTH + k + 1], device=device)
             if k >= p and (k + 1 - p) % self.config.grid == 0:
                 yield Drawn(plan.cpu(), codes.cpu())
 
-    def _draw(self, hidden: Tensor, choose: Callable[[Tensor], Tensor], copies: int) -> Tensor:
+    def draw(self, hidden: Tensor, choose: Chooser) -> Tensor:
         """hidden (copies * count, W) -> codes (count, G)."""
         picked: list[Tensor] = []
         state = hidden
@@ -312,7 +336,7 @@ class CodeTransformer(nn.Module):
             code = choose(self.head.logits(state, g))
             picked.append(code)
             if g < len(self.head.before):
-                state = state + self.head.before[g](code).repeat(copies, 1)
+                state = state + self.head.before[g](code).repeat(choose.copies, 1)
         return torch.stack(picked, dim=-1)
 
 

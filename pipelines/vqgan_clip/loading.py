@@ -39,6 +39,7 @@ class PictureModels(NamedTuple):
 def load_models(preset: str, vqgan: str, clip: str, device: torch.device) -> PictureModels:
     """The models of a preset or of a folder with `vqgan`, `clip` and `code_transformer` in it.
 
+    In a folder of one's own only `vqgan` must be there: the CLIP is then the embedded one.
     `vqgan` and `clip`, where they are not empty, take the place of those of the preset. A VQGAN
     that is named has no code transformer, which reads the codes of its own VQGAN alone.
     Raises: InvalidInput, ModelUnavailable that names what is missing or damaged.
@@ -58,11 +59,14 @@ def load_models(preset: str, vqgan: str, clip: str, device: torch.device) -> Pic
     if clip:
         clips = load_clips(clip, device)
     else:
-        clips = (WeightedModel(CLIP.from_pretrained(home / "clip", device)),)
+        beside = home / "clip"
+        read = beside if beside.is_dir() or home == EMBEDDED else EMBEDDED / "clip"
+        clips = (WeightedModel(CLIP.from_pretrained(read, device)),)
     codec, transformer = load_codec(vqgan, device) if vqgan else None, None
     if codec is None:
         codec = VQGAN.from_pretrained(home / "vqgan", device)
-        transformer = CodeTransformer.from_pretrained(home / "code_transformer", device)
+        if home == EMBEDDED or (home / "code_transformer").is_dir():
+            transformer = CodeTransformer.from_pretrained(home / "code_transformer", device)
     # Recipes travel: they name files, not the folders of the machine that they were made on.
     named = [Path(n).name if is_path(located(n)) else n for n in (vqgan, *clip.split(",")) if n]
     name = " + ".join([*([] if vqgan and clip else [folder]), *named])

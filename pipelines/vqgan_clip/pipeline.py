@@ -31,6 +31,7 @@ from pipelines.vqgan_clip.losses import Targets
 from pipelines.vqgan_clip.models import ImageCodec, PictureTextModel, WeightedModel
 from pipelines.vqgan_clip.pixels import to_mask, to_picture, to_pixels
 from pipelines.vqgan_clip.vqgan import VQGAN
+from pipelines.vqgan_clip.window import drawn_grid, sample
 
 __all__ = ["VQGANCLIPPipeline", "prompt_of", "to_picture", "to_pixels"]
 
@@ -175,7 +176,8 @@ class VQGANCLIPPipeline:
             generator = given or torch.Generator().manual_seed(seed)
             rows = 1
             if config.start == "transformer" and self.transformer is not None:
-                rows = self.transformer.config.grid
+                latents = self.vqgan.latent_shape(config.width, config.height)
+                rows = drawn_grid(self.transformer.config, latents[1:])[0]
             works.append(_Work(index, request, seed, generator, rows + config.steps))
         try:
             yield from self._paint(works)
@@ -365,12 +367,12 @@ class VQGANCLIPPipeline:
         transformer, vqgan, config = self.transformer, self.vqgan, work.request.config
         assert transformer is not None
         assert isinstance(vqgan, VQGAN)  # the transformer knows the codes of ours alone
-        grid, prompt = transformer.config.grid, work.request.subject()
+        prompt = work.request.subject()
+        grid = drawn_grid(transformer.config, vqgan.latent_shape(config.width, config.height)[1:])
         codes: Tensor | None = None
-        sampler = transformer.sample(
-            prompt, config.candidates, guidance=config.guidance, generator=work.generator
-        )
-        for row in range(1, grid + 1):
+        sampler = sample(transformer, prompt, config.candidates, grid, guidance=config.guidance,
+                         generator=work.generator)  # fmt: skip
+        for row in range(1, grid[0] + 1):
             with self._lock:
                 codes = next(sampler).codes
                 preview = unfinished(vqgan, codes[:1], row, grid)
@@ -378,9 +380,9 @@ class VQGANCLIPPipeline:
         assert codes is not None
         with self._lock, torch.no_grad():
             codes = codes.to(self.device)
-            pixels = vqgan.decode_indices(codes)
+            pixels = vqgan.decode_indices(codes, grid[0])
             best = int(self.score(pixels, prompt).argmax())
-            latents = vqgan.quantizer.lookup(codes[best : best + 1], grid, grid)
+            latents = vqgan.quantizer.lookup(codes[best : best + 1], *grid)
             if latents.shape[-2:] != vqgan.latent_shape(config.width, config.height)[1:]:
                 shape = (config.height, config.width)
                 larger = F.interpolate(pixels[best : best + 1], size=shape, mode="bicubic")
@@ -421,10 +423,10 @@ def grow(canvas: Canvas) -> None:
 
 
 @torch.no_grad()
-def unfinished(vqgan: VQGAN, codes: Tensor, rows: int, grid: int) -> Picture:
+def unfinished(vqgan: VQGAN, codes: Tensor, rows: int, grid: tuple[int, int]) -> Picture:
     """A picture of which only the upper `rows` rows of codes are drawn; paper below."""
-    side = grid * vqgan.stride
+    height, width = (side * vqgan.stride for side in grid)
     pixels = vqgan.decode_indices(codes.to(vqgan.device), rows)[0]
-    page = torch.full((3, side, side), 0.93, device=vqgan.device)
+    page = torch.full((3, height, width), 0.93, device=vqgan.device)
     page[:, : rows * vqgan.stride] = pixels
     return to_picture(page)

@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
 from finetune import clip as command
+from finetune import clip_pairs
 from finetune.clip import (
     REAL_EVERY,
     RealPairs,
@@ -22,14 +24,16 @@ from finetune.clip import (
     patch_labels,
     recall,
     train,
-    view,
 )
+from finetune.clip_views import view
 from finetune.data.pages import PageSet, read_pages
 from finetune.data.scenes import SceneSet
 from finetune.training import TrainStep
+from pipelines.errors import InvalidInput
 from pipelines.painter import SIZE
-from pipelines.vqgan_clip.clip import CLIP
+from pipelines.vqgan_clip.clip import CLIP, embedded_config
 from tests.tiny import CLIP_CONFIG, CPU, clip
+from tests.tiny_pictures import folder, picture
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +173,96 @@ def test_the_command_writes_a_model(
     assert model.config == CLIP_CONFIG
     assert model.embed_texts(["a fox"]).shape == (1, 32)
     assert (tmp_path / "judge.pt").exists()  # guide and judge have checkpoints of their own
+
+
+# --- somebody's own pictures -------------------------------------------------------------
+
+
+def own(count: int = 4) -> tuple[np.ndarray, list[str]]:
+    pictures = np.stack([np.asarray(picture(n, SIZE)) for n in range(count)])
+    return pictures, ["a fox", "two owls at night", "the sea", "snow on a red house"][:count]
+
+
+def learn(path: Path, steps: int, **changed: Any) -> list[TrainStep | CLIP]:
+    options: dict[str, Any] = {"config": CLIP_CONFIG, "batch": 4, "save_every": 2,
+                               "report_every": 1}  # fmt: skip
+    return list(clip_pairs.train(steps, *own(), path, CPU, **(options | changed)))
+
+
+def test_own_pairs_can_be_overfitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clip_pairs, "boxes", lambda _, n: torch.tensor([[SIZE, 0, 0]] * n))
+    *steps, model = learn(tmp_path / "clip.pt", 60, peak=0.004, save_every=1000)
+    metrics = [e.metrics for e in steps if isinstance(e, TrainStep)]
+    assert metrics[-1]["contrast"] < 0.5 * metrics[0]["contrast"]
+    assert isinstance(model, CLIP)
+    found = clip_pairs.figures(model.eval(), *own())
+    assert found["picture to words recall@1"] == found["words to picture recall@1"] == 1
+    assert found["chance recall@1"] == 0.25
+
+
+def test_own_pairs_resume_to_the_same_curve(tmp_path: Path) -> None:
+    *straight, one = learn(tmp_path / "straight.pt", 4)
+    options: dict[str, Any] = {"config": CLIP_CONFIG, "batch": 4, "save_every": 2,
+                               "report_every": 1}  # fmt: skip
+    events = clip_pairs.train(4, *own(), tmp_path / "resumed.pt", CPU, **options)
+    while next(events).step < 3:  # type: ignore[union-attr]
+        pass
+    events.close()  # type: ignore[attr-defined]
+    torch.manual_seed(99)  # nothing may hang on the process's own random state
+    *told, two = learn(tmp_path / "resumed.pt", 4)
+    curve = [(e.step, e.metrics) for e in straight if isinstance(e, TrainStep)]
+    assert [(e.step, e.metrics) for e in told if isinstance(e, TrainStep)] == curve[2:]
+    assert isinstance(one, CLIP)
+    assert isinstance(two, CLIP)
+    for key, value in one.state_dict().items():
+        assert torch.equal(value, two.state_dict()[key]), key
+
+
+def test_only_the_top_learns(tmp_path: Path) -> None:
+    config = embedded_config(
+        image_size=32, patch=16, width=64, image_layers=2, text_layers=2, projection=32
+    )
+    torch.manual_seed(1)
+    base = CLIP(config)
+    *_, model = learn(tmp_path / "clip.pt", 2, base=base, top=1, peak=0.01)
+    assert isinstance(model, CLIP)
+    before, after = base.state_dict(), model.state_dict()
+    moved = {k for k in before if not torch.equal(before[k], after[k])}
+    assert any("vision_model.encoder.layers.1" in k for k in moved)
+    assert any("text_model.encoder.layers.1" in k for k in moved)
+    assert any("text_projection" in k for k in moved)
+    assert not any("layers.0" in k or "embeddings" in k for k in moved)
+    with pytest.raises(InvalidInput, match="from 1 to 2"):
+        clip_pairs.train_top(CLIP(config), 3)
+
+
+def test_the_command_learns_own_pairs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("finetune.own.signal.signal", lambda *_: None)
+    monkeypatch.setattr(command, "embedded_config", lambda: CLIP_CONFIG)
+    home = folder(tmp_path / "pictures", 5)
+    (home / "04.txt").unlink()
+    where = {"pairs": home, "out": tmp_path / "models", "runs": tmp_path / "runs"}
+    arguments = [f"--{name}={path}" for name, path in where.items()]
+    arguments += ["--steps=2", "--batch=2", "--device=cpu"]
+
+    def call(*more: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["clip", *arguments, *more])
+        command.main()
+
+    call("--dry-run")
+    assert "pictures without words: 1 (04.png)" in capsys.readouterr().out
+    call()
+    model = CLIP.from_pretrained(tmp_path / "models" / "clip", CPU)
+    assert model.config == CLIP_CONFIG
+    told = json.loads((tmp_path / "models" / "clip" / "training.json").read_text())
+    assert (told["pairs"], told["figures"]["held out"]) == (3, 1)
+    assert (tmp_path / "runs" / "samples" / "clip-000002.png").is_file()
+    with pytest.raises(SystemExit, match="needs a --base"):
+        call("--top=1")
+    call(f"--base={tmp_path / 'models'}", "--top=1", f"--out={tmp_path / 'more'}",
+         f"--runs={tmp_path / 'more runs'}")  # fmt: skip
+    again = CLIP.from_pretrained(tmp_path / "more" / "clip", CPU)
+    key = "model.vision_model.embeddings.patch_embedding.weight"
+    assert torch.equal(model.state_dict()[key], again.state_dict()[key])

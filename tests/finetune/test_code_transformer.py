@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 import sys
 from collections.abc import Iterator
@@ -10,27 +11,33 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from finetune import code_transformer as command
+from finetune.code_bank import Batch, CodeBank
+from finetune.code_pairs import PairCodes, figures
 from finetune.code_transformer import (
-    Batch,
-    CodeBank,
     Draw,
     draws,
     embedded_config,
+    empty_plan_nll,
     train,
     validate,
 )
 from finetune.data.scenes import SceneSet, plan_of
+from finetune.training import TrainStep
 from pipelines.painter import Placed
+from pipelines.plan import FIELDS, PIECES
 from pipelines.scene import vocabulary
+from pipelines.vqgan_clip import VQGANCLIPPipeline
 from pipelines.vqgan_clip.clip import tokenize
 from pipelines.vqgan_clip.code_transformer import CodeTransformer
 from pipelines.vqgan_clip.vqgan import VQGAN
 from pipelines.weights import save_model
-from tests.tiny import CPU, TRANSFORMER_CONFIG, VQGAN_CONFIG, vqgan
+from tests.tiny import CPU, FOX, QUICK, TRANSFORMER_CONFIG, VQGAN_CONFIG, vqgan
+from tests.tiny_pictures import folder, picture
 
 CONFIG = replace(TRANSFORMER_CONFIG, words=len(vocabulary()), grid=16, sizes=(4, 6, 8), layers=1,
                  mirrored=True)  # fmt: skip
@@ -164,3 +171,81 @@ def test_the_shipped_shape_is_that_of_the_vqgan() -> None:
     assert config.grid == 16
     assert config.mirrored
     assert config.words == len(vocabulary())
+
+
+# --- somebody's own pictures -------------------------------------------------------------
+
+OWN = replace(TRANSFORMER_CONFIG, words=0, layers=1)
+
+
+def own_codes(coder: VQGAN, count: int, side: int = 64) -> PairCodes:
+    pictures = np.stack([np.asarray(picture(n, side)) for n in range(count)])
+    return PairCodes(pictures, [f"blob {n}" for n in range(count)], coder, OWN.grid, CPU)
+
+
+def test_larger_pictures_become_windows(coder: VQGAN) -> None:
+    bank = own_codes(coder, 2, 96)  # 6x6 codes: four windows of 4x4
+    assert len(bank) == 8
+    assert [r.text for r in bank.records] == ["blob 0"] * 4 + ["blob 1"] * 4
+    pixels = torch.from_numpy(np.array(picture(0, 96))).permute(2, 0, 1)[None].float() / 127.5 - 1
+    with torch.no_grad():
+        whole = coder.quantizer.indices(coder.encode(pixels)).view(6, 6, -1)
+    batch = bank.batch([3, 0], ["a", "b"])
+    assert torch.equal(batch.codes[0], whole[2:, 2:].flatten(0, 1))
+    assert torch.equal(batch.codes[1], whole[:4, :4].flatten(0, 1))
+    assert not batch.plans.any()
+
+
+def test_own_pictures_are_learned_and_their_plans_stay_empty(coder: VQGAN, tmp_path: Path) -> None:
+    bank = own_codes(coder, 4)
+    options: dict[str, Any] = {"config": replace(OWN, width=64), "batch": 4, "peak": 0.01,
+                               "report_every": 1, "save_every": 1000}  # fmt: skip
+    *steps, model = train(60, bank, bank, VQGAN_CONFIG, tmp_path / "own.pt", CPU, **options)
+    assert isinstance(model, CodeTransformer)
+    first, last = steps[0], steps[-1]
+    assert isinstance(first, TrainStep)
+    assert isinstance(last, TrainStep)
+    assert last.metrics["nats"] < 0.5 * first.metrics["nats"]
+    found = figures(model, bank, CPU)
+    assert found["chance"] == pytest.approx(CHANCE)
+    assert found["nats a position"] < found["without words"]  # the words tell
+    *_, drawn = model.sample("blob 1", 3, generator=torch.Generator().manual_seed(1))
+    assert not drawn.plan.any()
+
+
+def test_an_empty_plan_is_learned_entry_by_entry() -> None:
+    logits = [torch.zeros(2, 4), torch.zeros(2, 8)]
+    assert empty_plan_nll(logits).item() == pytest.approx(math.log(4) + math.log(8))
+    assert len(OWN.field_sizes) * PIECES == PIECES * FIELDS
+
+
+@pytest.mark.parametrize("classes", [False, True])
+def test_the_command_learns_own_pictures(
+    coder: VQGAN, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, classes: bool
+) -> None:
+    monkeypatch.setattr("finetune.own.signal.signal", lambda *_: None)
+    monkeypatch.setattr(command, "embedded_config", lambda *_, **__: OWN)
+    home = folder(tmp_path / "pictures", 4)
+    if classes:
+        for n in range(4):
+            (home / f"kind {n % 2}").mkdir(exist_ok=True)
+            (home / f"{n:02d}.png").rename(home / f"kind {n % 2}" / f"{n}.png")
+    where = {"pairs": home, "out": tmp_path / "models", "runs": tmp_path / "runs"}
+    arguments = [f"--{name}={path}" for name, path in where.items()]
+    arguments += ["--steps=2", "--batch=2", "--device=cpu", "--gradient-checkpointing"]
+    arguments += ["--classes"] if classes else []
+    monkeypatch.setattr(sys, "argv", ["code_transformer", *arguments])
+    with pytest.raises(SystemExit, match="train one first"):
+        command.main()
+    save_model(coder, VQGAN_CONFIG, tmp_path / "models" / "vqgan")
+    command.main()
+    told = json.loads((tmp_path / "models" / "code_transformer" / "training.json").read_text())
+    assert told["pairs"] == 3
+    assert 0 < told["figures"]["nats a position"] < 2 * CHANCE
+    assert (tmp_path / "runs" / "samples" / "code_transformer-000002.png").is_file()
+    painter = VQGANCLIPPipeline.from_pretrained(str(tmp_path / "models"), device=CPU)
+    page = painter(FOX, replace(QUICK, steps=0, height=160, enlarge=False))
+    assert page.image().size == (128, 160)
+    monkeypatch.setattr(sys, "argv", ["code_transformer", *arguments, "--base=embedded"])
+    with pytest.raises(SystemExit, match="writes other codes than this VQGAN"):
+        command.main()

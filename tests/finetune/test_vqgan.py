@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -18,13 +20,16 @@ from finetune.data.bank import PictureBank
 from finetune.data.pages import PageSet, read_pages
 from finetune.data.scenes import SceneSet
 from finetune.losses import reconstruction_loss
+from finetune.perceptual import LPIPS, CLIPDistance
 from finetune.sharpen import adaptive_weight, sharpen
 from finetune.training import TrainStep
 from finetune.vqgan import train
 from pipelines.errors import InvalidInput
 from pipelines.painter import GRID, SIZE
+from pipelines.vqgan_clip import VQGANCLIPPipeline
 from pipelines.vqgan_clip.vqgan import VQGAN
-from tests.tiny import CPU, VQGAN_CONFIG, vqgan
+from tests.tiny import CPU, FOX, QUICK, VQGAN_CONFIG, clip, vqgan
+from tests.tiny_pictures import folder, picture
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +129,7 @@ class OneBatch(PictureBank):
         self.scale = pixels.shape[2] // SIZE
 
     def crops(
-        self, generator: torch.Generator, count: int, side: int
+        self, generator: torch.Generator, count: int, side: int, step: int = 0
     ) -> tuple[torch.Tensor, torch.Tensor]:
         return self.batch
 
@@ -244,3 +249,104 @@ def test_the_command_writes_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     again = VQGAN.from_pretrained(out, CPU)
     for a, b in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+# --- somebody's own pictures -------------------------------------------------------------
+
+
+def own_command(monkeypatch: pytest.MonkeyPatch, mine: Path, *more: str) -> None:
+    """`python -m finetune.vqgan --pictures` at a size that a test can afford."""
+    small = functools.partial(train, side=32)
+    monkeypatch.setattr(command, "train", small)
+    monkeypatch.setattr(command, "EMBEDDED", VQGAN_CONFIG)
+    where = {"pictures": mine / "pictures", "out": mine / "models", "runs": mine / "runs"}
+    arguments = [f"--{name}={folder}" for name, folder in where.items()]
+    arguments += ["--batch=2", "--device=cpu", "--side=128", *more]
+    monkeypatch.setattr(sys, "argv", ["vqgan", *arguments])
+    command.main()
+
+
+@pytest.fixture
+def unsignalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands take SIGTERM for themselves; tests leave it as it is."""
+    monkeypatch.setattr("finetune.own.signal.signal", lambda *_: None)
+
+
+@pytest.mark.usefixtures("unsignalled")
+def test_the_command_learns_own_pictures(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder(tmp_path / "pictures", 4)
+    own_command(monkeypatch, tmp_path, "--steps", "3", "--sharpen-steps", "1")
+    home = tmp_path / "models" / "vqgan"
+    model = VQGAN.from_pretrained(home, CPU)
+    assert model.config == VQGAN_CONFIG  # pictures of 160 pixels teach no large ones
+    told = json.loads((home / "training.json").read_text())
+    assert (told["pictures"], told["held out"]) == (3, 1)
+    assert told["figures"]["PSNR"] > 3
+    assert -1 <= told["figures"]["SSIM"] <= 1
+    assert 1 <= told["figures"]["codebook perplexity"] <= 16
+    grids = sorted(p.name for p in (tmp_path / "runs" / "samples").iterdir())
+    assert grids == ["codes-000003.png", "sharpen-000001.png"]
+    with Image.open(tmp_path / "runs" / "samples" / grids[0]) as grid:
+        assert grid.size == (128, 256)  # the held-out picture above its reconstruction
+    painter = VQGANCLIPPipeline.from_pretrained(str(tmp_path / "models"), device=CPU)
+    assert painter.transformer is None  # until there is one, pictures begin from a sketch
+    page = painter(FOX, replace(QUICK, start="noise", steps=1, enlarge=False))
+    assert page.image().size == (128, 128)
+
+
+@pytest.mark.usefixtures("unsignalled")
+def test_a_run_on_other_pictures_is_refused_and_a_dry_run_does_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder(tmp_path / "pictures", 3)
+    own_command(monkeypatch, tmp_path, "--dry-run")
+    told = capsys.readouterr().out
+    assert "2 pictures to learn from, 1 held out" in told
+    assert "memory: about" in told
+    assert not (tmp_path / "runs").exists()
+    own_command(monkeypatch, tmp_path, "--steps", "1", "--phase", "codes")
+    picture(20).save(tmp_path / "pictures" / "more.png")
+    with pytest.raises(SystemExit, match=r"another run \(different: data\)"):
+        own_command(monkeypatch, tmp_path, "--steps", "2", "--phase", "codes")
+    with pytest.raises(SystemExit, match="Name a folder for your models"):
+        own_command(monkeypatch, tmp_path, "--out", str(command.OUT))
+    with pytest.raises(SystemExit, match=r"needs about .* of memory"):
+        own_command(monkeypatch, tmp_path, "--batch", "10000000")
+    with pytest.raises(SystemExit, match=r"does not hold LPIPS"):
+        own_command(monkeypatch, tmp_path, "--lpips", str(tmp_path))
+
+
+def test_a_base_is_where_it_starts(bank: PictureBank, tmp_path: Path) -> None:
+    base = vqgan()
+    *_, after = begin(bank, tmp_path, 1, base=base, unquantised=0.0, peak=1e-9)
+    assert isinstance(after, VQGAN)
+    for part in ("encoder", "decoder"):
+        mine, theirs = getattr(after, part).state_dict(), getattr(base, part).state_dict()
+        assert all(torch.allclose(mine[k], theirs[k], atol=1e-6) for k in mine)
+    moved = (after.quantizer.codebook - base.quantizer.codebook).abs().amax(-1)
+    assert (moved < 1.0).float().mean() > 0.5  # the codes are those of the base, adapted
+
+
+def test_the_eyes_distance(tmp_path: Path) -> None:
+    a, b = (cut_of(n) for n in (1, 2))
+    near = a + 0.02 * torch.randn(a.shape, generator=torch.Generator().manual_seed(1))
+    lpips = LPIPS()
+    for lin in lpips.lins:  # channels count for something, as in the authors' file
+        torch.nn.init.constant_(lin.weight, 0.1)  # type: ignore[arg-type]
+    for distance in (CLIPDistance(clip()), lpips):
+        with torch.no_grad():
+            assert distance(a, a) == 0
+            assert 0 < distance(near, a) < distance(b, a)
+    network = {f"features.{k}": v for k, v in lpips.features.state_dict().items()}
+    torch.save(network | {"classifier.0.weight": torch.zeros(1)}, tmp_path / "vgg16.pth")
+    weights = {f"lin{n}.model.1.weight": lin.weight for n, lin in enumerate(lpips.lins)}
+    torch.save(weights, tmp_path / "vgg.pth")
+    read = LPIPS.from_pretrained(tmp_path, CPU)
+    assert list(read.features)[-1] == "28"  # as torchvision numbers VGG16's last convolution
+    with torch.no_grad():
+        assert read(a, b) == lpips(a, b)
+
+
+def cut_of(seed: int) -> torch.Tensor:
+    pixels = torch.from_numpy(np.array(picture(seed, 32))).permute(2, 0, 1)[None]
+    return pixels.float() / 127.5 - 1

@@ -1,0 +1,253 @@
+"""A CLIP for anybody's pictures and words: `python -m finetune.clip --pairs FOLDER --out DIR`.
+
+Symmetric cross-entropy over the batch (Radford et al. 2021), from scratch or from another CLIP, of
+which `--top N` leaves all but the top blocks of both towers as they are. One pair of ten is held
+out for the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from finetune.clip_views import view
+from finetune.data.bank import hold
+from finetune.data.folder import Order, squares
+from finetune.data.pairs import Pair, read_pairs
+from finetune.distributed import (
+    average_gradients,
+    averaged,
+    gathered_with_gradient,
+    processes,
+    rank,
+    share,
+)
+from finetune.footprint import Footprint, footprint
+from finetune.own import SHOWN, Home, base_folder, facts_of, finish, home_of, save_grid, tell
+from finetune.training import (
+    Clock,
+    Ema,
+    TrainStep,
+    autocast,
+    load_checkpoint,
+    rate,
+    report,
+    save_checkpoint,
+    set_learning_rate,
+)
+from pipelines.errors import InvalidInput
+from pipelines.painter import SIZE
+from pipelines.vqgan_clip.clip import CLIP, tokenize
+
+FEWEST = 2
+"""Pairs of a batch: one alone has nothing to be told from."""
+
+
+def train_top(clip: CLIP, blocks: int) -> list[nn.Parameter]:
+    """Freeze all of a CLIP but the top `blocks` of each tower and what follows them -> the rest.
+
+    0 leaves everything free. Raises InvalidInput when a tower has fewer blocks.
+    """
+    model: Any = clip.model
+    if not blocks:
+        return list(clip.parameters())
+    towers = (model.vision_model, model.text_model)
+    least = min(len(t.encoder.layers) for t in towers)
+    if not 0 < blocks <= least:
+        raise InvalidInput(f"--top must be from 1 to {least}, the blocks of this CLIP's towers.")
+    clip.requires_grad_(False)
+    free: list[nn.Module] = [model.vision_model.post_layernorm, model.text_model.final_layer_norm,
+                             model.visual_projection, model.text_projection]  # fmt: skip
+    for tower in towers:
+        free += list(tower.encoder.layers[-blocks:])
+    for module in free:
+        module.requires_grad_(True)
+    model.logit_scale.requires_grad_(True)
+    return [p for p in clip.parameters() if p.requires_grad]
+
+
+def contrast(clip: CLIP, pixels: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of pairs, (b, 3, S, S) and (b, T), among those of all processes, and the logits."""
+    with autocast(pixels.device):
+        seen = clip.model.vision_model(pixel_values=pixels).pooler_output
+        read = clip.model.text_model(input_ids=ids, attention_mask=mask).pooler_output
+        image, text = clip.model.visual_projection(seen), clip.model.text_projection(read)
+    image = gathered_with_gradient(F.normalize(image.float(), dim=-1))
+    text = gathered_with_gradient(F.normalize(text.float(), dim=-1))
+    logits = clip.model.logit_scale.exp().clamp(max=100) * image @ text.T
+    target = torch.arange(len(logits), device=logits.device)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2, logits
+
+
+def boxes(rng: random.Random, count: int) -> Tensor:
+    """(count, 3) side, left and top of what CLIP sees: half of them whole, half cutouts."""
+    found: list[tuple[int, int, int]] = []
+    for n in range(count):
+        side = SIZE if n % 2 == 0 else rng.randint(int(0.65 * SIZE), SIZE)
+        found.append((side, rng.randint(0, SIZE - side), rng.randint(0, SIZE - side)))
+    return torch.tensor(found)
+
+
+def train(
+    steps: int,
+    pictures: NDArray[np.uint8],
+    words: Sequence[str],
+    checkpoint: Path,
+    device: torch.device,
+    *,
+    config: dict[str, Any],
+    base: CLIP | None = None,
+    top: int = 0,
+    minutes: float | None = None,
+    seed: int = 0,
+    batch: int = 128,
+    peak: float = 1e-3,
+    save_every: int = 250,
+    report_every: int = 20,
+    facts: dict[str, Any] | None = None,
+    keep_samples: Callable[[int, CLIP], None] | None = None,
+) -> Iterator[TrainStep | CLIP]:
+    """Train on pictures (N, 256, 256, 3) and their words, resuming from `checkpoint`; the last
+    event is the averaged model.
+
+    `batch` is of all processes together; each pair has its turn once an epoch. Raises InvalidInput.
+    """
+    torch.manual_seed(seed)  # the initial weights
+    config = base.config if base is not None else config
+    model, average = CLIP(config).to(device), CLIP(config).to(device)
+    if base is not None:
+        model.load_state_dict(base.state_dict())
+    learned = train_top(model, top)
+    optimizer = torch.optim.AdamW(learned, lr=peak, betas=(0.9, 0.98), weight_decay=0.05)
+    parts: dict[str, nn.Module | torch.optim.Optimizer] = {
+        "model": model, "averaged": average, "optimizer": optimizer
+    }  # fmt: skip
+    ema = Ema(model, average)
+    start, extra = load_checkpoint(checkpoint, parts, facts)
+    batch = min(batch, len(words) // processes() * processes())  # a pair is no rival of itself
+    order, held = Order(len(words), seed), hold(pictures, device)
+    clock = Clock(start, steps, minutes, extra.get("progress", 0.0))
+    step = start
+    while not clock.over(step):
+        rng = random.Random(f"{seed} pairs {step}")
+        chosen, box = order.ids(step, batch), share(boxes(rng, batch))
+        ids, mask = (share(t) for t in tokenize([words[i] for i in chosen.tolist()], device))
+        taken = held[share(chosen).to(held.device)].to(device)
+        pixels = view(taken, box.to(device), model.image_size)
+        loss, logits = contrast(model, pixels, ids, mask)
+        set_learning_rate([optimizer], rate(clock.progress(step), peak))
+        optimizer.zero_grad()
+        loss.backward()
+        average_gradients([model])
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)
+        optimizer.step()
+        ema.update(step)
+        step += 1
+        last = clock.over(step)
+        if step % save_every == 0 or last:
+            save_checkpoint(checkpoint, step, parts, progress=clock.progress(step), facts=facts)
+            if keep_samples is not None:
+                keep_samples(step, average)
+        if step % report_every == 0 or last:
+            target = torch.arange(len(logits), device=device)
+            hit = (logits.argmax(1) == target).float().mean()
+            metrics = {"contrast": loss.item(), "recall@1": averaged(hit).item()}
+            yield TrainStep(step, steps, metrics, clock.eta(step))
+    yield average
+
+
+@torch.no_grad()
+def scores(clip: CLIP, pictures: NDArray[np.uint8], words: Sequence[str]) -> Tensor:
+    """(N, N) cosine of each picture, in rows, to the words of each."""
+    device = clip.model.logit_scale.device
+    raw = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float().to(device) / 127.5 - 1
+    pixels = F.interpolate(raw, size=(clip.image_size, clip.image_size), mode="area")
+    return clip.embed_images(pixels) @ clip.embed_texts(words).T
+
+
+def figures(clip: CLIP, pictures: NDArray[np.uint8], words: Sequence[str]) -> dict[str, float]:
+    """Recall at 1 and 5 both ways among all held-out pairs, and what chance would reach."""
+    found = {"held out": float(len(words)), "chance recall@1": 1 / len(words)}
+    seen = scores(clip, pictures, words)
+    for name, table in (("picture to words", seen), ("words to picture", seen.T)):
+        position = (table > table.diagonal()[:, None]).sum(1)
+        for k in (1, 5):
+            found[f"{name} recall@{k}"] = (position < k).float().mean().item()
+    return found
+
+
+def keep_samples(
+    pictures: NDArray[np.uint8], words: Sequence[str], home: Home, step: int, clip: CLIP
+) -> None:
+    """Held-out pictures above the ones that CLIP finds for their words."""
+    if rank() == 0:
+        best = scores(clip, pictures, words).argmax(0)[:SHOWN].tolist()
+        real = [Image.fromarray(np.array(p)) for p in pictures]
+        save_grid([real[:SHOWN], [real[n] for n in best]], home.samples(f"clip-{step:06d}"))
+
+
+def run(
+    args: argparse.Namespace, device: torch.device, default_out: Path, config: dict[str, Any]
+) -> None:
+    """The command with `--pairs`. Raises AppError."""
+    home = home_of(args, "clip", default_out)
+    folder = base_folder(args.base, "clip")
+    base = CLIP.from_pretrained(folder, device) if folder else None
+    if args.top and base is None:
+        raise InvalidInput(
+            "--top needs a --base: nothing of a CLIP from scratch can stay as it is."
+        )
+    pairs = read_pairs(args.pairs, home.runs, args.seed)
+    batch = args.batch * processes()
+    if len(pairs.train) < FEWEST * processes():
+        raise InvalidInput(
+            f"{len(pairs.train)} pairs are too few: each of {processes()} processes needs {FEWEST}."
+        )
+    lines = [*pairs.lines(), f"{args.steps:,} steps of {min(batch, len(pairs.train))} pairs: each "
+             f"about {batch * args.steps / len(pairs.train):,.0f} times"]  # fmt: skip
+    taken = _footprint(base.config if base else config, args, device)
+    if not tell(lines, taken, device, home.runs, args.dry_run):
+        return
+    facts = facts_of(args, pairs.fingerprint, batch=batch, top=args.top)
+    learned, held_out = _cut(pairs.train, home, "pairs"), _cut(pairs.test, home, "held-out-pairs")
+    tested = [p.text for p in pairs.test]
+
+    def keep(step: int, clip: CLIP) -> None:
+        keep_samples(held_out, tested, home, step, clip)
+
+    model = report(train(
+        args.steps, learned, [p.text for p in pairs.train], home.runs / "clip.pt", device,
+        config=config, base=base, top=args.top, minutes=args.minutes, seed=args.seed, batch=batch,
+        peak=args.peak, save_every=args.save_every, facts=facts, keep_samples=keep,
+    ))  # fmt: skip
+    if rank() == 0:
+        told = facts | {"pairs": len(pairs.train)}
+        told["figures"] = figures(model.eval(), held_out, tested)
+        finish(model, model.config, home, told)
+
+
+def _cut(pairs: Sequence[Pair], home: Home, name: str) -> NDArray[np.uint8]:
+    return squares([p.picture for p in pairs], SIZE, home.runs, name)
+
+
+def _footprint(config: dict[str, Any], args: argparse.Namespace, device: torch.device) -> Footprint:
+    model = CLIP(config).to(device)
+    train_top(model, args.top)
+    pixels = torch.zeros(FEWEST, 3, model.image_size, model.image_size, device=device)
+    ids, mask = tokenize(["a fox and an owl in the forest at night"] * FEWEST, device)
+
+    def loss() -> Tensor:
+        seen = model.model(input_ids=ids, attention_mask=mask, pixel_values=pixels)
+        return seen.logits_per_image.sum()
+
+    return footprint([model], loss, FEWEST, args.batch)

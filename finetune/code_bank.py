@@ -1,0 +1,68 @@
+"""The story world's pages as codes, as the code transformer learns them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from tqdm import tqdm
+
+from finetune.data.folder import Order
+from finetune.data.scenes import SceneRecord, SceneSet
+from finetune.training import autocast
+from pipelines.vqgan_clip.vqgan import VQGAN
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Prompts, plans (B, PIECES * FIELDS), codes (B, N, G), foreground (B, N) bool."""
+
+    prompts: list[str]
+    plans: Tensor
+    codes: Tensor
+    front: Tensor
+
+
+class CodeBank:
+    """Scenes of simple layouts as codes, on the device: a page takes a few kilobytes."""
+
+    planned = True
+    """Whether the pages have plans to learn."""
+    order: Order | None = None
+    """None: pages are drawn, not taken in turn."""
+
+    def __init__(self, scenes: Sequence[SceneSet], vqgan: VQGAN, device: torch.device) -> None:
+        """Encode every page of the sets that has a plan."""
+        codes, plans, front = list[Tensor](), list[Tensor](), list[Tensor]()
+        self.records: list[SceneRecord] = []
+        for found in scenes:
+            kept = np.flatnonzero(found.plans[:, 0] >= 0)
+            self.records += [found.records[n] for n in kept]
+            plans.append(torch.from_numpy(found.plans[kept]))
+            front.append(torch.from_numpy(found.labels[kept] >= 0).flatten(1))
+            for at in tqdm(range(0, len(kept), 64), desc="encoding", mininterval=5):
+                codes.append(self._encode(vqgan, found.pictures[kept[at : at + 64]], device))
+        self.codes = torch.cat(codes)  # (N, positions, G) int16
+        self.plans = torch.cat(plans).to(device)
+        self.front = torch.cat(front).to(device)
+
+    @staticmethod
+    @torch.no_grad()
+    def _encode(vqgan: VQGAN, pictures: NDArray[np.uint8], device: torch.device) -> Tensor:
+        pixels = torch.from_numpy(pictures).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1
+        with autocast(device):
+            latents = vqgan.encode(pixels)
+        return vqgan.quantizer.indices(latents.float()).short()
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def batch(self, ids: Sequence[int], prompts: list[str]) -> Batch:
+        """The pages `ids`, asked for with `prompts`."""
+        chosen = torch.tensor(ids, device=self.plans.device)
+        return Batch(prompts, self.plans[chosen].long(), self.codes[chosen].long(),
+                     self.front[chosen])  # fmt: skip

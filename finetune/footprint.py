@@ -1,0 +1,93 @@
+"""What a training run takes, told before it starts: memory, disk, steps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pipelines.errors import OutOfMemory, StorageError
+
+MODEL_COPIES = 5
+"""Weights, gradients, two moments of Adam, and the moving average."""
+SAVED_COPIES = 4
+"""Of those a checkpoint holds all but the gradients."""
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """Bytes that a run takes on each device, and on disk."""
+
+    models: int
+    activations: int
+    disk: int
+
+    @property
+    def memory(self) -> int:
+        return self.models + self.activations
+
+    def line(self, device: torch.device, runs: Path) -> str:
+        """For a person to read."""
+        from finetune.checkpoints import free_disk, free_memory  # transformers' Trainer: slow
+
+        return (
+            f"memory: about {_mb(self.memory)} of {_mb(free_memory(device))} free (models and "
+            f"optimiser {_mb(self.models)}, activations {_mb(self.activations)}); disk: about "
+            f"{_mb(self.disk)} of {_mb(free_disk(runs))} free"
+        )
+
+    def check(self, device: torch.device, runs: Path) -> None:
+        """Raises OutOfMemory or StorageError when the run would not fit."""
+        from finetune.checkpoints import free_disk, free_memory
+
+        memory, disk = free_memory(device), free_disk(runs)
+        if self.memory > memory:
+            raise OutOfMemory(
+                f"This needs about {_mb(self.memory)} of memory, and {_mb(memory)} are free: "
+                "lower --batch, or close what else takes memory."
+            )
+        if self.disk > disk:
+            raise StorageError(
+                f"The checkpoints need about {_mb(self.disk)}, and {_mb(disk)} are free where "
+                f"{runs} is: free some space, or name another disk with --runs."
+            )
+
+
+def footprint(
+    models: list[nn.Module], loss: Callable[[], Tensor], examples: int, batch: int
+) -> Footprint:
+    """Of training `models` at `batch` examples a device.
+
+    `loss` runs the models on `examples` examples; what it keeps for the way back is weighed.
+    """
+    values = sum(p.numel() * p.element_size() for m in models for p in m.parameters())
+    kept = 0
+    own = {p.data_ptr() for m in models for p in (*m.parameters(), *m.buffers())}
+    seen: set[tuple[int, int]] = set()
+
+    def weigh(tensor: Tensor) -> Tensor:
+        nonlocal kept
+        storage = tensor.untyped_storage()
+        key = (storage.data_ptr(), storage.nbytes())
+        if tensor.data_ptr() not in own and key not in seen:
+            seen.add(key)
+            kept += storage.nbytes()
+        return tensor
+
+    def unpack(packed: Any) -> Tensor:
+        return packed
+
+    with torch.autograd.graph.saved_tensors_hooks(weigh, unpack):
+        held = loss()  # until here nothing that was weighed is freed, and weighed again
+    del held
+    # On the way back about as much again as the largest layers is held for a moment.
+    activations = int(1.2 * kept * batch / examples)
+    return Footprint(MODEL_COPIES * values, activations, 2 * SAVED_COPIES * values)
+
+
+def _mb(size: int) -> str:
+    return f"{size / 1e6:,.0f} MB"

@@ -1,0 +1,140 @@
+"""What the commands share that train picture models on somebody's own pictures.
+
+All three write beside each other: `--out mine` makes `mine/vqgan`, `mine/clip` and
+`mine/code_transformer`, and `VQGANCLIPPipeline.from_pretrained("mine")` takes what is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import signal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import nn
+
+from finetune.distributed import rank
+from finetune.footprint import Footprint
+from pipelines.errors import AppError, InvalidInput
+from pipelines.weights import EMBEDDED, save_model
+
+log = logging.getLogger(__name__)
+
+SHOWN = 8
+"""Columns of a grid of samples."""
+
+
+def own_options(p: argparse.ArgumentParser, source: str, what: str) -> None:
+    """`--pictures` or `--pairs`, and what goes with it."""
+    own = p.add_argument_group("your own pictures")
+    own.add_argument(source, type=Path, metavar="FOLDER", help=what)
+    own.add_argument(
+        "--base", help="start from this model (embedded, or a folder), otherwise from scratch"
+    )
+    own.add_argument(
+        "--dry-run", action="store_true", help="say what is in the data and what the run takes"
+    )
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where a run's model and its checkpoints go."""
+
+    model: Path
+    runs: Path
+
+    def samples(self, name: str) -> Path:
+        """The file of a grid of samples."""
+        return self.runs / "samples" / f"{name}.png"
+
+
+def home_of(args: argparse.Namespace, name: str, default_out: Path) -> Home:
+    """Of the model `name`; the shipped weights are never written over.
+
+    Raises InvalidInput when no folder is named for the models, or a file is.
+    """
+    if args.out == default_out:
+        raise InvalidInput("Name a folder for your models, as in --out my-models.")
+    if args.out.exists() and not args.out.is_dir():
+        raise InvalidInput(f"{args.out} is a file: name a folder for your models.")
+    runs = args.runs if args.runs != Path("runs") else args.runs / args.out.name
+    return Home(args.out / name, runs)
+
+
+def base_folder(base: str | None, name: str) -> Path | None:
+    """Folder of the model `name` to start from; None: from scratch.
+
+    `base` is "embedded", a folder of models, or the folder of that very model.
+    Raises InvalidInput.
+    """
+    if base is None:
+        return None
+    whole = EMBEDDED if base == "embedded" else Path(base)
+    for folder in (whole / name, whole):
+        if (folder / "config.json").is_file():
+            return folder
+    raise InvalidInput(f"There is no {name} in {base}: name “embedded” or a folder of models.")
+
+
+def facts_of(args: argparse.Namespace, data: str, **more: Any) -> dict[str, Any]:
+    """What must be the same for a run to go on."""
+    return {"data": data, "base": args.base or "", "seed": args.seed, **more}
+
+
+def tell(lines: Sequence[str], taken: Footprint, device: torch.device, runs: Path, dry: bool) -> (
+    bool
+):  # fmt: skip
+    """Say what is in the data and what the run takes -> whether to go on.
+
+    Raises OutOfMemory or StorageError when the run would not fit.
+    """
+    said = [*lines, taken.line(device, runs)]
+    if dry:
+        if rank() == 0:
+            print("\n".join(said))
+        return False
+    if rank() == 0:
+        for line in said:
+            log.info(line)
+    taken.check(device, runs)
+    return True
+
+
+def save_grid(rows: Sequence[Sequence[Image.Image]], path: Path, side: int = 128) -> None:
+    """Pictures in rows, the first SHOWN of each."""
+    columns = min(SHOWN, max(map(len, rows)))
+    page = Image.new("RGB", (columns * side, len(rows) * side), "white")
+    for y, row in enumerate(rows):
+        for x, picture in enumerate(row[:columns]):
+            page.paste(picture.resize((side - 4, side - 4)), (x * side, y * side))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    page.save(path)
+
+
+def finish(model: nn.Module, config: Any, home: Home, told: dict[str, Any]) -> None:
+    """Write the model and, beside it, how it was made and what it can (`training.json`)."""
+    if rank() > 0:
+        return
+    save_model(model, config, home.model)
+    text = json.dumps(told, indent=2) + "\n"
+    (home.model / "training.json").write_text(text, encoding="utf-8")
+    for name, value in told.get("figures", {}).items():
+        log.info("%s %.3f", name, value)
+    log.info("wrote %s; try it: python app.py --pictures %s", home.model, home.model.parent)
+
+
+def guarded(job: Callable[[], None]) -> None:
+    """Run a command: errors in the user's words, and a kill leaves the last checkpoint."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        job()
+    except AppError as e:
+        raise SystemExit(str(e)) from e
+    except KeyboardInterrupt:
+        raise SystemExit("Stopped; the same command goes on from the last checkpoint.") from None

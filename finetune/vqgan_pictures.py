@@ -1,0 +1,171 @@
+"""A VQGAN for anybody's pictures: `python -m finetune.vqgan --pictures FOLDER --out DIR`.
+
+The same two phases as for the embedded VQGAN (`finetune/vqgan.py`, `finetune/sharpen.py`), on crops
+of the pictures of a folder, with a perceptual loss. One picture of ten is held out for the figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from finetune.colour_metrics import frechet_distance, patches, psnr, ssim
+from finetune.data.bank import OwnBank
+from finetune.data.folder import find_pictures, sort_out, squares
+from finetune.distributed import processes, rank
+from finetune.footprint import Footprint, footprint
+from finetune.losses import reconstruction_loss
+from finetune.own import (
+    SHOWN,
+    Home,
+    base_folder,
+    facts_of,
+    finish,
+    home_of,
+    save_grid,
+    tell,
+)
+from finetune.perceptual import LPIPS, CLIPDistance
+from finetune.sharpen import sharpen
+from finetune.training import report
+from pipelines.painter import SIZE
+from pipelines.vqgan_clip.clip import CLIP
+from pipelines.vqgan_clip.pixels import to_picture
+from pipelines.vqgan_clip.vqgan import VQGAN, VQGANConfig
+from pipelines.weights import EMBEDDED
+
+LARGE = 2 * SIZE
+
+
+def run(
+    args: argparse.Namespace, device: torch.device, default_out: Path, config: VQGANConfig,
+    train: Any,
+) -> None:  # fmt: skip
+    """The command with `--pictures`; `train` is that of phase 1. Raises AppError."""
+    home = home_of(args, "vqgan", default_out)
+    folder = base_folder(args.base, "vqgan")
+    base = VQGAN.from_pretrained(folder, device) if folder else None
+    perceptual = (
+        LPIPS.from_pretrained(args.lpips, device)
+        if args.lpips
+        else CLIPDistance(CLIP.from_pretrained(EMBEDDED / "clip", device))
+    )
+    gallery = sort_out(find_pictures(args.pictures), args.seed)
+    batch = args.batch * processes()
+    lines = gallery.lines()
+    pictures_seen = batch * args.steps
+    lines.append(
+        f"{args.steps:,} steps of {batch} crops: each picture about "
+        f"{pictures_seen / len(gallery.train):,.0f} times; then {args.sharpen_steps:,} to sharpen"
+    )
+    taken = _footprint(base.config if base else config, args.batch, perceptual, device)
+    if not tell(lines, taken, device, home.runs, args.dry_run):
+        return
+    facts = facts_of(args, gallery.fingerprint, batch=batch)
+    held_out = squares(gallery.test, SIZE, home.runs, "held-out")
+    keep = functools.partial(keep_samples, held_out, home)
+    model = base
+    if args.phase != "sharpen":
+        bank = OwnBank(squares(gallery.train, SIZE, home.runs, "pictures"), device, args.seed)
+        model = report(train(
+            args.steps, bank, home.runs, device, minutes=args.minutes, seed=args.seed, batch=batch,
+            save_every=args.save_every, base=base, perceptual=perceptual, facts=facts,
+            keep_samples=functools.partial(keep, "codes"),
+            **({"unquantised": 0.0} if base is not None else {"config": config}),
+        ))  # fmt: skip
+    if model is None:  # phase 2 alone, of what phase 1 wrote
+        model = VQGAN.from_pretrained(home.model, device)
+    if args.phase != "codes":
+        side = LARGE if _mostly_large(gallery.train) else SIZE
+        bank = OwnBank(squares(gallery.train, side, home.runs, "pictures"), device, args.seed)
+        each = max(args.batch * 128**2 // args.side**2, 1)  # as many pixels as in phase 1
+        model = report(sharpen(
+            args.sharpen_steps, model, bank, home.runs, device, minutes=args.minutes,
+            seed=args.seed, batch=each * processes(), side=args.side, peak=args.sharpen_peak,
+            adversary_from=args.adversary_from, save_every=args.save_every,
+            perceptual=perceptual, facts=facts, keep_samples=functools.partial(keep, "sharpen"),
+        ))  # fmt: skip
+    if rank() == 0:
+        told = facts | {"pictures": len(gallery.train), "held out": len(gallery.test),
+                        "figures": figures(model, held_out)}  # fmt: skip
+        finish(model, model.config, home, told)
+
+
+def _mostly_large(files: Sequence[Path]) -> bool:
+    """Whether half of the pictures can teach to draw at twice the size."""
+    sides = list[int]()
+    for file in files:
+        with Image.open(file) as image:
+            sides.append(min(image.size))
+    return float(np.median(sides)) >= LARGE
+
+
+def _footprint(
+    config: VQGANConfig, batch: int, perceptual: LPIPS | CLIPDistance, device: torch.device
+) -> Footprint:
+    model = VQGAN(config).to(device)
+    pixels = torch.zeros(1, 3, 128, 128, device=device)
+
+    def loss() -> Tensor:
+        fake = model.decode(model.quantise(model.encode(pixels)))
+        weight = torch.ones_like(pixels[:, :1])
+        return reconstruction_loss(fake, pixels, weight) + perceptual(fake, pixels)
+
+    return footprint([model], loss, 1, batch)
+
+
+@torch.no_grad()
+def rebuilt(model: VQGAN, pictures: NDArray[np.uint8]) -> tuple[list[Image.Image], Tensor]:
+    """Pictures (N, 256, 256, 3) encoded and decoded again, and their codes (N, 256, G)."""
+    made, codes = list[Image.Image](), list[Tensor]()
+    for picture in pictures:
+        pixels = torch.from_numpy(np.array(picture)).to(model.device)
+        pixels = pixels.permute(2, 0, 1)[None].float() / 127.5 - 1
+        quantised, indices = model.quantizer(model.encode(pixels).float())
+        made.append(to_picture(model.decode(quantised)[0]))
+        codes.append(indices.cpu())
+    return made, torch.cat(codes)
+
+
+def keep_samples(
+    held_out: NDArray[np.uint8], home: Home, phase: str, step: int, model: VQGAN
+) -> None:
+    """Held-out pictures above what the averaged model makes of them."""
+    if rank() == 0:
+        shown = held_out[:SHOWN]
+        rows = [[Image.fromarray(p) for p in np.array(shown)], rebuilt(model, shown)[0]]
+        save_grid(rows, home.samples(f"{phase}-{step:06d}"))
+
+
+def figures(model: VQGAN, held_out: NDArray[np.uint8]) -> dict[str, float]:
+    """On held-out pictures: PSNR in dB, SSIM, the codebooks' use, and a Fréchet distance between
+    the features of patches of originals and reconstructions (in the place of rFID, whose network
+    does not come with this project), by the embedded judge.
+    """
+    real = [Image.fromarray(p) for p in np.array(held_out)]
+    fake, codes = rebuilt(model, held_out)
+    perplexity, used = list[float](), list[float]()
+    size = model.config.codebook_size
+    for g in range(model.config.groups):
+        share = torch.bincount(codes[..., g].flatten(), minlength=size).double()
+        share = share / share.sum()
+        used.append((share > 0).double().mean().item())
+        perplexity.append(torch.special.entr(share).sum().exp().item())
+    judge = CLIP.from_pretrained(EMBEDDED / "judge", torch.device("cpu"))
+    pairs = list(zip(fake, real, strict=True))
+    return {
+        "PSNR": float(np.mean([psnr(a, b) for a, b in pairs])),
+        "SSIM": float(np.mean([ssim(a, b) for a, b in pairs])),
+        "codes used": float(np.mean(used)),
+        "codebook perplexity": float(np.mean(perplexity)),
+        "Fréchet distance of patches": frechet_distance(patches(judge, fake), patches(judge, real)),
+    }

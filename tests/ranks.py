@@ -1,0 +1,89 @@
+"""What each process of the two-rank test runs: three steps of every picture model's training.
+
+`torchrun --standalone --nproc_per_node 2 -m tests.ranks OUT` writes OUT/rank-N.pt.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from finetune import clip_pairs, code_transformer
+from finetune import vqgan as vqgan_training
+from finetune.code_pairs import PairCodes
+from finetune.data.bank import OwnBank
+from finetune.distributed import join, leave, rank
+from finetune.sharpen import sharpen
+from finetune.training import TrainStep
+from pipelines.painter import SIZE
+from pipelines.vqgan_clip.vqgan import VQGAN
+from tests.tiny import CLIP_CONFIG, CPU, TRANSFORMER_CONFIG, VQGAN_CONFIG, vqgan
+from tests.tiny_pictures import picture
+
+BATCH = 4
+"""Of all processes together."""
+OPTIONS: dict[str, Any] = {"batch": BATCH, "save_every": 100, "report_every": 1, "peak": 1e-3}
+
+
+def everything(runs: Path) -> dict[str, Any]:
+    """Losses, weights and what was seen of the four trainings."""
+    pictures = np.stack([np.asarray(picture(n, SIZE)) for n in range(8)])
+    words = [f"blob number {n}" for n in range(8)]
+    bank = OwnBank(pictures, CPU)
+    codes = PairCodes(pictures[:, :64, :64], words, vqgan(), TRANSFORMER_CONFIG.grid, CPU)
+    seen: list[list[float]] = []
+    encode = VQGAN.encode
+
+    def watched(self: VQGAN, pixels: Tensor) -> Tensor:
+        seen.append(pixels.flatten(1).double().sum(1).tolist())
+        return encode(self, pixels)
+
+    VQGAN.encode = watched  # type: ignore[method-assign]
+    try:
+        found = {
+            "vqgan": drain(vqgan_training.train(
+                4, bank, runs, CPU, config=VQGAN_CONFIG, side=32, unquantised=0.5, whole_from=2.0,
+                **OPTIONS,
+            )),
+            "sharpen": drain(sharpen(
+                2, vqgan(), bank, runs, CPU, side=32, adversary_from=0.0, **OPTIONS
+            )),
+            "clip": drain(clip_pairs.train(
+                3, pictures, words, runs / "clip.pt", CPU, config=CLIP_CONFIG, **OPTIONS
+            )),
+            "code transformer": drain(code_transformer.train(
+                3, codes, codes, VQGAN_CONFIG, runs / "codes.pt", CPU,
+                config=replace(TRANSFORMER_CONFIG, words=0), **OPTIONS,
+            )),
+        }  # fmt: skip
+    finally:
+        VQGAN.encode = encode  # type: ignore[method-assign]
+    return found | {"seen": seen}
+
+
+def drain(events: Any) -> dict[str, Any]:
+    """The curve of a run, and the weights at its end."""
+    curve: list[float] = []
+    weights: dict[str, Tensor] = {}
+    for event in events:
+        if isinstance(event, TrainStep):
+            metrics = event.metrics
+            curve.append(next(metrics[k] for k in ("loss", "contrast", "nats") if k in metrics))
+        elif isinstance(event, nn.Module):
+            weights = event.state_dict()
+    return {"curve": curve, "weights": weights}
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    out = Path(sys.argv[1])
+    join(CPU)
+    result = everything(out / "runs")
+    torch.save(result, out / f"rank-{rank()}.pt")
+    leave()
