@@ -27,7 +27,7 @@ READ_SECONDS, WRITE_SECONDS = 8.0, 45.0
 """How long a call is tried again and again; somebody waits for what is read."""
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 20.0
-"""How long one try waits for the server."""
+"""How long one try waits for the server, to be there and to have taken what is written."""
 
 METADATA_BYTES = 7000
 """What custom metadata may take; Cloud Storage refuses more than 8 KiB, names included."""
@@ -86,11 +86,11 @@ class Bucket:
         # Waiting times are drawn at random up to these, so that writers do not meet again.
         retry = DEFAULT_RETRY.with_delay(initial=0.2, maximum=8.0, multiplier=2.0)
 
-        def within(seconds: float) -> dict[str, Any]:
-            timeout = (min(CONNECT_SECONDS, seconds), min(ANSWER_SECONDS, seconds))
-            return {"retry": retry.with_timeout(seconds), "timeout": timeout}
+        def within(seconds: float, answer: float) -> dict[str, Any]:
+            return {"retry": retry.with_timeout(seconds), "timeout": (CONNECT_SECONDS, answer)}
 
-        self._reading, self._writing = within(read_seconds), within(write_seconds)
+        self._reading = within(read_seconds, READ_SECONDS)
+        self._writing = within(write_seconds, ANSWER_SECONDS)
 
     def put(
         self,

@@ -44,8 +44,8 @@ def opened(bucket_name: str, tmp_path: Path) -> Iterator[Opener]:
 
 
 def until(condition: Callable[[], object]) -> None:
-    """Wait for what happens by itself; fails after half a minute."""
-    end = time.monotonic() + 30
+    """Wait for what happens by itself; fails after a minute."""
+    end = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < end, "nothing happened"
         time.sleep(0.01)

@@ -193,6 +193,7 @@ def test_the_list_in_firestore_is_put_right(
         assert all(not c.trouble for c in verify(library))
     other = FirebaseLibrary(Bucket(bucket_name), tmp_path / "b", index=index)
     with closing(other):
+        other.refresh()
         assert [s.id for s in reversed(other.list())] == [f"{n:016x}" for n in range(3)]
 
 
