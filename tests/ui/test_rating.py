@@ -15,7 +15,7 @@ from ui.rating import ANSWER, page
 @pytest.fixture
 def survey(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Survey:
     monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "browser"))
-    for home, colour in (("drawing", "white"), ("ours", "red"), ("theirs", "blue")):
+    for home, colour in (("drawing", "white"), ("quick-one", "red"), ("slow-one", "blue")):
         (tmp_path / "results" / home).mkdir(parents=True)
         Image.new("RGB", (8, 8), colour).save(tmp_path / "results" / home / "fox.png")
     return Survey.open(tmp_path / "results", MemoryLibrary())
@@ -25,7 +25,7 @@ def test_no_page_tells_who_painted_before_all_are_rated(survey: Survey) -> None:
     for n in range(2):
         html = page(survey, "ada")
         assert f"Picture {n + 1} of 2" in html
-        for secret in ("ours", "theirs", "fox"):
+        for secret in ("quick-one", "slow-one", "fox"):
             assert secret not in html
         assert html.count("data-rate=") == 5
         answer = ANSWER.fullmatch(f"{n}:4")
@@ -33,7 +33,7 @@ def test_no_page_tells_who_painted_before_all_are_rated(survey: Survey) -> None:
         survey.rate("ada", int(answer[1]), int(answer[2]))
     html = page(survey, "ada")
     assert "Thank you" in html
-    assert "<td>ours</td><td>1</td><td>4.00</td>" in html
+    assert "<td>quick-one</td><td>1</td><td>4.00</td>" in html
     assert "too few ratings" in html
     assert "Picture 1 of 2" in page(survey, "bob")
 
