@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -37,7 +38,9 @@ def sentences(page: Page) -> list[str]:
     return [area.input_value() for area in page.locator(".line textarea").all()]
 
 
-def test_words_to_book_and_still_there_after_a_restart(quick: Server, visit: Visit) -> None:
+def test_words_to_book_and_still_there_after_a_restart(
+    quick: Server, visit: Visit, tmp_path: Path
+) -> None:
     page = visit(quick.url)
     write_story(page)
     first = page.get_by_role("textbox", name="Sentence 1", exact=True)
@@ -70,6 +73,19 @@ def test_words_to_book_and_still_there_after_a_restart(quick: Server, visit: Vis
     with again.expect_download() as download:
         again.get_by_role("button", name="ZIP").click()
     assert download.value.suggested_filename == "The-dragon.zip"
+
+    # What was taken away comes back, here as this visitor's own: the first one is another's.
+    taken = tmp_path / "dragon.zip"
+    download.value.save_as(taken)
+    again.get_by_role("button", name="All books").click()
+    with again.expect_file_chooser() as chooser:
+        again.get_by_role("button", name="Import a book").click()
+    chooser.value.set_files(taken)
+    expect(again.locator(".reader")).to_contain_text("The dragon")
+    expect(again.get_by_role("button", name="Delete", exact=True)).to_be_visible()
+    with again.expect_download() as download:
+        again.get_by_role("button", name="PDF to print").click()
+    assert download.value.suggested_filename == "The-dragon.pdf"
 
 
 def test_one_button_makes_the_book_even_if_the_page_is_loaded_again(
