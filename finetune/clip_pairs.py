@@ -141,7 +141,7 @@ def train(
     while not clock.over(step):
         rng = random.Random(f"{seed} pairs {step}")
         chosen, box = order.ids(step, batch), share(boxes(rng, batch))
-        ids, mask = (share(t) for t in tokenize([words[i] for i in chosen.tolist()], device))
+        ids, mask = (share(t) for t in tokenize([words[int(i)] for i in chosen], device))
         taken = held[share(chosen).to(held.device)].to(device)
         pixels = view(taken, box.to(device), model.image_size)
         loss, logits = contrast(model, pixels, ids, mask)

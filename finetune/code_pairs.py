@@ -67,7 +67,7 @@ class PairCodes:
             codes.append(found)
             self.records += [Words(text)] * len(found)
         self.codes = torch.cat(codes)  # (N, grid * grid, G) int16
-        self.order = Order(len(self), seed)
+        self.order: Order | None = Order(len(self), seed)
 
     def __len__(self) -> int:
         return len(self.records)

@@ -126,7 +126,7 @@ def finish(model: nn.Module, config: Any, home: Home, told: dict[str, Any]) -> N
     (home.model / "training.json").write_text(text, encoding="utf-8")
     for name, value in told.get("figures", {}).items():
         log.info("%s %.3f", name, value)
-    log.info("wrote %s; try it: python app.py --pictures %s", home.model, home.model.parent)
+    log.info("wrote %s; try it: python app.py --vqgan %s", home.model, home.model.parent)
 
 
 def guarded(job: Callable[[], None]) -> None:

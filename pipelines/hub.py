@@ -81,6 +81,12 @@ def is_path(name: str) -> bool:
     return os.sep in name and name.count("/") != 1
 
 
+def is_home(name: str) -> bool:
+    """Whether a name is a folder of models that belong together, as `finetune.vqgan` and its
+    siblings write them: its VQGAN lies in `vqgan`."""
+    return bool(name) and (Path(located(name)) / "vqgan" / "config.json").is_file()
+
+
 def short(error: Exception) -> str:
     """The first line of an error, or its kind."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

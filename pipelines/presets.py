@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from pipelines.errors import InvalidInput
+from pipelines.hub import is_home
 from pipelines.prompts import parse
 from pipelines.scene import check_words
 
@@ -313,7 +314,12 @@ FULL_PICTURE = PictureConfig(
 
 
 def picture_defaults(preset: str = "embedded", vqgan: str = "") -> PictureConfig:
-    """The settings that suit a preset, or a VQGAN of somebody else's that takes its place."""
+    """The settings that suit a preset, or a VQGAN of somebody else's that takes its place.
+
+    A folder of models of one's own begins as the embedded ones do.
+    """
+    if is_home(vqgan):
+        return PictureConfig()
     chosen = PRESETS.get(preset)
     full = (vqgan not in ("", "embedded")) or (chosen is not None and bool(chosen.vqgan))
     return FULL_PICTURE if full else PictureConfig()

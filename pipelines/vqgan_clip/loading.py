@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from pipelines.errors import InvalidInput, ModelUnavailable
-from pipelines.hub import is_path, located
+from pipelines.hub import is_home, is_path, located
 from pipelines.presets import PRESETS
 from pipelines.vqgan_clip.clip import CLIP
 from pipelines.vqgan_clip.code_transformer import CodeTransformer
@@ -39,12 +39,15 @@ class PictureModels(NamedTuple):
 def load_models(preset: str, vqgan: str, clip: str, device: torch.device) -> PictureModels:
     """The models of a preset or of a folder with `vqgan`, `clip` and `code_transformer` in it.
 
-    In a folder of one's own only `vqgan` must be there: the CLIP is then the embedded one.
-    `vqgan` and `clip`, where they are not empty, take the place of those of the preset. A VQGAN
-    that is named has no code transformer, which reads the codes of its own VQGAN alone.
+    In a folder of one's own only `vqgan` must be there: the CLIP is then the embedded one. Such a
+    folder may be given as `vqgan`, too. `vqgan` and `clip`, where they are not empty, take the
+    place of those of the preset. A VQGAN that is named has no code transformer, which reads the
+    codes of its own VQGAN alone.
     Raises: InvalidInput, ModelUnavailable that names what is missing or damaged.
     """
     folder = ""
+    if is_home(vqgan):
+        preset, vqgan = vqgan, ""
     if preset in PRESETS:
         chosen = PRESETS[preset]
         folder, vqgan, clip = chosen.pictures, vqgan or chosen.vqgan, clip or chosen.clip
@@ -69,7 +72,8 @@ def load_models(preset: str, vqgan: str, clip: str, device: torch.device) -> Pic
             transformer = CodeTransformer.from_pretrained(home / "code_transformer", device)
     # Recipes travel: they name files, not the folders of the machine that they were made on.
     named = [Path(n).name if is_path(located(n)) else n for n in (vqgan, *clip.split(",")) if n]
-    name = " + ".join([*([] if vqgan and clip else [folder]), *named])
+    kept = [] if vqgan and clip else [Path(folder).name if is_path(located(folder)) else folder]
+    name = " + ".join([*kept, *named])
     return PictureModels(codec, clips, transformer, name)
 
 

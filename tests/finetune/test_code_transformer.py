@@ -86,7 +86,8 @@ def test_a_bank_holds_the_scenes_that_can_be_planned(
     assert b.plans.tolist() == [scenes.plans[kept[last]].tolist(), scenes.plans[kept[0]].tolist()]
     assert b.front.shape == (2, 256)
     assert torch.equal(b.front[0].view(16, 16), torch.from_numpy(scenes.labels[kept[last]] >= 0))
-    pixels = torch.from_numpy(scenes.pictures[kept[0]]).permute(2, 0, 1)[None].float() / 127.5 - 1
+    page = torch.from_numpy(np.array(scenes.pictures[kept[0]]))
+    pixels = page.permute(2, 0, 1)[None].float() / 127.5 - 1
     with torch.no_grad():
         expected = coder.quantizer.indices(coder.encode(pixels))
     assert torch.equal(b.codes[1], expected[0])
@@ -243,7 +244,10 @@ def test_the_command_learns_own_pictures(
     assert told["pairs"] == 3
     assert 0 < told["figures"]["nats a position"] < 2 * CHANCE
     assert (tmp_path / "runs" / "samples" / "code_transformer-000002.png").is_file()
-    painter = VQGANCLIPPipeline.from_pretrained(str(tmp_path / "models"), device=CPU)
+    # as the app and the command line are given it: --vqgan FOLDER
+    painter = VQGANCLIPPipeline.from_pretrained(vqgan=str(tmp_path / "models"), device=CPU)
+    assert painter.transformer is not None
+    assert painter.name == "models"
     page = painter(FOX, replace(QUICK, steps=0, height=160, enlarge=False))
     assert page.image().size == (128, 160)
     monkeypatch.setattr(sys, "argv", ["code_transformer", *arguments, "--base=embedded"])
