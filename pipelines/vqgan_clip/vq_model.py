@@ -17,7 +17,7 @@ from pipelines.vqgan_clip.taming import PROJECTION, SOURCE, load_taming, read_co
 from pipelines.vqgan_clip.vqgan import ProductQuantizer, grid_of
 
 _CHECKPOINTS = (".ckpt", ".pt", ".pth", ".safetensors")
-_SUBFOLDERS = ("vqvae", "vqgan", "movq", "vae")
+_SUBFOLDERS = ("vqvae", "movq", "vae")
 """Where pipelines of diffusers keep their VQModel."""
 
 

@@ -214,4 +214,4 @@ def test_models_are_loaded_once(
         with pytest.raises(ModelUnavailable, match="nowhere"):
             load_pictures("missing")
     tiny.write(folder / "nowhere")  # what was missing is found once it is there
-    assert load_pictures("missing").name == str(folder / "nowhere")
+    assert load_pictures("missing").name == "nowhere"
