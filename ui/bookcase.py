@@ -6,10 +6,11 @@ the library's stamp (`assets/shelf.js`), and has the shelf filled anew when it i
 
 from __future__ import annotations
 
+import asyncio
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,7 @@ class Bookcase:
     place: list[Component]
     shown: list[Component]
     fill: Callable[..., dict[Any, Any]]
-    stamp: Callable[..., str]
+    stamp: Callable[..., Awaitable[str]]
 
 
 class Stamp:
@@ -57,16 +58,22 @@ class Stamp:
         self._last = -math.inf
         self._value = ""
 
+    def fresh(self) -> str | None:
+        """The stamp, if it need not be looked up."""
+        return self._value if time.monotonic() - self._last < self._seconds else None
+
     def now(self) -> str:
-        """Raises: StorageError."""
+        """The stamp; "" while the library cannot be read."""
         with self._lock:
-            if time.monotonic() - self._last >= self._seconds:
+            value = self.fresh()
+            if value is None:
                 found = [lib for lib in (self._shop.library, self._shop.waiting) if lib is not None]
-                self._value = " ".join(
-                    text for lib in found for text in (lib.stamp(), lib.notice())
-                )
-                self._last = time.monotonic()
-            return self._value
+                try:
+                    value = " ".join(text for lib in found for text in (lib.stamp(), lib.notice()))
+                except AppError:
+                    value = ""
+                self._value, self._last = value, time.monotonic()
+            return value
 
 
 def build(runner: Runner) -> Bookcase:
@@ -74,15 +81,13 @@ def build(runner: Runner) -> Bookcase:
     shop = runner.shop
     board = Stamp(shop)
 
-    def stamp(question: object = None) -> str:
-        """What the browser asks for every other second; "" while the library cannot be read.
+    async def stamp(question: object = None) -> str:
+        """What browsers ask for every other second; a thread is only needed to look it up.
 
         Gradio hands over a question, though there is only one.
         """
-        try:
-            return board.now()
-        except AppError:
-            return ""
+        value = board.fresh()
+        return await asyncio.to_thread(board.now) if value is None else value
 
     with gr.Column(elem_id="bookcase") as column:
         with gr.Row(elem_id="finder"):
@@ -109,7 +114,7 @@ def build(runner: Runner) -> Bookcase:
 
     def books(desk: Desk, search: str, style_now: str, offset_now: float) -> dict[Any, Any]:
         """Everything in the bookcase; the offset ends where the books end."""
-        seen = stamp()  # before the books: what comes in between is seen next time
+        seen = board.now()  # before the books: what comes in between is seen next time
         words = (search or "").strip()
         styles = shop.library.styles()
         chosen = style_now if any(style_now == key for key, _ in styles) else ""

@@ -66,11 +66,16 @@ class Visitor:
         self.secret = secrets.token_hex(16)
         self.config: dict[str, Any] = {}
         self.values: dict[int, Any] = {}
+        self.kept: set[str] = set()
 
     async def get(self, what: str, path: str) -> httpx.Response | None:
+        """Ask for a file; once more on a new connection if the server has closed this one."""
         begin = time.monotonic()
         try:
-            answer = await self.client.get(path)
+            try:
+                answer = await self.client.get(path)
+            except (httpx.RemoteProtocolError, httpx.ReadError):
+                answer = await self.client.get(path)
         except httpx.HTTPError as error:
             self.figures.errors.append(f"{what}: {type(error).__name__}")
             return None
@@ -152,7 +157,9 @@ class Visitor:
 
     async def pictures(self, html: str) -> None:
         """Load the pictures of a piece of the page, six at a time as browsers do."""
-        addresses = {unescape(a) for a in re.findall(r'src="(gradio_api/file=[^"]+)"', html)}
+        found = {unescape(a) for a in re.findall(r'src="(gradio_api/file=[^"]+)"', html)}
+        addresses = found - self.kept  # which never change, so that browsers keep them
+        self.kept |= addresses
         slots = asyncio.Semaphore(6)
 
         async def load(address: str) -> None:
