@@ -259,8 +259,8 @@ def teach(
 ) -> Iterator[Event]:
     """Train, resuming from `runs`, and write the best writer to `out`; the last event is Taught.
 
-    close() ends the run after the step it is at, with a checkpoint. Under torchrun only the first
-    process reports and writes.
+    close() ends the run after the step it is at, with a checkpoint, and writes the best so far.
+    Under torchrun only the first process reports and writes.
     Raises InvalidInput, OutOfMemory or StorageError, before the first step where it can be known.
     """
     events: queue.Queue[Any] = queue.Queue()
@@ -293,35 +293,44 @@ def teach(
             if last and main:
                 log.info("goes on from %s", last)
             trainer.train(resume_from_checkpoint=str(last) if last else None)
-            events.put(trainer)
+            events.put(_written(found, model, tuning, out, trainer.state, facts) if main else None)
         except BaseException as e:  # raised again where the events are read
             events.put(e)
 
     worker = threading.Thread(target=work, name="teach", daemon=True)
     worker.start()
     try:
-        while True:
-            event = events.get()
+        while (event := events.get()) is not None:
             if isinstance(event, BaseException):
                 raise _said(event)
-            if isinstance(event, SafeTrainer):
-                break
             yield event
+            if isinstance(event, Taught):
+                return
     finally:
         stop.set()
         worker.join()
-    if main:
-        best = float(event.state.best_metric or math.nan)
-        metrics = {"validation": best, "perplexity": math.exp(best)}
-        taught = model.merge_and_unload() if tuning.lora else model
-        taught.config.use_cache = True
-        told = {
-            "base": found.writer.name, "step": event.state.global_step, **metrics,
-            "sequences": found.shares, "tuning": dataclasses.asdict(tuning),
-            "texts": report_values(found), **(facts or {}),
-        }  # fmt: skip
-        found.writer.save(taught, out, told)
-        yield Taught(out, metrics)
+
+
+def _written(
+    found: Lesson,
+    model: Any,
+    tuning: Tuning,
+    out: Path,
+    state: TrainerState,
+    facts: dict[str, Any] | None,
+) -> Taught:
+    """Write the best writer so far, which the Trainer has loaded."""
+    best = float(state.best_metric) if state.best_metric is not None else math.nan
+    metrics = {"validation": best, "perplexity": math.exp(best)}
+    taught = model.merge_and_unload() if tuning.lora else model
+    taught.config.use_cache = True
+    told = {
+        "base": found.writer.name, "step": state.global_step, **metrics,
+        "sequences": found.shares, "tuning": dataclasses.asdict(tuning),
+        "texts": report_values(found), **(facts or {}),
+    }  # fmt: skip
+    found.writer.save(taught, out, told)
+    return Taught(out, metrics)
 
 
 def _said(error: BaseException) -> BaseException:
@@ -443,7 +452,7 @@ def run(args: argparse.Namespace) -> None:
             _tell(e)
     except KeyboardInterrupt:
         events.close()  # type: ignore[attr-defined]
-        log.info("stopped; the same command goes on from the last checkpoint in %s", runs)
+        log.info("stopped; the best so far is in %s, and the same command goes on", args.out)
 
 
 def _tell(event: Event) -> None:
