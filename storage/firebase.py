@@ -48,7 +48,7 @@ from storage.base import (
 )
 from storage.bucket import Bucket, Occupied, Stored, as_metadata
 from storage.database import explained
-from storage.following import REFRESH_SECONDS, Following
+from storage.following import GONE, REFRESH_SECONDS, Following
 from storage.manifest import (
     COVER,
     File,
@@ -300,8 +300,8 @@ class FirebaseLibrary:
             data, metadata, kind = pictures[name]
             self._put_new(folder_of(book.id) + files[name].object, data, kind, metadata)
             mine[name] = files[name]
-            if name != COVER:
-                self._cache.keep(_kept(sums[name]), data)
+            kept = _kept_cover(book.id, files[name].object) if name == COVER else _kept(sums[name])
+            self._cache.keep(kept, data)
         if not wanted():
             raise Occupied
         edition = current.edition + 1
@@ -439,23 +439,29 @@ class FirebaseLibrary:
     def _broken(self, name: str, how: str) -> str:
         return (
             f"This book cannot be opened: its picture {name} in the bucket {self.bucket.name} "
-            f"is {how}. Save the book again from where it was made, or delete it."
+            f"is {how}. Put it back from a backup, or delete the book."
         )
 
     def _cover(self, book_id: str, cover: str) -> Path | None:
         """The thumbnail as a file on this machine; None without one, or while it cannot be had."""
         if not cover:
             return None
-        kept = f"{book_id}.{cover}"
+        kept = _kept_cover(book_id, cover)
         path = self._cache.path(kept)
-        if path is not None:
+        if path is not None or self._following.trouble:
             return path
         try:
             data = self.bucket.read(folder_of(book_id) + cover)
         except StorageError as e:
+            if isinstance(e, Unreachable):
+                self._following.trouble = GONE  # the other covers need not try
             logger.warning("A cover could not be read: %s", e)
             return None
         return self._cache.keep(kept, data) if data is not None else None
+
+
+def _kept_cover(book_id: str, cover: str) -> str:
+    return f"{book_id}.{cover}"
 
 
 def _kept(sha256: str) -> str:

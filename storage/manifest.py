@@ -125,7 +125,10 @@ def decode_manifest(data: bytes) -> Manifest:
             raise ValueError("a picture without an object")
         return Manifest(book, files)
     except (InvalidInput, KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
-        raise StorageError("This book cannot be read: its book.json is damaged.") from e
+        raise StorageError(
+            "This book cannot be read: its book.json in the bucket is damaged. "
+            "Put it back from a backup, or delete the book."
+        ) from e
 
 
 def same_book(a: Manifest, b: Manifest) -> bool:
