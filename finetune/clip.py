@@ -300,7 +300,6 @@ def main() -> None:
     p.add_argument("--judge", action="store_true", help="the judge's shape")
     p.add_argument("--top", type=int, default=0,
                    help="--pairs: only so many top blocks of the base learn, 0 = all")  # fmt: skip
-    p.add_argument("--peak", type=float, default=1e-3, help="--pairs: learning rate")
     own_options(p, "--pairs", "your own pictures with words: a folder, csv, jsonl or parquet")
     args = p.parse_args()
     guarded(lambda: run(args, begin(args)))

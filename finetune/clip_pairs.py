@@ -33,7 +33,17 @@ from finetune.distributed import (
     share,
 )
 from finetune.footprint import Footprint, footprint
-from finetune.own import SHOWN, Home, base_folder, facts_of, finish, home_of, save_grid, tell
+from finetune.own import (
+    SHOWN,
+    Home,
+    base_folder,
+    facts_of,
+    finish,
+    home_of,
+    peak_of,
+    save_grid,
+    tell,
+)
 from finetune.training import (
     Clock,
     Ema,
@@ -49,6 +59,8 @@ from pipelines.errors import InvalidInput
 from pipelines.painter import SIZE
 from pipelines.vqgan_clip.clip import CLIP, tokenize
 
+PEAK = 1e-3
+"""Learning rate of a CLIP from scratch."""
 FEWEST = 2
 """Pairs of a batch: one alone has nothing to be told from."""
 
@@ -111,7 +123,7 @@ def train(
     minutes: float | None = None,
     seed: int = 0,
     batch: int = 128,
-    peak: float = 1e-3,
+    peak: float = PEAK,
     save_every: int = 250,
     report_every: int = 20,
     facts: dict[str, Any] | None = None,
@@ -228,11 +240,13 @@ def run(
     model = report(train(
         args.steps, learned, [p.text for p in pairs.train], home.runs / "clip.pt", device,
         config=config, base=base, top=args.top, minutes=args.minutes, seed=args.seed, batch=batch,
-        peak=args.peak, save_every=args.save_every, facts=facts, keep_samples=keep,
+        peak=peak_of(args, PEAK), save_every=args.save_every, facts=facts, keep_samples=keep,
     ))  # fmt: skip
     if rank() == 0:
         told = facts | {"pairs": len(pairs.train)}
         told["figures"] = figures(model.eval(), held_out, tested)
+        if base is not None:
+            told["before"] = figures(base, held_out, tested)
         finish(model, model.config, home, told)
 
 

@@ -26,7 +26,7 @@ from finetune.data.folder import Order, squares
 from finetune.data.pairs import Pair, read_pairs
 from finetune.distributed import processes, rank
 from finetune.footprint import Footprint, footprint
-from finetune.own import Home, base_folder, facts_of, finish, home_of, save_grid, tell
+from finetune.own import Home, base_folder, facts_of, finish, home_of, peak_of, save_grid, tell
 from finetune.training import autocast, report
 from pipelines.errors import InvalidInput
 from pipelines.plan import FIELDS, PIECES
@@ -35,6 +35,8 @@ from pipelines.vqgan_clip.code_transformer import CodeTransformer, CodeTransform
 from pipelines.vqgan_clip.pixels import to_picture
 from pipelines.vqgan_clip.vqgan import STRIDE, VQGAN
 
+PEAK = 1.5e-3
+"""Learning rate of a transformer from scratch."""
 PAINTED = 4
 """Pictures painted from held-out words with every checkpoint."""
 
@@ -139,12 +141,14 @@ def run(
     events = train(
         args.steps, bank, held_out, vqgan.config, home.runs / "code_transformer.pt", device,
         config=config, base=base, minutes=args.minutes, seed=args.seed, batch=batch,
-        save_every=args.save_every, checkpointing=args.gradient_checkpointing, facts=facts,
-        keep_samples=keep,
+        peak=peak_of(args, PEAK), save_every=args.save_every,
+        checkpointing=args.gradient_checkpointing, facts=facts, keep_samples=keep,
     )  # fmt: skip
     model = report(events)
     if rank() == 0:
         told = facts | {"pairs": len(pairs.train), "figures": figures(model, held_out, device)}
+        if base is not None:
+            told["before"] = figures(base, held_out, device)
         finish(model, model.config, home, told)
 
 

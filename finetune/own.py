@@ -38,6 +38,12 @@ def own_options(p: argparse.ArgumentParser, source: str, what: str) -> None:
         "--base", help="start from this model (embedded, or a folder), otherwise from scratch"
     )
     own.add_argument(
+        "--peak",
+        type=float,
+        default=0.0,
+        help="learning rate; 0: what suits, a quarter with --base",
+    )
+    own.add_argument(
         "--dry-run", action="store_true", help="say what is in the data and what the run takes"
     )
 
@@ -82,6 +88,11 @@ def base_folder(base: str | None, name: str) -> Path | None:
     raise InvalidInput(f"There is no {name} in {base}: name “embedded” or a folder of models.")
 
 
+def peak_of(args: argparse.Namespace, scratch: float) -> float:
+    """The learning rate that was asked for, or what suits: `scratch` is that of a fresh model."""
+    return args.peak or (scratch if args.base is None else scratch / 4)
+
+
 def facts_of(args: argparse.Namespace, data: str, **more: Any) -> dict[str, Any]:
     """What must be the same for a run to go on."""
     return {"data": data, "base": args.base or "", "seed": args.seed, **more}
@@ -118,14 +129,19 @@ def save_grid(rows: Sequence[Sequence[Image.Image]], path: Path, side: int = 128
 
 
 def finish(model: nn.Module, config: Any, home: Home, told: dict[str, Any]) -> None:
-    """Write the model and, beside it, how it was made and what it can (`training.json`)."""
+    """Write the model and, beside it, how it was made and what it can (`training.json`).
+
+    `told` holds "figures" and, of a model that had a base, those "before".
+    """
     if rank() > 0:
         return
     save_model(model, config, home.model)
     text = json.dumps(told, indent=2) + "\n"
     (home.model / "training.json").write_text(text, encoding="utf-8")
-    for name, value in told.get("figures", {}).items():
-        log.info("%s %.3f", name, value)
+    before = told.get("before", {})
+    for name, value in told["figures"].items():
+        was = f" (before {before[name]:.3f})" if name in before else ""
+        log.info("%s %.3f%s", name, value, was)
     log.info("wrote %s; try it: python app.py --vqgan %s", home.model, home.model.parent)
 
 

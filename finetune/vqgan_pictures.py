@@ -31,6 +31,7 @@ from finetune.own import (
     facts_of,
     finish,
     home_of,
+    peak_of,
     save_grid,
     tell,
 )
@@ -44,6 +45,8 @@ from pipelines.vqgan_clip.vqgan import VQGAN, VQGANConfig
 from pipelines.weights import EMBEDDED
 
 LARGE = 2 * SIZE
+PEAK = 1.2e-3
+"""Learning rate of a VQGAN from scratch."""
 
 
 def run(
@@ -78,8 +81,8 @@ def run(
         bank = OwnBank(squares(gallery.train, SIZE, home.runs, "pictures"), device, args.seed)
         model = report(train(
             args.steps, bank, home.runs, device, minutes=args.minutes, seed=args.seed, batch=batch,
-            save_every=args.save_every, base=base, perceptual=perceptual, facts=facts,
-            keep_samples=functools.partial(keep, "codes"),
+            peak=peak_of(args, PEAK), save_every=args.save_every, base=base,
+            perceptual=perceptual, facts=facts, keep_samples=functools.partial(keep, "codes"),
             **({"unquantised": 0.0} if base is not None else {"config": config}),
         ))  # fmt: skip
     if model is None:  # phase 2 alone, of what phase 1 wrote
@@ -97,6 +100,8 @@ def run(
     if rank() == 0:
         told = facts | {"pictures": len(gallery.train), "held out": len(gallery.test),
                         "figures": figures(model, held_out)}  # fmt: skip
+        if base is not None:
+            told["before"] = figures(base, held_out)
         finish(model, model.config, home, told)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import threading
 import time
@@ -28,6 +29,7 @@ from finetune.training import (
     save_checkpoint,
     set_learning_rate,
 )
+from pipelines.errors import InvalidInput, StorageError
 
 
 class Counting(nn.Module):
@@ -119,6 +121,39 @@ def test_a_checkpoint_cut_off_leaves_the_last_one(
     with pytest.raises(KeyboardInterrupt):
         save_checkpoint(path, 2, first)
     assert load_checkpoint(path, parts())[0] == 1
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "model.pt"
+
+    def full(_: Any, where: Path) -> None:
+        where.write_bytes(b"half a checkp")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training.torch, "save", full)
+        with pytest.raises(StorageError, match="There is none yet: free some disk space"):
+            save_checkpoint(path, 1, parts())
+    assert list(tmp_path.iterdir()) == []
+    save_checkpoint(path, 1, parts())
+    monkeypatch.setattr(training.torch, "save", full)
+    with pytest.raises(StorageError, match=r"step 2 could not.*The last one is kept"):
+        save_checkpoint(path, 2, parts())
+    assert load_checkpoint(path, parts())[0] == 1
+
+
+def test_checkpoints_that_are_damaged_or_of_another_run_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.pt"
+    path.write_bytes(b"no checkpoint")
+    with pytest.raises(InvalidInput, match="is damaged"):
+        load_checkpoint(path, parts())
+    facts = {"data": "a", "seed": 0}
+    save_checkpoint(path, 3, parts(), facts=facts)
+    assert load_checkpoint(path, parts(), facts)[0] == 3
+    with pytest.raises(InvalidInput, match=r"another run \(different: seed\)"):
+        load_checkpoint(path, parts(), facts | {"seed": 1})
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
