@@ -103,7 +103,7 @@ class Library(Protocol):
         ...
 
     def ids(self) -> builtins.list[str]:
-        """The ids of all books, oldest first, however many there are."""
+        """The ids of all books, oldest first; any that wait to be published come last."""
         ...
 
     def notice(self) -> str:

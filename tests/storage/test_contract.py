@@ -171,6 +171,7 @@ def test_newest_first_then_by_id_in_pages(library: Library) -> None:
     assert ids(library, limit=0) == []
     assert ids(library, offset=-5, limit=10**30) == newest
     assert ids(library, offset=10**30, limit=-1) == []
+    settle(library)
     assert library.ids() == newest[::-1]
 
 
