@@ -24,7 +24,7 @@ from storage.base import BookSummary, default_folder, expand_home, refuse_other_
 from storage.bucket import Bucket
 from storage.database import explained, locked
 from storage.firebase import FirebaseLibrary
-from storage.following import CLOSE_SECONDS
+from storage.following import CLOSE_SECONDS, GONE
 from storage.local import LocalLibrary
 from storage.manifest import digest
 from storage.mirror import KEPT_BYTES
@@ -112,8 +112,8 @@ class OutboxLibrary:
         return [*(i for i in self.remote.ids() if i not in set(waiting)), *waiting]
 
     def notice(self) -> str:
-        n = self.waiting.count()
-        if n and self._trouble:
+        n, elsewhere = self.waiting.count(), self.remote.notice()
+        if n and (self._trouble or elsewhere == GONE):
             return (
                 f"{n} books wait for the network and are published when it is back."
                 if n > 1
@@ -122,7 +122,7 @@ class OutboxLibrary:
         refused = next(iter(self._refused.values()), "")
         if n and refused:
             return f"Kept on this machine and not published: {refused}"
-        return self.remote.notice()
+        return elsewhere
 
     def delete(self, book_id: str, *, owner: str) -> None:
         held = True
