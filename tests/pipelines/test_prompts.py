@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.errors import InvalidInput
@@ -20,11 +20,13 @@ PROMPTS = st.builds(
 STORIES = st.lists(st.lists(PROMPTS, min_size=1, max_size=4).map(tuple), max_size=5).map(tuple)
 
 
+@settings(deadline=None, max_examples=60)
 @given(STORIES)
 def test_what_is_written_is_read_again(story: tuple[tuple[Prompt, ...], ...]) -> None:
     assert parse(write(story)) == story
 
 
+@settings(deadline=None)
 @given(st.text(alphabet="ab :|^\\0.5-e"))
 def test_any_text_is_read_or_refused(text: str) -> None:
     try:
