@@ -23,7 +23,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 from pipelines.errors import AppError
-from pipelines.presets import PRESETS, picture_defaults
+from pipelines.presets import MAX_SIDE, PRESETS, picture_defaults
 
 if TYPE_CHECKING:
     from ui.workshop import Workshop
@@ -138,7 +138,7 @@ LIMITS = (
     ("upload", "20", "megabytes of a file that is handed in"),
     ("request", "500", "characters of a request for a story"),
     ("words", "400", "words of a story"),
-    ("side", "512", "pixels of a picture's longer side while it is painted"),
+    ("side", str(MAX_SIDE), "pixels of a picture's longer side while it is painted"),
     ("steps", "500", "steps a page"),
 )
 """`--max-NAME`: default and what it counts."""

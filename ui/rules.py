@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pipelines.book import Book
 from pipelines.errors import InvalidInput
-from pipelines.presets import PictureConfig, StoryConfig
+from pipelines.presets import MAX_SIDE, PictureConfig, StoryConfig
 from pipelines.scene import MAX_REQUEST
 from pipelines.story_requests import find_banned
 
@@ -29,7 +29,7 @@ class Rules:
     """Characters of a request for a story."""
     story: int = 400
     """Words of a story."""
-    side: int = 512
+    side: int = MAX_SIDE
     """Pixels of a picture's longer side while it is painted."""
     steps: int = 500
     """Steps of guidance a page."""

@@ -14,6 +14,7 @@ import pytest
 import app
 from pipelines.errors import InvalidInput, StorageError
 from ui.messages import explain, guarded
+from ui.rules import Rules
 
 
 def test_importing_app_imports_no_torch() -> None:
@@ -51,7 +52,9 @@ def test_a_house_open_to_everybody_has_the_rules_it_was_given(
     assert shop.is_admin("open sesame")
     assert (shop.jobs.most, shop.jobs.each, shop.rules.side) == (9, 2, 256)
     assert shop.rules.banned == ("zombie",)
-    assert app.parser().parse_args([]).max_upload == 20
+    plain = app.parser().parse_args([])
+    assert plain.max_upload == 20
+    assert Rules(plain.max_request, plain.max_words, plain.max_side, plain.max_steps) == Rules()
 
 
 @pytest.mark.parametrize(
