@@ -1,13 +1,17 @@
 """A CLIP for anybody's pictures and words: `python -m finetune.clip --pairs FOLDER --out DIR`.
 
-Symmetric cross-entropy over the batch (Radford et al. 2021), from scratch or from another CLIP, of
-which `--top N` leaves all but the top blocks of both towers as they are. One pair of ten is held
+Symmetric cross-entropy over the batch (Radford et al. 2021), from scratch or from another CLIP (the
+embedded one, one's own, or a public one by folder or hub name), of which `--top N` leaves all but
+the top blocks of both towers as they are. One pair of ten is held
 out for the figures.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
+import functools
+import json
 import random
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -36,7 +40,6 @@ from finetune.footprint import Footprint, footprint
 from finetune.own import (
     SHOWN,
     Home,
-    base_folder,
     facts_of,
     finish,
     home_of,
@@ -57,20 +60,62 @@ from finetune.training import (
 )
 from pipelines.errors import InvalidInput
 from pipelines.painter import SIZE
-from pipelines.vqgan_clip.clip import CLIP, tokenize
+from pipelines.vqgan_clip.clip import CLIP
+from pipelines.vqgan_clip.clip_checkpoints import TransformersCLIP
+from pipelines.vqgan_clip.loading import load_clip
+from pipelines.weights import save_model
 
 PEAK = 1e-3
 """Learning rate of a CLIP from scratch."""
+PUBLIC_PEAK = 2e-5
+"""Of a public CLIP: it knows much that a few pictures should not make it forget."""
 FEWEST = 2
 """Pairs of a batch: one alone has nothing to be told from."""
 
 
-def train_top(clip: CLIP, blocks: int) -> list[nn.Parameter]:
+AnyCLIP = CLIP | TransformersCLIP
+
+
+def base_of(name: str | None, device: torch.device) -> AnyCLIP | None:
+    """The CLIP to start from; None: from scratch.
+
+    "embedded", a folder of models, or a CLIP by folder or hub name. Raises InvalidInput,
+    ModelUnavailable.
+    """
+    if name is None:
+        return None
+    beside = Path(name) / "clip"
+    clip = load_clip(str(beside) if (beside / "config.json").is_file() else name, device)
+    if isinstance(clip, TransformersCLIP) and clip.model.config.model_type == "clip":
+        return clip
+    if not isinstance(clip, CLIP):
+        raise InvalidInput(f"{name} is no CLIP of transformers, and cannot be trained further.")
+    return clip
+
+
+def save(clip: AnyCLIP, folder: Path) -> None:
+    """Write a CLIP as it was read: in this project's form, or in that of transformers."""
+    if isinstance(clip, CLIP):
+        save_model(clip, clip.config, folder)
+        return
+    clip.model.save_pretrained(folder, max_shard_size="100GB")
+    clip.tokenizer.save_pretrained(folder)
+    deviation = 0.5 / clip.norm.scale.flatten()
+    pixels = {
+        "image_processor_type": "CLIPImageProcessor",
+        "image_mean": (0.5 - clip.norm.shift.flatten() * deviation).tolist(),
+        "image_std": deviation.tolist(),
+    }
+    (folder / "preprocessor_config.json").write_text(json.dumps(pixels), encoding="utf-8")
+
+
+def train_top(clip: AnyCLIP, blocks: int) -> list[nn.Parameter]:
     """Freeze all of a CLIP but the top `blocks` of each tower and what follows them -> the rest.
 
     0 leaves everything free. Raises InvalidInput when a tower has fewer blocks.
     """
     model: Any = clip.model
+    clip.requires_grad_(True)
     if not blocks:
         return list(clip.parameters())
     towers = (model.vision_model, model.text_model)
@@ -88,14 +133,11 @@ def train_top(clip: CLIP, blocks: int) -> list[nn.Parameter]:
     return [p for p in clip.parameters() if p.requires_grad]
 
 
-def contrast(clip: CLIP, pixels: Tensor, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-    """The loss of pairs, (b, 3, S, S) and (b, T), among those of all processes, and the logits."""
+def contrast(clip: AnyCLIP, pixels: Tensor, words: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """The loss of pairs, (b, 3, S, S) and b texts, among those of all processes, and the logits."""
     with autocast(pixels.device):
-        seen = clip.model.vision_model(pixel_values=pixels).pooler_output
-        read = clip.model.text_model(input_ids=ids, attention_mask=mask).pooler_output
-        image, text = clip.model.visual_projection(seen), clip.model.text_projection(read)
-    image = gathered_with_gradient(F.normalize(image.float(), dim=-1))
-    text = gathered_with_gradient(F.normalize(text.float(), dim=-1))
+        seen, read = clip.embed_images(pixels), clip.embed_texts(words)
+    image, text = gathered_with_gradient(seen.float()), gathered_with_gradient(read.float())
     logits = clip.model.logit_scale.exp().clamp(max=100) * image @ text.T
     target = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2, logits
@@ -118,7 +160,7 @@ def train(
     device: torch.device,
     *,
     config: dict[str, Any],
-    base: CLIP | None = None,
+    base: AnyCLIP | None = None,
     top: int = 0,
     minutes: float | None = None,
     seed: int = 0,
@@ -127,18 +169,16 @@ def train(
     save_every: int = 250,
     report_every: int = 20,
     facts: dict[str, Any] | None = None,
-    keep_samples: Callable[[int, CLIP], None] | None = None,
-) -> Iterator[TrainStep | CLIP]:
+    keep_samples: Callable[[int, AnyCLIP], None] | None = None,
+) -> Iterator[TrainStep | AnyCLIP]:
     """Train on pictures (N, 256, 256, 3) and their words, resuming from `checkpoint`; the last
     event is the averaged model.
 
     `batch` is of all processes together; each pair has its turn once an epoch. Raises InvalidInput.
     """
     torch.manual_seed(seed)  # the initial weights
-    config = base.config if base is not None else config
-    model, average = CLIP(config).to(device), CLIP(config).to(device)
-    if base is not None:
-        model.load_state_dict(base.state_dict())
+    model = CLIP(config).to(device) if base is None else copy.deepcopy(base)
+    average = copy.deepcopy(model)
     learned = train_top(model, top)
     optimizer = torch.optim.AdamW(learned, lr=peak, betas=(0.9, 0.98), weight_decay=0.05)
     parts: dict[str, nn.Module | torch.optim.Optimizer] = {
@@ -147,16 +187,16 @@ def train(
     ema = Ema(model, average)
     start, extra = load_checkpoint(checkpoint, parts, facts)
     batch = min(batch, len(words) // processes() * processes())  # a pair is no rival of itself
-    order, held = Order(len(words), seed), hold(pictures, device)
+    order, held = Order(len(words), seed, batch), hold(pictures, device)
     clock = Clock(start, steps, minutes, extra.get("progress", 0.0))
     step = start
     while not clock.over(step):
         rng = random.Random(f"{seed} pairs {step}")
         chosen, box = order.ids(step, batch), share(boxes(rng, batch))
-        ids, mask = (share(t) for t in tokenize([words[int(i)] for i in chosen], device))
-        taken = held[share(chosen).to(held.device)].to(device)
+        mine = share(chosen)
+        taken = held[mine.to(held.device)].to(device)
         pixels = view(taken, box.to(device), model.image_size)
-        loss, logits = contrast(model, pixels, ids, mask)
+        loss, logits = contrast(model, pixels, [words[int(i)] for i in mine])
         set_learning_rate([optimizer], rate(clock.progress(step), peak))
         optimizer.zero_grad()
         loss.backward()
@@ -179,7 +219,7 @@ def train(
 
 
 @torch.no_grad()
-def scores(clip: CLIP, pictures: NDArray[np.uint8], words: Sequence[str]) -> Tensor:
+def scores(clip: AnyCLIP, pictures: NDArray[np.uint8], words: Sequence[str]) -> Tensor:
     """(N, N) cosine of each picture, in rows, to the words of each."""
     device = clip.model.logit_scale.device
     raw = torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float().to(device) / 127.5 - 1
@@ -187,7 +227,7 @@ def scores(clip: CLIP, pictures: NDArray[np.uint8], words: Sequence[str]) -> Ten
     return clip.embed_images(pixels) @ clip.embed_texts(words).T
 
 
-def figures(clip: CLIP, pictures: NDArray[np.uint8], words: Sequence[str]) -> dict[str, float]:
+def figures(clip: AnyCLIP, pictures: NDArray[np.uint8], words: Sequence[str]) -> dict[str, float]:
     """Recall at 1 and 5 both ways among all held-out pairs, and what chance would reach."""
     found = {"held out": float(len(words)), "chance recall@1": 1 / len(words)}
     seen = scores(clip, pictures, words)
@@ -199,7 +239,7 @@ def figures(clip: CLIP, pictures: NDArray[np.uint8], words: Sequence[str]) -> di
 
 
 def keep_samples(
-    pictures: NDArray[np.uint8], words: Sequence[str], home: Home, step: int, clip: CLIP
+    pictures: NDArray[np.uint8], words: Sequence[str], home: Home, step: int, clip: AnyCLIP
 ) -> None:
     """Held-out pictures above the ones that CLIP finds for their words."""
     if rank() == 0:
@@ -213,8 +253,7 @@ def run(
 ) -> None:
     """The command with `--pairs`. Raises AppError."""
     home = home_of(args, "clip", default_out)
-    folder = base_folder(args.base, "clip")
-    base = CLIP.from_pretrained(folder, device) if folder else None
+    base = base_of(args.base, device)
     if args.top and base is None:
         raise InvalidInput(
             "--top needs a --base: nothing of a CLIP from scratch can stay as it is."
@@ -227,41 +266,46 @@ def run(
         )
     lines = [*pairs.lines(), f"{args.steps:,} steps of {min(batch, len(pairs.train))} pairs: each "
              f"about {batch * args.steps / len(pairs.train):,.0f} times"]  # fmt: skip
-    taken = _footprint(base.config if base else config, args, device)
+    taken = _footprint(base, config, args, device)
     if not tell(lines, taken, device, home.runs, args.dry_run):
         return
     facts = facts_of(args, pairs.fingerprint, batch=batch, top=args.top)
     learned, held_out = _cut(pairs.train, home, "pairs"), _cut(pairs.test, home, "held-out-pairs")
     tested = [p.text for p in pairs.test]
 
-    def keep(step: int, clip: CLIP) -> None:
+    peak = peak_of(args, PEAK)
+    if isinstance(base, TransformersCLIP):
+        peak = args.peak or PUBLIC_PEAK
+
+    def keep(step: int, clip: AnyCLIP) -> None:
         keep_samples(held_out, tested, home, step, clip)
 
     model = report(train(
         args.steps, learned, [p.text for p in pairs.train], home.runs / "clip.pt", device,
         config=config, base=base, top=args.top, minutes=args.minutes, seed=args.seed, batch=batch,
-        peak=peak_of(args, PEAK), save_every=args.save_every, facts=facts, keep_samples=keep,
+        peak=peak, save_every=args.save_every, facts=facts, keep_samples=keep,
     ))  # fmt: skip
     if rank() == 0:
         told = facts | {"pairs": len(pairs.train)}
         told["figures"] = figures(model.eval(), held_out, tested)
         if base is not None:
             told["before"] = figures(base, held_out, tested)
-        finish(model, model.config, home, told)
+        finish(home, functools.partial(save, model), told)
 
 
 def _cut(pairs: Sequence[Pair], home: Home, name: str) -> NDArray[np.uint8]:
     return squares([p.picture for p in pairs], SIZE, home.runs, name)
 
 
-def _footprint(config: dict[str, Any], args: argparse.Namespace, device: torch.device) -> Footprint:
-    model = CLIP(config).to(device)
+def _footprint(
+    base: AnyCLIP | None, config: dict[str, Any], args: argparse.Namespace, device: torch.device
+) -> Footprint:
+    model = CLIP(config).to(device) if base is None else copy.deepcopy(base)
     train_top(model, args.top)
     pixels = torch.zeros(FEWEST, 3, model.image_size, model.image_size, device=device)
-    ids, mask = tokenize(["a fox and an owl in the forest at night"] * FEWEST, device)
 
     def loss() -> Tensor:
-        seen = model.model(input_ids=ids, attention_mask=mask, pixel_values=pixels)
-        return seen.logits_per_image.sum()
+        words = ["a fox and an owl in the forest at night"] * FEWEST
+        return (model.embed_images(pixels) * model.embed_texts(words)).sum()
 
     return footprint([model], loss, FEWEST, args.batch)

@@ -8,6 +8,7 @@ overlapping windows; when it paints, its window slides (Esser et al. 2021, secti
 from __future__ import annotations
 
 import argparse
+import functools
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -34,6 +35,7 @@ from pipelines.vqgan_clip.clip import tokenize
 from pipelines.vqgan_clip.code_transformer import CodeTransformer, CodeTransformerConfig, nll
 from pipelines.vqgan_clip.pixels import to_picture
 from pipelines.vqgan_clip.vqgan import STRIDE, VQGAN
+from pipelines.weights import save_model
 
 PEAK = 1.5e-3
 """Learning rate of a transformer from scratch."""
@@ -149,7 +151,7 @@ def run(
         told = facts | {"pairs": len(pairs.train), "figures": figures(model, held_out, device)}
         if base is not None:
             told["before"] = figures(base, held_out, device)
-        finish(model, model.config, home, told)
+        finish(home, functools.partial(save_model, model, model.config), told)
 
 
 def _vqgan_of(args: argparse.Namespace, home: Home) -> Path:

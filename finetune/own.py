@@ -17,12 +17,11 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import nn
 
 from finetune.distributed import rank
 from finetune.footprint import Footprint
 from pipelines.errors import AppError, InvalidInput
-from pipelines.weights import EMBEDDED, save_model
+from pipelines.weights import EMBEDDED
 
 log = logging.getLogger(__name__)
 
@@ -128,14 +127,15 @@ def save_grid(rows: Sequence[Sequence[Image.Image]], path: Path, side: int = 128
     page.save(path)
 
 
-def finish(model: nn.Module, config: Any, home: Home, told: dict[str, Any]) -> None:
-    """Write the model and, beside it, how it was made and what it can (`training.json`).
+def finish(home: Home, save: Callable[[Path], None], told: dict[str, Any]) -> None:
+    """`save` the model into its folder and write, beside it, how it was made and what it can
+    (`training.json`).
 
     `told` holds "figures" and, of a model that had a base, those "before".
     """
     if rank() > 0:
         return
-    save_model(model, config, home.model)
+    save(home.model)
     text = json.dumps(told, indent=2) + "\n"
     (home.model / "training.json").write_text(text, encoding="utf-8")
     before = told.get("before", {})

@@ -42,7 +42,7 @@ from pipelines.painter import SIZE
 from pipelines.vqgan_clip.clip import CLIP
 from pipelines.vqgan_clip.pixels import to_picture
 from pipelines.vqgan_clip.vqgan import VQGAN, VQGANConfig
-from pipelines.weights import EMBEDDED
+from pipelines.weights import EMBEDDED, save_model
 
 LARGE = 2 * SIZE
 PEAK = 1.2e-3
@@ -102,7 +102,7 @@ def run(
                         "figures": figures(model, held_out)}  # fmt: skip
         if base is not None:
             told["before"] = figures(base, held_out)
-        finish(model, model.config, home, told)
+        finish(home, functools.partial(save_model, model, model.config), told)
 
 
 def _mostly_large(files: Sequence[Path]) -> bool:

@@ -209,8 +209,10 @@ def _note(path: Path) -> str:
 class Order:
     """Which examples a step takes: each once an epoch, in an order drawn by the seed."""
 
-    def __init__(self, size: int, seed: int) -> None:
+    def __init__(self, size: int, seed: int, batch: int = 1) -> None:
+        """An epoch ends before a last batch that is not full: no `batch` holds one twice."""
         self.size, self.seed = size, seed
+        self._each = max(size // batch * batch, 1)
         self._epoch, self._order = -1, torch.empty(0, dtype=torch.long)
 
     def ids(self, step: int, count: int) -> torch.Tensor:
@@ -218,7 +220,7 @@ class Order:
         return torch.stack([self._at(n) for n in range(step * count, (step + 1) * count)])
 
     def _at(self, number: int) -> torch.Tensor:
-        epoch, place = divmod(number, self.size)
+        epoch, place = divmod(number, self._each)
         if epoch != self._epoch:
             generator = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
             self._epoch, self._order = epoch, torch.randperm(self.size, generator=generator)

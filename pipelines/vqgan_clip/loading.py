@@ -64,7 +64,12 @@ def load_models(preset: str, vqgan: str, clip: str, device: torch.device) -> Pic
     else:
         beside = home / "clip"
         read = beside if beside.is_dir() or home == EMBEDDED else EMBEDDED / "clip"
-        clips = (WeightedModel(CLIP.from_pretrained(read, device)),)
+        public = (read / "model.safetensors").is_file()  # as transformers names its files
+        clips = (
+            WeightedModel(
+                load_clip(str(read), device) if public else CLIP.from_pretrained(read, device)
+            ),
+        )
     codec, transformer = load_codec(vqgan, device) if vqgan else None, None
     if codec is None:
         codec = VQGAN.from_pretrained(home / "vqgan", device)
@@ -96,7 +101,7 @@ def load_clips(names: str, device: torch.device) -> tuple[WeightedModel, ...]:
     """
     asked = parse_weights(names)
     total = sum(asked.values())
-    return tuple(WeightedModel(_load_clip(n, device), w / total) for n, w in asked.items())
+    return tuple(WeightedModel(load_clip(n, device), w / total) for n, w in asked.items())
 
 
 def parse_weights(names: str) -> dict[str, float]:
@@ -119,7 +124,8 @@ def parse_weights(names: str) -> dict[str, float]:
     return found
 
 
-def _load_clip(name: str, device: torch.device) -> PictureTextModel:
+def load_clip(name: str, device: torch.device) -> PictureTextModel:
+    """One CLIP, by any of the names that `load_clips` takes. Raises: ModelUnavailable."""
     name = located(OPENAI_NAMES.get(name, name))
     path = Path(name)
     if name == "embedded":

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from transformers import CLIPConfig, CLIPModel
 
 from finetune import clip as command
 from finetune import clip_pairs
@@ -31,8 +32,13 @@ from finetune.data.scenes import SceneSet
 from finetune.training import TrainStep
 from pipelines.errors import InvalidInput
 from pipelines.painter import SIZE
+from pipelines.vqgan_clip import VQGANCLIPPipeline
 from pipelines.vqgan_clip.clip import CLIP, embedded_config
-from tests.tiny import CLIP_CONFIG, CPU, clip
+from pipelines.vqgan_clip.clip_checkpoints import TransformersCLIP
+from pipelines.vqgan_clip.loading import load_clip
+from pipelines.weights import save_model
+from tests.pipelines.test_clip_checkpoints import words_tokenizer
+from tests.tiny import CLIP_CONFIG, CPU, VQGAN_CONFIG, clip, vqgan
 from tests.tiny_pictures import folder, picture
 
 
@@ -183,7 +189,7 @@ def own(count: int = 4) -> tuple[np.ndarray, list[str]]:
     return pictures, ["a fox", "two owls at night", "the sea", "snow on a red house"][:count]
 
 
-def learn(path: Path, steps: int, **changed: Any) -> list[TrainStep | CLIP]:
+def learn(path: Path, steps: int, **changed: Any) -> list[Any]:
     options: dict[str, Any] = {"config": CLIP_CONFIG, "batch": 4, "save_every": 2,
                                "report_every": 1}  # fmt: skip
     return list(clip_pairs.train(steps, *own(), path, CPU, **(options | changed)))
@@ -266,3 +272,31 @@ def test_the_command_learns_own_pairs(
     again = CLIP.from_pretrained(tmp_path / "more" / "clip", CPU)
     key = "model.vision_model.embeddings.patch_embedding.weight"
     assert torch.equal(model.state_dict()[key], again.state_dict()[key])
+
+
+def test_the_top_of_a_public_clip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A CLIP of transformers is trained further, and stays one that the painter takes."""
+    monkeypatch.setattr("finetune.own.signal.signal", lambda *_: None)
+    given = tmp_path / "given"
+    torch.manual_seed(1)
+    public: Any = CLIPModel(CLIPConfig(**CLIP_CONFIG))
+    public.save_pretrained(given)
+    words_tokenizer().save_pretrained(given)
+    home = folder(tmp_path / "pictures", 4)
+    where = {"pairs": home, "out": tmp_path / "models", "runs": tmp_path / "runs", "base": given}
+    arguments = [f"--{name}={path}" for name, path in where.items()]
+    arguments += ["--steps=2", "--batch=2", "--device=cpu", "--top=1", "--peak=0.01"]
+    monkeypatch.setattr(sys, "argv", ["clip", *arguments])
+    command.main()
+    save_model(vqgan(), VQGAN_CONFIG, tmp_path / "models" / "vqgan")
+    painter = VQGANCLIPPipeline.from_pretrained(str(tmp_path / "models"), device=CPU)
+    taught = painter.clips[0].model
+    assert isinstance(taught, TransformersCLIP)
+    before, after = public.state_dict(), taught.model.state_dict()
+    assert torch.equal(before["text_model.embeddings.token_embedding.weight"],
+                       after["text_model.embeddings.token_embedding.weight"])  # fmt: skip
+    assert not torch.equal(before["visual_projection.weight"], after["visual_projection.weight"])
+    pixels = torch.zeros(1, 3, 32, 32)
+    first = load_clip(str(given), CPU)
+    assert isinstance(first, TransformersCLIP)
+    assert torch.allclose(first.norm(pixels), taught.norm(pixels), atol=1e-6)

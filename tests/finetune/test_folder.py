@@ -90,6 +90,8 @@ def test_an_order_takes_everything_once_an_epoch() -> None:
     assert len({tuple(e) for e in epochs}) > 3
     assert Order(7, seed=3).ids(9, 3).tolist() == taken[27:30]  # wherever it is resumed
     assert Order(7, seed=4).ids(0, 7).tolist() != taken[:7]
+    full = Order(7, seed=3, batch=3)  # nothing twice in a batch, where that matters
+    assert all(len(set(full.ids(step, 3).tolist())) == 3 for step in range(12))
 
 
 def test_a_bank_of_own_pictures_gives_each_its_turn(tmp_path: Path) -> None:
