@@ -26,7 +26,7 @@ from pipelines.vqgan_clip.losses import (
 from pipelines.vqgan_clip.pixels import to_picture, to_pixels
 from tests.tiny import CPU, FOX, QUICK, pipeline
 
-NOISE = replace(QUICK, start="noise", steps=6, step_size=0.1, enlarge=False)
+NOISE = replace(QUICK, start="noise", steps=6, step_size=0.1, enlarge=False, preview_every=100)
 WORDS = Sentence("Only words.")
 
 
