@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from finetune.colour_samples import save_samples
 from finetune.critic import PENALTY, Critic, critic_loss, gradient_penalty
 from finetune.data.illustrations import ByteBatch, ColourBatch, IllustrationSet, byte_batch
+from finetune.distributed import average_gradients, processes, rank
 from finetune.losses import reconstruction_loss
 from finetune.training import (
     Clock,
@@ -174,9 +175,9 @@ def train(
     """Train for `steps` or `minutes`, resuming from `runs/NAME.pt`; the last event is the averaged
     generator. `runs/NAME.png` shows what it paints.
 
-    `count`: pictures a step, made by `workers` processes. `clip`: its features measure content;
-    without it the critic's do, once there is a critic. A step whose gradient is not finite changes
-    nothing.
+    `count`: pictures a step, for each process that trains, made by `workers` processes. `clip`: its
+    features measure content; without it the critic's do, once there is a critic. A step whose
+    gradient is not finite changes nothing.
     """
     torch.manual_seed(seed)  # the initial weights
     torch.backends.cudnn.benchmark = device.type == "cuda"  # sizes never change
@@ -207,7 +208,9 @@ def train(
     low = torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device))
     show = task.prepare(byte_batch(data, np.random.default_rng(0), 8, regime="sparse").on(device))
     skipped = torch.zeros((), device=device)
-    ready = load(Batches(data, seed, count), range(start, steps), workers, device)
+    every = processes()  # each of them takes its turn of the batches
+    turns = range(start * every + rank(), steps * every, every)
+    ready = load(Batches(data, seed, count), turns, workers, device)
     step = start
     while not clock.over(step):
         progress = clock.progress(step)
@@ -265,6 +268,7 @@ def train(
         set_learning_rate([optimizer], rate(progress, peak))
         optimizer.zero_grad()
         guard.scale(loss).backward()
+        average_gradients([learned])
         guard.unscale_(optimizer)
         norm = nn.utils.clip_grad_norm_(learned.parameters(), 1.0)
         guard.step(optimizer)
@@ -284,6 +288,7 @@ def train(
             real_score, fake_score = scores.chunk(2)
             critic_optimizer.zero_grad()
             guard.scale(critic_loss(real_score, fake_score) + PENALTY * penalty).backward()
+            average_gradients([critic])
             guard.unscale_(critic_optimizer)
             critic_norm = nn.utils.clip_grad_norm_(critic.parameters(), 10.0)
             guard.step(critic_optimizer)
@@ -296,7 +301,7 @@ def train(
         over = clock.over(step)
         if step % save_every == 0 or over:
             save_checkpoint(runs / f"{task.name}.pt", step, parts, progress=clock.progress(step))
-        if step % samples_every == 0 or over:
+        if (step % samples_every == 0 or over) and rank() == 0:
             save_samples(task, averaged, show, runs / f"{task.name}.png")
         if step % report_every == 0 or over:
             metrics["skipped"] = skipped

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from finetune.colorizer import Task, train
 from finetune.data.illustrations import ColourBatch, IllustrationSet
+from finetune.distributed import leave, rank
 from finetune.training import begin, parser, report
 from pipelines.colorize.generator import GeneratorConfig, Joined, LineDrawer
 from pipelines.weights import save_model
@@ -75,8 +76,10 @@ def command(task: Task, p: argparse.ArgumentParser) -> None:
         save_every=args.save_every,
     )  # fmt: skip
     model = report(events)
-    save_model(model, model.config, args.out)
-    log.info("wrote %s", args.out)
+    if rank() == 0:
+        save_model(model, model.config, args.out)
+        log.info("wrote %s", args.out)
+    leave()
 
 
 def main() -> None:

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from finetune.data.illustrations import ByteBatch, ColourBatch, IllustrationSet, batch, byte_batch
+from finetune.distributed import average_gradients, leave, processes, rank
 from finetune.losses import psnr, reconstruction_loss
 from finetune.sharpen import PatchDiscriminator, adaptive_weight
 from finetune.training import (
@@ -92,9 +93,12 @@ def _as_is(made: ByteBatch) -> ByteBatch:
 def load(
     data: IllustrationSet, seed: int, count: int, first: int, last: int, workers: int
 ) -> Iterator[ByteBatch]:
-    """Batches `first` to `last`, made by `workers` processes (0: by this one)."""
+    """Batches `first` to `last`, made by `workers` processes (0: by this one). Where several
+    processes train, each takes its turn of them."""
+    every = processes()
+    turns = range(first * every + rank(), last * every, every)
     yield from DataLoader(
-        Batches(data, seed, count), batch_size=None, sampler=range(first, last),
+        Batches(data, seed, count), batch_size=None, sampler=turns,
         num_workers=workers, collate_fn=_as_is,  # type: ignore[arg-type]
         prefetch_factor=3 if workers else None,
     )  # fmt: skip
@@ -203,6 +207,7 @@ def descend(
     """One step, left out when a gradient is not finite; the device is never waited for."""
     optimizer.zero_grad(set_to_none=True)
     scaler.scale(loss).backward()
+    average_gradients([module])
     scaler.unscale_(optimizer)
     torch.nn.utils.clip_grad_norm_([p for p in module.parameters() if p.requires_grad], limit)
     scaler.step(optimizer)
@@ -269,7 +274,8 @@ def train(
     while not over:
         progress = clock.progress(step)
         rng = np.random.default_rng([seed, step, 1])
-        generator = torch.Generator(device).manual_seed(seed * 1_000_003 + step)
+        noise = seed * 1_000_003 + step + 500_000_000 * rank()
+        generator = torch.Generator(device).manual_seed(noise)
         if step > start and step % ECHO == 0:
             made = next(loader).on(device)
         seen = view(made, rng)
@@ -317,7 +323,7 @@ def train(
         if step % save_every == 0 or over:
             save_checkpoint(runs / "stablepaint.pt", step, parts, progress=clock.progress(step),
                             began=began)  # fmt: skip
-            if samples:
+            if samples and rank() == 0:
                 sample_grid(averaged, data).save(runs / f"stablepaint-{step:06d}.png")
         if step % report_every == 0 or over:
             metrics = {"loss": float(loss.detach()), "denoising": float(began >= 0)}
@@ -372,8 +378,10 @@ def main() -> None:
                    seed=args.seed, count=args.batch, workers=args.workers,
                    save_every=args.save_every)  # fmt: skip
     model = report(events)
-    save_model(model, model.config, args.out)
-    log.info("wrote %s", args.out)
+    if rank() == 0:
+        save_model(model, model.config, args.out)
+        log.info("wrote %s", args.out)
+    leave()
 
 
 if __name__ == "__main__":

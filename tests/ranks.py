@@ -1,4 +1,4 @@
-"""What each process of the two-rank test runs: three steps of every picture model's training.
+"""What each process of the two-rank test runs: a few steps of every picture model's training.
 
 `torchrun --standalone --nproc_per_node 2 -m tests.ranks OUT` writes OUT/rank-N.pt.
 """
@@ -14,16 +14,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from finetune import clip_pairs, code_transformer
+from finetune import clip_pairs, code_transformer, colorizer
 from finetune import vqgan as vqgan_training
 from finetune.code_pairs import PairCodes
 from finetune.data.bank import OwnBank
 from finetune.distributed import join, leave, rank
+from finetune.paintstorch import PaintsTorch
 from finetune.sharpen import sharpen
 from finetune.training import TrainStep
 from pipelines.painter import SIZE
 from pipelines.vqgan_clip.vqgan import VQGAN
 from tests.tiny import CLIP_CONFIG, CPU, TRANSFORMER_CONFIG, VQGAN_CONFIG, vqgan
+from tests.tiny_colorizer import config, illustrations
 from tests.tiny_pictures import picture
 
 BATCH = 4
@@ -32,7 +34,7 @@ OPTIONS: dict[str, Any] = {"batch": BATCH, "save_every": 100, "report_every": 1,
 
 
 def everything(runs: Path) -> dict[str, Any]:
-    """Losses, weights and what was seen of the four trainings."""
+    """Losses and weights of the trainings, and the pictures that a VQGAN has seen."""
     pictures = np.stack([np.asarray(picture(n, SIZE)) for n in range(8)])
     words = [f"blob number {n}" for n in range(8)]
     bank = OwnBank(pictures, CPU)
@@ -67,6 +69,15 @@ def everything(runs: Path) -> dict[str, Any]:
     return found | {"seen": seen}
 
 
+def colours(runs: Path) -> dict[str, Any]:
+    """As `everything`, of a colour model: every process has batches of its own."""
+    data = illustrations(runs / f"set-{rank()}", 3)
+    recipe = colorizer.Recipe(critic_from=0.0, adversarial_from=0.0)
+    return drain(colorizer.train(
+        PaintsTorch(), 2, data, runs, CPU, config=config(), count=2, report_every=1, recipe=recipe
+    ))  # fmt: skip
+
+
 def drain(events: Any) -> dict[str, Any]:
     """The curve of a run, and the weights at its end."""
     curve: list[float] = []
@@ -84,6 +95,6 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     out = Path(sys.argv[1])
     join(CPU)
-    result = everything(out / "runs")
+    result = everything(out / "runs") | {"paintstorch": colours(out / "runs")}
     torch.save(result, out / f"rank-{rank()}.pt")
     leave()
