@@ -246,6 +246,10 @@ _UP = ("distinct", "paintable")
 _DOWN = ("perplexity", "bits", "repetition", "stories with")
 
 
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _marked(sentence: str) -> str:
     """A sentence as HTML, what can be painted and what is banned marked."""
 
@@ -266,7 +270,7 @@ def page_of(found: Comparison) -> str:
         gained = b > a if name.startswith(_UP) else b < a if name.startswith(_DOWN) else False
         kind = ' class="better"' if gained else ""
         change = f"{(b - a) / a:+.0%}" if a else ""
-        rows.append(f"<tr><td>{html.escape(name)}</td><td>{a:.3g}</td><td{kind}>{b:.3g}</td>"
+        rows.append(f"<tr><td>{html.escape(name)}</td><td>{_number(a)}</td><td{kind}>{_number(b)}</td>"
                     f"<td>{change}</td></tr>")  # fmt: skip
     body = list[str]()
     for n, words in enumerate(found.prompts):
@@ -304,7 +308,7 @@ def table_lines(found: Comparison) -> list[str]:
     lines = ["| figure | before | after | change |", "| --- | --- | --- | --- |"]
     for name, (a, b) in found.figures.items():
         change = f"{(b - a) / a:+.0%}" if a else ""
-        lines.append(f"| {name} | {a:.3g} | {b:.3g} | {change} |")
+        lines.append(f"| {name} | {_number(a)} | {_number(b)} | {change} |")
     return lines
 
 

@@ -70,7 +70,7 @@ class Tuning:
     accumulate: int = 1
     """Batches whose gradients are added before a step."""
     rate: float = 0.0
-    """Peak learning rate; 0: 5e-4 for small models, 5e-5 for large ones, tenfold for LoRA."""
+    """Peak learning rate; 0: 3e-4 for small models, 5e-5 for large ones, tenfold for LoRA."""
     train_top: int = 0
     """Only so many top blocks learn; 0 = all of the model."""
     lora: int = 0
@@ -150,7 +150,7 @@ def _arguments(tuning: Tuning, model: Any, steps: int, runs: Path, device: torch
     TrainingArguments
 ):  # fmt: skip
     size = sum(p.numel() for p in model.parameters())
-    rate = tuning.rate or (5e-4 if size < SMALL else 5e-5) * (10 if tuning.lora else 1)
+    rate = tuning.rate or (3e-4 if size < SMALL else 5e-5) * (10 if tuning.lora else 1)
     every = max(steps // tuning.evaluations, 1)
     distributed = processes() > 1
     return TrainingArguments(

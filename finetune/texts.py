@@ -70,7 +70,7 @@ class LessonPlan:
 
     mix: tuple[float, ...] = ()
     """A weight for each source; none: each sequence once."""
-    keep: float = 0.2
+    keep: float = 0.4
     """Share of the embedded writer's own stories among the sequences: what it could, it still can.
     A plain language model has none."""
     block: int = 512
