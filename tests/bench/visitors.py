@@ -242,7 +242,7 @@ class App:
         times = psutil.Process(self.process.pid).cpu_times()
         return times.user + times.system
 
-    async def told(self, pattern: str, since: int = 0, seconds: float = 400) -> re.Match[str]:
+    async def told(self, pattern: str, since: int = 0, seconds: float = 1800) -> re.Match[str]:
         """What the log says from line `since` on, once it does."""
         end = time.monotonic() + seconds
         while time.monotonic() < end and self.process.poll() is None:
