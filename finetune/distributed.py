@@ -90,15 +90,16 @@ def gathered(rows: Tensor) -> Tensor:
 
 
 def gathered_with_gradient(rows: Tensor) -> Tensor:
-    """As `gathered`; what the loss of every process says of a row goes back to its owner.
+    """As `gathered`; the gradient of a loss of all rows goes to the process that owns them.
 
     With the same loss on every process the averaged gradients are those of one process.
     """
     if processes() == 1:
         return rows
-    from torch.distributed.nn.functional import all_gather
-
-    return torch.cat(all_gather(rows.contiguous()))
+    whole, mine = gathered(rows.detach()), _rows(len(rows) * processes())
+    # Averaging will divide by the number of processes what this one alone has.
+    own = rows + (processes() - 1) * (rows - rows.detach())
+    return torch.cat([whole[: mine.start], own, whole[mine.stop :]])
 
 
 def averaged(value: Tensor) -> Tensor:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from finetune.colour_metrics import frechet_distance, patches, psnr, ssim
 from finetune.data.bank import OwnBank
 from finetune.data.folder import find_pictures, sort_out, squares
 from finetune.distributed import processes, rank
@@ -156,6 +155,8 @@ def figures(model: VQGAN, held_out: NDArray[np.uint8]) -> dict[str, float]:
     the features of patches of originals and reconstructions (in the place of rFID, whose network
     does not come with this project), by the embedded judge.
     """
+    from finetune.colour_metrics import frechet_distance, patches, psnr, ssim  # scikit-image
+
     real = [Image.fromarray(p) for p in np.array(held_out)]
     fake, codes = rebuilt(model, held_out)
     perplexity, used = list[float](), list[float]()

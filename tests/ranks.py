@@ -71,10 +71,10 @@ def everything(runs: Path) -> dict[str, Any]:
 
 def colours(runs: Path) -> dict[str, Any]:
     """As `everything`, of a colour model: every process has batches of its own."""
-    data = illustrations(runs / f"set-{rank()}", 3)
+    data = illustrations(runs / f"set-{rank()}", 2)
     recipe = colorizer.Recipe(critic_from=0.0, adversarial_from=0.0)
     return drain(colorizer.train(
-        PaintsTorch(), 2, data, runs, CPU, config=config(), count=2, report_every=1, recipe=recipe
+        PaintsTorch(), 1, data, runs, CPU, config=config(), count=1, report_every=1, recipe=recipe
     ))  # fmt: skip
 
 
