@@ -58,12 +58,15 @@ class StoryPipeline:
         lexicon: frozenset[str] | None,
         tokenizer: Any = None,
         name: str = "embedded",
+        coherent: float = COHERENT,
     ) -> None:
         """`lexicon`: the embedded writer's words; None for a plain language model, which brings
-        its own `tokenizer`. `name` goes into the recipes."""
+        its own `tokenizer`. `name` goes into the recipes. Below `coherent` (mean log-likelihood in
+        nats) a story of the embedded writer has lost its thread, and others are written."""
         self.model = model
         self.lexicon = lexicon
         self.tokenizer = tokenizer
+        self.coherent = coherent
         self.name = name
         self.banned: tuple[str, ...] = ()
         """Words that no story of this writer has, besides those that each request bans."""
@@ -83,7 +86,12 @@ class StoryPipeline:
         where = pick_device(str(device or "auto"))
         folder = EMBEDDED / "story" if name == "embedded" else Path(name)
         if name == "embedded" or (folder / LEXICON).is_file():
-            return cls(_load_embedded(folder).to(where), lexicon=_read_lexicon(folder), name=name)
+            # How sure a writer is that was taught other texts, nobody has measured.
+            shipped = folder.resolve() == (EMBEDDED / "story").resolve()
+            return cls(
+                _load_embedded(folder).to(where), lexicon=_read_lexicon(folder), name=name,
+                coherent=COHERENT if shipped else float("-inf"),
+            )  # fmt: skip
         from pipelines.story_plain import load_plain
 
         model, tokenizer = load_plain(name, where)
@@ -124,7 +132,7 @@ class StoryPipeline:
             found += batch
             good = [c for c in found if is_clean(c, banned) and len(c.sentences) >= 4]
             if self.lexicon is not None:
-                good = [c for c in good if c.likelihood > COHERENT]
+                good = [c for c in good if c.likelihood > self.coherent]
             if len(good) >= config.drafts and (self.lexicon is None or _heard(good, request)):
                 break
         for c in _best(found, banned, config.drafts):

@@ -484,6 +484,7 @@ def test_a_folder_of_weights_is_loaded(tmp_path: Path, writer: StoryPipeline) ->
     (tmp_path / LEXICON).write_text("\n".join(sorted(LEXICON_WORDS)), encoding="utf-8")
     again = StoryPipeline.from_pretrained(str(tmp_path))
     assert again.lexicon == LEXICON_WORDS
+    assert again.coherent < writer.coherent  # it may be less sure of what it writes
     ids = torch.arange(10)[None]
     assert torch.allclose(again.model(ids).logits, writer.model(ids).logits, atol=1e-2)
     (tmp_path / "model-01.safetensors").write_bytes(b"broken")
