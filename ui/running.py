@@ -135,7 +135,11 @@ class Runner:
             # Tabs are there, and may be clicked, before their visitor has arrived.
             visit = self.shop.desks.wait_for(session_of(request), name)
             if name == FIRST_TAB and not visit.mounted:
-                visit.mounted = True  # no click: Gradio says so of every page that is loaded
+                # No click: Gradio says so of every page that is loaded. It shows that tab now, even
+                # if it was told of another before its tabs were there, and is told again.
+                visit.mounted = True
+                if visit.desk.shown != FIRST_TAB:
+                    visit.sent.pop(self.tabs._id, None)
             else:
                 visit.desk.shown = name
                 self.knows_tab(visit, name)

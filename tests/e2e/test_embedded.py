@@ -56,4 +56,4 @@ def test_words_story_edit_two_pages_gallery_restart(
     page.keyboard.press("ArrowRight")
     picture = page.get_by_role("img", name=edited)
     expect(picture).to_be_visible()
-    assert picture.evaluate("image => image.naturalWidth") == 512
+    expect(picture).to_have_js_property("naturalWidth", 512)  # once it is loaded
