@@ -23,7 +23,6 @@ from pipelines.events import (
     PageFinished,
     PagePainting,
     PictureProgress,
-    Sentence,
     StoryProgress,
 )
 from pipelines.export_command import add_export_option, formats_of, write_exports
@@ -39,7 +38,8 @@ from pipelines.picture_command import (
 )
 from pipelines.picture_options import add_picture_options, picture_config, reject
 from pipelines.presets import PRESETS, StoryConfig
-from pipelines.scene import brief_of, check_words, split_sentences
+from pipelines.scene import check_words
+from pipelines.storybook import draft_of_text
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -100,12 +100,10 @@ def _draft_of_text(path: Path, words: str) -> Draft:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as e:
         raise InvalidInput(f"{path} cannot be read as UTF-8 text: {e}.") from e
-    sentences: list[Sentence] = []
-    for s in split_sentences(" ".join(text.split())):
-        sentences.append(Sentence(s, brief_of(s, sentences)))
-    if not sentences:
+    draft = draft_of_text(text, words)
+    if not draft.sentences:
         raise InvalidInput(f"{path} holds no sentences.")
-    return Draft(words[:1].upper() + words[1:], tuple(sentences), 0)
+    return draft
 
 
 def make(args: argparse.Namespace) -> None:

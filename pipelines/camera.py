@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipelines.errors import InvalidInput
+from pipelines.presets import check_range
 
 
 @dataclass(frozen=True)
@@ -31,5 +31,4 @@ class Camera:
             ("Pan", self.pan_y, -64, 64),
             ("Turn", self.turn, -45, 45),
         ):
-            if not low <= value <= high:
-                raise InvalidInput(f"{name} must be from {low} to {high}, not {value}.")
+            check_range(name, value, low, high)

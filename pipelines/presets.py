@@ -25,14 +25,16 @@ def draw_seed() -> int:
     return secrets.randbelow(MAX_SEED + 1)
 
 
-def _check(name: str, value: float, low: float, high: float) -> None:
+def check_range(name: str, value: float, low: float, high: float) -> None:
+    """Raises InvalidInput, with the bounds, for a setting that is out of them."""
     if not low <= value <= high:
         raise InvalidInput(f"{name} must be from {low} to {high}, not {value}.")
 
 
-def _check_seed(seed: int | None) -> None:
+def check_seed(seed: int | None) -> None:
+    """Raises InvalidInput for what is neither a seed nor None."""
     if seed is not None:
-        _check("Seed", seed, 0, MAX_SEED)
+        check_range("Seed", seed, 0, MAX_SEED)
 
 
 @dataclass(frozen=True)
@@ -62,22 +64,22 @@ class StoryConfig:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "words", check_words(self.words))
-        _check("Sentences", self.sentences, 4, 12)
-        _check("Minimum length", self.min_words, 0, 200)
-        _check("Maximum length", self.max_words, 20, 400)
+        check_range("Sentences", self.sentences, 4, 12)
+        check_range("Minimum length", self.min_words, 0, 200)
+        check_range("Maximum length", self.max_words, 20, 400)
         if self.min_words > self.max_words:
             raise InvalidInput(
                 f"The minimum length ({self.min_words} words) is above the maximum "
                 f"({self.max_words}): lower one or raise the other."
             )
-        _check("Drafts", self.drafts, 1, 4)
-        _check("Liveliness", self.temperature, 0.1, 2.0)
-        _check("Top-k", self.top_k, 0, 1000)
-        _check("Top-p", self.top_p, 0.05, 1.0)
-        _check("Repetition penalty", self.repetition_penalty, 1.0, 2.0)
-        _check("Length penalty", self.length_penalty, -2.0, 2.0)
-        _check("Number of banned words", len(self.ban), 0, 200)
-        _check_seed(self.seed)
+        check_range("Drafts", self.drafts, 1, 4)
+        check_range("Liveliness", self.temperature, 0.1, 2.0)
+        check_range("Top-k", self.top_k, 0, 1000)
+        check_range("Top-p", self.top_p, 0.05, 1.0)
+        check_range("Repetition penalty", self.repetition_penalty, 1.0, 2.0)
+        check_range("Length penalty", self.length_penalty, -2.0, 2.0)
+        check_range("Number of banned words", len(self.ban), 0, 200)
+        check_seed(self.seed)
 
 
 @dataclass(frozen=True)
@@ -226,20 +228,20 @@ class PictureConfig:
             raise InvalidInput(f"There is no style “{self.style}”: choose {', '.join(STYLES)}.")
         if self.start not in STARTS:
             raise InvalidInput(f"There is no start “{self.start}”: choose {', '.join(STARTS)}.")
-        _check("Steps", self.steps, 0, 500)
-        _check("Step size", self.step_size, 0.001, 1.0)
-        _check("Cutouts", self.cutouts, 1, 128)
-        _check("Candidates", self.candidates, 1, 16)
-        _check("Guidance", self.guidance, 1.0, 10.0)
+        check_range("Steps", self.steps, 0, 500)
+        check_range("Step size", self.step_size, 0.001, 1.0)
+        check_range("Cutouts", self.cutouts, 1, 128)
+        check_range("Candidates", self.candidates, 1, 16)
+        check_range("Guidance", self.guidance, 1.0, 10.0)
         for name, side in (("Width", self.width), ("Height", self.height)):
-            _check(name, side, 128, MAX_SIDE)
+            check_range(name, side, 128, MAX_SIDE)
             if side % 16:
                 raise InvalidInput(f"{name} must be a multiple of 16 pixels, not {side}.")
-        _check("Preview every", self.preview_every, 1, 500)
+        check_range("Preview every", self.preview_every, 1, 500)
         for name, text in (("prefix", self.prefix), ("suffix", self.suffix)):
             if len(text) > 200:
                 raise InvalidInput(f"The style {name} may have 200 characters, not {len(text)}.")
-        _check_seed(self.seed)
+        check_seed(self.seed)
         for name, key, known in (
             ("optimiser", self.optimiser, OPTIMISERS),
             ("schedule", self.schedule, SCHEDULES),
@@ -248,24 +250,24 @@ class PictureConfig:
         ):
             if key not in known:
                 raise InvalidInput(f"There is no {name} “{key}”: choose {', '.join(known)}.")
-        _check("Smallest cutout", self.cutout_min, 0.1, 1.0)
-        _check("Cutout power", self.cutout_power, 0.1, 10.0)
+        check_range("Smallest cutout", self.cutout_min, 0.1, 1.0)
+        check_range("Cutout power", self.cutout_power, 0.1, 10.0)
         for name, weight in (
             ("Pull", self.pull),
             ("Smoothness", self.smoothness),
             ("Palette weight", self.palette_weight),
             ("Symmetry", self.symmetry),
         ):
-            _check(name, weight, 0.0, MAX_WEIGHT)
-        _check("Pull at the end", self.pull_end, 0.0, 1.0)
-        _check("Patience", self.patience, 0, 500)
-        _check("Small first", self.small_first, 0.0, 0.9)
+            check_range(name, weight, 0.0, MAX_WEIGHT)
+        check_range("Pull at the end", self.pull_end, 0.0, 1.0)
+        check_range("Patience", self.patience, 0, 500)
+        check_range("Small first", self.small_first, 0.0, 0.9)
         for name, text in (("Prompts", self.prompts), ("Noise prompts", self.noise_prompts)):
             if len(text) > 4000:
                 raise InvalidInput(f"{name} may have 4000 characters, not {len(text)}.")
         parse(self.prompts)
         self.noise_targets()
-        _check("Number of colours", len(read_palette(self.palette)), 0, 32)
+        check_range("Number of colours", len(read_palette(self.palette)), 0, 32)
 
     def noise_targets(self) -> tuple[tuple[int, float, float], ...]:
         """Seed, weight and stop of every noise prompt. Raises: InvalidInput."""
@@ -275,7 +277,7 @@ class PictureConfig:
                 raise InvalidInput(
                     f"A noise prompt is a seed with a weight, such as 7:0.2, not “{prompt.text}”."
                 )
-            _check("Seed", int(prompt.text), 0, MAX_SEED)
+            check_range("Seed", int(prompt.text), 0, MAX_SEED)
             found.append((int(prompt.text), prompt.weight, prompt.stop))
         return tuple(found)
 

@@ -28,7 +28,7 @@ from pipelines.presets import (
     StoryConfig,
     draw_seed,
 )
-from pipelines.scene import brief_of
+from pipelines.scene import brief_of, split_sentences
 
 if TYPE_CHECKING:
     from pipelines.story import StoryPipeline
@@ -79,6 +79,15 @@ def _pictures(preset: str, vqgan: str, clip: str) -> VQGANCLIPPipeline:
     from pipelines.vqgan_clip import VQGANCLIPPipeline
 
     return VQGANCLIPPipeline.from_pretrained(preset, vqgan=vqgan, clip=clip)
+
+
+def draft_of_text(text: str, words: str, seed: int = 0) -> Draft:
+    """A story that somebody has written, with a brief for every sentence; no sentences where there
+    are none. Its title is `words`."""
+    sentences: list[Sentence] = []
+    for sentence in split_sentences(" ".join(text.split())):
+        sentences.append(Sentence(sentence, brief_of(sentence, sentences)))
+    return Draft(words[:1].upper() + words[1:], tuple(sentences), seed)
 
 
 def book_from_draft(

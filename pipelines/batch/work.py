@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING
 from pipelines.batch.jobs import Job
 from pipelines.book import Book, Page
 from pipelines.errors import AppError
-from pipelines.events import Draft, PictureProgress, Sentence
+from pipelines.events import PictureProgress, Sentence
 from pipelines.presets import PictureConfig
-from pipelines.scene import brief_of, split_sentences
 
 if TYPE_CHECKING:
     from pipelines.story import StoryPipeline
@@ -117,9 +116,12 @@ class Worker:
         return outcome
 
     def _write(self, job: Job) -> Book:
-        from pipelines.storybook import book_from_draft
+        from pipelines.storybook import book_from_draft, draft_of_text
 
-        draft = _given(job) if job.text else self._writer(replace(job.story, drafts=1))[0]
+        if job.text:
+            draft = draft_of_text(job.text, job.story.words, job.story.seed or 0)
+        else:
+            draft = self._writer(replace(job.story, drafts=1))[0]
         if job.title:
             draft = replace(draft, title=job.title)
         return book_from_draft(draft, job.story, style=job.picture.style, author=job.author)
@@ -137,11 +139,3 @@ class Worker:
             else:
                 pages[k] = event
         yield Outcome(pages=tuple(pages[k] for k in range(len(requests))))
-
-
-def _given(job: Job) -> Draft:
-    sentences: list[Sentence] = []
-    for text in split_sentences(job.text):
-        sentences.append(Sentence(text, brief_of(text, sentences)))
-    title = job.story.words[:1].upper() + job.story.words[1:]
-    return Draft(title, tuple(sentences), job.story.seed or 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipelines.errors import InvalidInput
-from pipelines.presets import _check, _check_seed
+from pipelines.presets import check_range, check_seed
 
 SAMPLERS: dict[str, str] = {
     "ddim": "DDIM: the same seed gives the same picture at any number of steps",
@@ -33,13 +33,13 @@ class StablePaintConfig:
     """Steps between previews."""
 
     def __post_init__(self) -> None:
-        _check("Variations", self.variations, 1, 8)
-        _check("Steps", self.steps, 1, 100)
-        _check("Corruption", self.corruption, 0.0, 1.0)
-        _check("Guidance", self.guidance, 1.0, 10.0)
+        check_range("Variations", self.variations, 1, 8)
+        check_range("Steps", self.steps, 1, 100)
+        check_range("Corruption", self.corruption, 0.0, 1.0)
+        check_range("Guidance", self.guidance, 1.0, 10.0)
         if self.sampler not in SAMPLERS:
             raise InvalidInput(
                 f"There is no sampler “{self.sampler}”: choose {' or '.join(SAMPLERS)}."
             )
-        _check_seed(self.seed)
-        _check("Preview every", self.preview_every, 1, 100)
+        check_seed(self.seed)
+        check_range("Preview every", self.preview_every, 1, 100)
