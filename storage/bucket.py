@@ -256,7 +256,8 @@ def _service_account() -> dict[str, Any] | str | None:
     """What FIREBASE_CREDENTIALS holds: the key itself, the path of its file, or nothing."""
     given = os.environ.get(KEY, "").strip()
     if not given.startswith("{"):
-        if given and not Path(given).expanduser().is_file():
+        # os.path.isfile says no to a key without its brace, too long to be a path; pathlib raises.
+        if given and not os.path.isfile(os.path.expanduser(given)):
             raise StorageError(
                 f"{KEY} is neither a key in JSON nor a file that is there: "
                 "paste the whole key that the Firebase console gave you, or the path of its file."

@@ -61,7 +61,10 @@ def test_keys_that_cannot_be_used_are_not_repeated(
     secret = json.loads(key)["private_key"][40:80]
     damaged = key.replace("BEGIN PRIVATE", "BEGAN PRIVATE")
     (tmp_path / "key.json").write_text(damaged)
-    for given in (damaged, key[:-30], key[1:], str(tmp_path / "key.json"), str(tmp_path / "none")):
+    # Pasted without its brace it looks like a path, whose parts may be too long for any file.
+    unbraced = (key[1:], key[1:].replace("/", "+"))
+    files = (str(tmp_path / "key.json"), str(tmp_path / "none"))
+    for given in (damaged, key[:-30], *unbraced, *files):
         monkeypatch.setenv("FIREBASE_CREDENTIALS", given)
         with pytest.raises(StorageError, match="FIREBASE_CREDENTIALS") as refused:
             app_for("bucket-with-a-bad-key")
