@@ -68,6 +68,11 @@ class Recipe:
     penalised: float = 0.25
     """Share of a batch that the gradient penalty is measured on."""
 
+    @classmethod
+    def with_critic(cls, start: float) -> Recipe:
+        """A critic from `start` on: it learns alone at first, then its say grows."""
+        return cls(critic_from=start, adversarial_from=start + 0.05, adversarial_full=start + 0.2)
+
 
 class Task(Protocol):
     """How a colorizer differs from the other."""
@@ -161,6 +166,7 @@ def train(
     device: torch.device,
     *,
     config: GeneratorConfig | None = None,
+    base: Generator | None = None,
     recipe: Recipe = Recipe(),
     minutes: float | None = None,
     clip: CLIP | None = None,
@@ -173,7 +179,8 @@ def train(
     samples_every: int = 500,
 ) -> Iterator[TrainStep | Generator]:
     """Train for `steps` or `minutes`, resuming from `runs/NAME.pt`; the last event is the averaged
-    generator. `runs/NAME.png` shows what it paints.
+    generator. `runs/NAME.png` shows what it paints. A `base` is what the generator starts from, its
+    shape included; the networks that only training has start afresh.
 
     `count`: pictures a step, for each process that trains, made by `workers` processes. `clip`: its
     features measure content; without it the critic's do, once there is a critic. A step whose
@@ -181,8 +188,10 @@ def train(
     """
     torch.manual_seed(seed)  # the initial weights
     torch.backends.cudnn.benchmark = device.type == "cuda"  # sizes never change
-    config = config or GeneratorConfig(inputs=task.inputs)
+    config = base.config if base is not None else config or GeneratorConfig(inputs=task.inputs)
     model, averaged = Generator(config).to(device), Generator(config).to(device)
+    if base is not None:
+        model.load_state_dict(base.state_dict())
     helper = task.helper(config).to(device)
     critic = Critic(task.inputs, model.features.channels).to(device)
     head = nn.Conv2d(max(model.features.channels, 1), LEVELS**3, 1).to(device)

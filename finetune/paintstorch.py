@@ -15,11 +15,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from finetune.colorizer import Task, train
+from finetune.colorizer import Recipe, Task, train
 from finetune.data.illustrations import ColourBatch, IllustrationSet
 from finetune.distributed import leave, rank
+from finetune.own import base_folder, guarded
 from finetune.training import begin, parser, report
-from pipelines.colorize.generator import GeneratorConfig, Joined, LineDrawer
+from pipelines.colorize.generator import Generator, GeneratorConfig, Joined, LineDrawer
+from pipelines.errors import InvalidInput
 from pipelines.weights import save_model
 
 log = logging.getLogger(__name__)
@@ -57,22 +59,35 @@ def options(description: str, out: str) -> argparse.ArgumentParser:
     p.add_argument("--workers", type=int, default=0, help="processes that make the batches")
     p.add_argument("--features", default="own", help="what fills the slot: own, clip, none")
     p.add_argument("--clip", type=Path, help="folder of a CLIP whose features measure content")
+    p.add_argument("--base", help="start from this model (embedded, or a folder)")
+    p.add_argument("--peak", type=float, default=8e-4, help="learning rate")
+    p.add_argument("--critic-from", type=float, default=0.35, metavar="SHARE",
+                   help="of the run, where the critic joins")  # fmt: skip
     return p
 
 
 def command(task: Task, p: argparse.ArgumentParser) -> None:
     """Train a colorizer and write it."""
     args = p.parse_args()
-    device = begin(args)
+    guarded(lambda: run(task, args, begin(args)))
+
+
+def run(task: Task, args: argparse.Namespace, device: torch.device) -> None:
+    """The command, its arguments read. Raises AppError."""
     clip = None
     if args.clip is not None:
         from pipelines.vqgan_clip.clip import CLIP
 
         clip = CLIP.from_pretrained(args.clip, device)
+    folder = base_folder(args.base, task.name)
+    base = None if folder is None else Generator.from_pretrained(folder, device)
+    if base is not None and base.config.inputs != task.inputs:
+        raise InvalidInput(f"{folder} holds no {task.name}: name “embedded” or a folder with one.")
     events = train(
         task, args.steps, IllustrationSet(args.data), args.runs, device,
-        config=GeneratorConfig(inputs=task.inputs, features=args.features), minutes=args.minutes,
-        clip=clip, seed=args.seed, count=args.batch, workers=args.workers,
+        config=GeneratorConfig(inputs=task.inputs, features=args.features), base=base,
+        recipe=Recipe.with_critic(args.critic_from), minutes=args.minutes, clip=clip,
+        seed=args.seed, count=args.batch, workers=args.workers, peak=args.peak,
         save_every=args.save_every,
     )  # fmt: skip
     model = report(events)

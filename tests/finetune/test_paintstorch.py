@@ -28,6 +28,7 @@ from finetune.paintstorch import PaintsTorch
 from finetune.training import TrainStep
 from pipelines.colorize.generator import Generator, GeneratorConfig
 from pipelines.colorize.paintstorch import PaintsTorchPipeline
+from pipelines.weights import save_model
 from tests import tiny
 from tests.tiny_colorizer import CPU, Ready, config, illustrations, small_batch
 
@@ -205,3 +206,27 @@ def test_the_command_writes_what_the_pipeline_loads(
     again = PaintsTorchPipeline.from_pretrained(str(out), device="cpu").painter.generator
     for key, value in again.state_dict().items():
         assert torch.equal(value, first[key]), key
+
+
+def test_the_command_goes_on_from_a_base(
+    data: IllustrationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(1)
+    first = Generator(config(1, "none"))
+    save_model(first, first.config, tmp_path / "mine" / "paintstorch")
+    arguments = ["--data", str(data.folder), "--out", str(tmp_path / "out"), "--steps", "1"]
+    arguments += ["--runs", str(tmp_path), "--batch", "4", "--device", "cpu", "--peak", "1e-9"]
+    start = ["--base", str(tmp_path / "mine")]
+    monkeypatch.setattr(sys, "argv", ["paintstorch", *arguments, *start])
+    paintstorch.main()
+    again = Generator.from_pretrained(tmp_path / "out", torch.device("cpu"))
+    assert again.config == first.config
+    for key, value in again.state_dict().items():
+        assert torch.allclose(value, first.state_dict()[key], atol=1e-3), key
+    inside = Generator(config(4, "none"))
+    save_model(inside, inside.config, tmp_path / "inside")
+    monkeypatch.setattr(
+        sys, "argv", ["paintstorch", *arguments, "--base", str(tmp_path / "inside")]
+    )
+    with pytest.raises(SystemExit, match="holds no paintstorch"):
+        paintstorch.main()
