@@ -12,7 +12,7 @@ from pipelines.errors import InvalidInput, StorageError
 def add_export_option(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--export", default="", metavar="FORMATS",
-        help="the finished book as pdf, epub, html, zip, colouring, with commas between",
+        help="the finished book as pdf, epub, html, zip, film, colouring, with commas between",
     )  # fmt: skip
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.book import Book, Page
@@ -91,6 +92,8 @@ class Desk:
     shown: str = FIRST_TAB
     """The tab that is open."""
     reading: Reading | None = None
+    book_film: tuple[Book, Path] | None = None
+    """The last film of a whole book, and of which."""
     retry: Retry | None = None
     easel: Easel | None = None
     """The drawing that is coloured."""

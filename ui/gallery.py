@@ -112,7 +112,7 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
         return case.fill(desk, *place)
 
     def remove(desk: Desk, *place: Any) -> dict[Any, Any]:
-        shop.delete(_open(desk).id, desk)
+        shop.delete(takeaway.open_book(desk).id, desk)
         gr.Info("The book is deleted.")
         return shut(desk, *place)
 
@@ -128,7 +128,7 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
 
     def make_alike(desk: Desk, *, same: bool = False) -> dict[Any, Any]:
         """Set Story and Pictures as they were for this book."""
-        book = _open(desk)
+        book = takeaway.open_book(desk)
         desk.lines["story"] = (
             f"Everything is set as for “{book.title}”. Change what you like.",
             "",
@@ -139,7 +139,7 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
     def resume(desk: Desk, value: Any) -> dict[Any, Any]:
         """Take a book of one's own back to the desk, beside what lies there."""
         desk.refuse_while_busy()
-        book = _open(desk)
+        book = takeaway.open_book(desk)
         if book.owner != desk.owner:
             raise InvalidInput("This book belongs to someone else: it can be read, not changed.")
         desk.remember(value)
@@ -199,10 +199,3 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
 def painted(book: Book) -> int:
     """How many of its pages have a picture."""
     return sum(page.picture is not None for page in book.pages)
-
-
-def _open(desk: Desk) -> Book:
-    """The book that is open. Raises: InvalidInput when none is."""
-    if desk.reading is None:
-        raise InvalidInput("Open the book first.")
-    return desk.reading.book

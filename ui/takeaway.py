@@ -1,7 +1,7 @@
 """Books taken away from the Gallery as files, and brought back into it.
 
 A file is made when it is asked for. Then the panel holds its link, which the browser follows
-(`assets/takeaway.js`).
+(`assets/takeaway.js`). A film takes longer: it is a job, and can be looked at before.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ import gradio as gr
 from pipelines.book import Book, new_id
 from pipelines.errors import InvalidInput, NotFound
 from storage.export import FORMATS, MAX_ZIP_BYTES, export, read_zip
+from ui import film as films
+from ui import markup
 from ui.desk import Desk
+from ui.jobs import Work
 from ui.panel import panel
 from ui.running import Runner
 from ui.workshop import Workshop, clicked, file_for_browser, url_of
@@ -27,24 +30,54 @@ from ui.workshop import Workshop, clicked, file_for_browser, url_of
 
 def build_buttons(runner: Runner) -> gr.HTML:
     """A button for every format of the book that is open."""
-    shown = panel(events=("take",), script="takeaway.js", elem_id="takeaway")
+    shown = panel(events=("take", "film", "stop"), script="takeaway.js", elem_id="takeaway")
 
     def draw(desk: Desk) -> dict[Any, Any]:
-        return {shown: buttons(desk.reading.book) if desk.reading else ""}
+        if desk.reading is None:
+            return {shown: ""}
+        book = desk.reading.book
+        line = desk.lines.get(films.line_of(book), ("", ""))[0]
+        return {shown: buttons(book, problem=line, film=film_of(runner.shop, desk))}
 
     def take(desk: Desk, event: gr.EventData) -> dict[Any, Any]:
-        if desk.reading is None:
-            raise InvalidInput("Open the book first.")
-        book, name = desk.reading.book, clicked(event)
+        book, name = open_book(desk), clicked(event)
+        film = film_of(runner.shop, desk)
         try:
             path = file_for_browser(make(book, name), file_name(book) + FORMATS[name].suffix)
         except InvalidInput as error:  # said where it happened, and the buttons are ready again
-            return {shown: buttons(book, problem=str(error))}
-        return {shown: buttons(book, made=path)}
+            return {shown: buttons(book, problem=str(error), film=film)}
+        return {shown: buttons(book, made=path, film=film)}
+
+    def begin(desk: Desk) -> Work:
+        book = open_book(desk)
+        name = file_name(book) + FORMATS["film"].suffix
+        return lambda job: films.film_book(desk, job, book, name)
 
     runner.shows(draw, [shown])
     runner.acts(shown.take, take, (), [shown])
+    runner.starts(shown.film, "film", begin, ())
+    runner.stops(shown.stop)
     return shown
+
+
+def open_book(desk: Desk) -> Book:
+    """The book that is open. Raises: InvalidInput when none is."""
+    if desk.reading is None:
+        raise InvalidInput("Open the book first.")
+    return desk.reading.book
+
+
+def film_of(shop: Workshop, desk: Desk) -> str:
+    """HTML: the film that is being made, or the one there is of the book that is open."""
+    if job := desk.job_of("film"):
+        if isinstance(job.moment, films.Filming):
+            return films.progress(job.moment)
+        return markup.waiting(shop.jobs.ahead(job))
+    if desk.reading is None or desk.book_film is None:
+        return ""
+    book, path = desk.book_film
+    # Files for browsers do not stay for ever.
+    return films.player(path, "The film") if book == desk.reading.book and path.exists() else ""
 
 
 def build_import(runner: Runner, opened: Callable[[Desk, str], None]) -> None:
@@ -100,10 +133,14 @@ def file_name(book: Book) -> str:
     return re.sub(r"[^\w-]+", "-", book.title).strip("-_")[:60] or "storybook"
 
 
-def buttons(book: Book, *, made: Path | None = None, problem: str = "") -> str:
-    """HTML of the panel. `made` is followed at once; a `problem` is said below the buttons."""
+def buttons(book: Book, *, made: Path | None = None, problem: str = "", film: str = "") -> str:
+    """HTML of the panel. `made` is followed at once; a `problem` is said below the buttons.
+
+    `film` is the HTML of one that there is, or will be.
+    """
     ways = "".join(
-        f'<button type="button" class="small-button" data-take="{name}">{form.label}'
+        f'<button type="button" class="small-button" '
+        f"""{'data-film="1"' if name == "film" else f'data-take="{name}"'}>{form.label}"""
         f"<small>{form.use}</small></button>"
         for name, form in FORMATS.items()
     )
@@ -117,5 +154,5 @@ def buttons(book: Book, *, made: Path | None = None, problem: str = "") -> str:
         line = f"{escape(made.name)} is ready."
     return (
         f'<div class="takeaway" data-book="{book.id}"><h3>Take it with you</h3>'
-        f'<div class="ways">{ways}</div>{link}<p role="status">{line}</p></div>'
+        f'<div class="ways">{ways}</div>{link}<p role="status">{line}</p>{film}</div>'
     )

@@ -142,7 +142,8 @@ def head() -> str:
 <meta name="description" content="A few words become an illustrated storybook.">
 <style>:root {{ --story-font: {serif}; }}
 {asset("style.css")}
-{asset("colour.css")}</style>
+{asset("colour.css")}
+{asset("film.css")}</style>
 <script>{asset("desk.js")}</script>
 """
 

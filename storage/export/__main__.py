@@ -1,7 +1,7 @@
 """Command line: `python -m storage.export LIBRARY BOOK --to fox.pdf fox.epub`.
 
-The end of a file's name says the format: .pdf, .epub, .html or .zip. LIBRARY is a URL or a folder
-as for `--library`; BOOK is an id, or the address of a book's page, which ends in one.
+The end of a file's name says the format: .pdf, .epub, .html, .mp4 or .zip. LIBRARY is a URL or a
+folder as for `--library`; BOOK is an id, or the address of a book's page, which ends in one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
     assert __doc__ is not None
     p = argparse.ArgumentParser(
         prog="python -m storage.export",
-        description="Write a book of a library as PDF, EPUB, web page or ZIP.",
+        description="Write a book of a library as PDF, EPUB, web page, film or ZIP.",
         epilog=__doc__.partition("\n\n")[2],
     )
     p.add_argument("library", help="folder or URL of the library")

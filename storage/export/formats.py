@@ -10,6 +10,7 @@ from pipelines.book import Book
 from pipelines.errors import InvalidInput
 from storage.export.archive import book_zip
 from storage.export.epub import book_epub
+from storage.export.film import book_film
 from storage.export.pdf import book_pdf, colouring_pdf
 from storage.export.webpage import book_html
 
@@ -35,6 +36,7 @@ FORMATS: Mapping[str, Format] = {
     "epub": Format(".epub", "EPUB", "for readers and phones", book_epub),
     "html": Format(".html", "Web page", "opens anywhere", lambda book: book_html(book).encode()),
     "zip": Format(".zip", "ZIP", "pictures; can be imported", book_zip),
+    "film": Format(".mp4", "Film", "pages that move, with their words", book_film),
     "colouring": Format("-colouring.pdf", "Colouring book", "line art as PDF"),
 }
 

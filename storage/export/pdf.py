@@ -9,22 +9,13 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipelines.book import DIGITAL_SOURCE_TYPE, Book, picture_name
 from pipelines.errors import InvalidInput
 from storage.base import encode_book, open_picture
-from storage.export.typeset import Fonts, showable, system_fonts, typeset, words
-from storage.export.wording import (
-    UNTITLED,
-    clean,
-    colophon,
-    created,
-    describe,
-    language_of,
-    recipe_json,
-    title_of,
-)
+from storage.export.typeset import Fonts, content, system_fonts, typeset
+from storage.export.wording import clean, colophon, created, recipe_json
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -80,36 +71,9 @@ def _pdf(
     fonts = fonts or system_fonts()
     book = replace(book, owner="")
     source = encode_book(book)
-    language = language_of(book)
-    texts = {
-        "title": title_of(book),
-        "author": clean(book.author),
-        **{f"page {n}": clean(p.text) for n, p in enumerate(book.pages)},
-    }
-    texts = showable(texts, fonts)
-    title = texts["title"] or UNTITLED
-    pages = [
-        {
-            "picture": picture_name(n) if picture_name(n) in pictures else None,
-            "alt": describe(page),
-            "words": words(texts[f"page {n}"]),
-        }
-        for n, page in enumerate(book.pages)
-    ]
-    data: dict[str, Any] = {
-        "title": title,
-        "author": texts["author"],
-        "title-words": words(title),
-        "author-words": words(texts["author"]),
-        "lang": language.tag,
-        "rtl": language.direction == "rtl",
-        "fonts": fonts.preferred(language.tag),
-        "note": note,
-        "cover": next((p for p in pages if p["picture"]), None),
-        "pages": pages,
-        # Models may have any name; a line that no font can show is left out.
-        "colophon": [note, *(line for line in _made_with(book) if not fonts.missing([line]))],
-    }
+    data = content(book, pictures, note, fonts)
+    # Models may have any name; a line that no font can show is left out.
+    data["colophon"] += [line for line in _made_with(book) if not fonts.missing([line])]
     pdf = typeset(template, data, pictures, fonts, created(book))
     return _with_metadata(pdf, book, source)
 

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pipelines.camera import glide
 from pipelines.errors import InvalidInput, StorageError
-from pipelines.video import FORMATS, evenly, write_video
+from pipelines.video import FORMATS, evenly, stream_mp4, write_video
 
 
 def frames(count: int, size: tuple[int, int] = (64, 48)) -> list[Image.Image]:
@@ -98,3 +99,24 @@ def test_evenly() -> None:
     assert [*evenly(pictures, 3)] == [pictures[0], pictures[4], pictures[8]]
     assert [*evenly(pictures, 1)] == pictures[:1]
     assert [*evenly([], 3)] == []
+
+
+@pytest.mark.parametrize("index", range(5))
+def test_a_glide_keeps_the_shape_and_stays_within_the_picture(index: int) -> None:
+    way = glide(index)
+    views = [way.at(t) for t in (-1.0, 0.0, 0.3, 1.0, 2.0)]
+    for left, top, right, bottom in views:
+        assert 0 <= left < right <= 1
+        assert 0 <= top < bottom <= 1
+        assert right - left == pytest.approx(bottom - top)
+    assert views[0] == views[1] == way.begin
+    assert views[3] == views[4] == way.end
+    assert (way.begin == (0, 0, 1, 1)) is (index % 2 == 0)
+
+
+def test_a_film_that_is_closed_midway_leaves_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "fox.mp4"
+    events = stream_mp4(iter(frames(9)), path, 10.0, {}, "")
+    assert [next(events), next(events)] == [1, 2]
+    events.close()  # type: ignore[attr-defined]
+    assert list(tmp_path.iterdir()) == []

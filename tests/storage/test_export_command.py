@@ -36,7 +36,7 @@ def test_every_file_named_is_written(
 @pytest.mark.parametrize(
     "book, file, told",
     [
-        ("0" * 16, "fox.docx", "must end in one of .pdf, .epub, .html, .zip"),
+        ("0" * 16, "fox.docx", "must end in one of .pdf, .epub, .html, .zip, .mp4"),
         ("1" * 16, "fox.pdf", "There is no book"),
         ("../../etc", "fox.pdf", "There is no book"),
         ("0" * 16, "gone/fox.pdf", "cannot be written"),

@@ -17,8 +17,10 @@ from pipelines.errors import InvalidInput
 from storage.export import FORMATS, MAX_ZIP_BYTES, book_zip, read_zip
 from storage.memory import MemoryLibrary
 from tests.storage.books import make_book
+from ui import film as films
 from ui import takeaway
-from ui.desk import Desk
+from ui.desk import Desk, Reading
+from ui.jobs import Job
 from ui.rules import Rules
 from ui.workshop import Workshop
 
@@ -102,12 +104,16 @@ def painted() -> Book:
     return replace(book, pages=(*book.pages, Page("Not painted.")))
 
 
-def test_every_format_can_be_made() -> None:
+def test_every_format_can_be_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.export.film.FPS", 2)
     book = painted()
     begins = {"pdf": b"%PDF-", "epub": b"PK", "html": b"<!DOCTYPE", "zip": b"PK"}
     for name in FORMATS:
         data = takeaway.make(book, name)
-        assert data.startswith(begins.get(name, b"%PDF-")), name
+        if name == "film":
+            assert data[4:8] == b"ftyp"
+        else:
+            assert data.startswith(begins.get(name, b"%PDF-")), name
     assert read_zip(takeaway.make(book, "zip")) == replace(book, owner="")
     with zipfile.ZipFile(io.BytesIO(takeaway.make(book, "epub"))) as archive:
         assert archive.namelist()[0] == "mimetype"
@@ -127,7 +133,8 @@ class Links(HTMLParser):
         if tag == "a":
             self.links.append(dict(attrs))
         if tag == "button":
-            self.taken.append(dict(attrs)["data-take"])
+            found = dict(attrs)
+            self.taken.append("film" if "data-film" in found else found["data-take"])
 
     def handle_data(self, data: str) -> None:
         self.text += data
@@ -142,6 +149,53 @@ def test_the_panel_offers_every_format_and_follows_what_is_made(tmp_path: Path) 
     assert made[0].links[0]["data-made"] != made[1].links[0]["data-made"]  # asked for twice
     problem = takeaway.buttons(make_book(), problem="No font for <b>.")
     assert "No font for <b>." in Links(problem).text
+
+
+def filming(desk: Desk, book: Book, *, stop: bool = False) -> list[films.Filming]:
+    job = Job("film", lambda job: iter(()))
+    told: list[films.Filming] = []
+    for moment in films.film_book(desk, job, book, "square.mp4"):
+        told.append(moment)
+        if stop:
+            job.stop()
+    return told
+
+
+def test_a_film_is_shown_with_the_book_it_is_of(
+    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    monkeypatch.setattr("storage.export.film.FPS", 2)
+    book, desk = painted(), Desk("ada", "tab")
+    desk.reading = Reading(book)
+    told = filming(desk, book)
+    assert told[0].title == book.title
+    assert any(0 < m.done < 1 for m in told)
+    assert desk.book_film is not None
+    path = desk.book_film[1]
+    assert path.name == "square.mp4"
+    shown = takeaway.film_of(shop, desk)
+    assert "<video" in shown
+    assert 'download="square.mp4"' in shown
+    desk.reading = Reading(replace(book, title="Another"))
+    assert takeaway.film_of(shop, desk) == ""
+    desk.reading = Reading(book)
+    path.unlink()  # as Gradio does after a day
+    assert takeaway.film_of(shop, desk) == ""
+
+
+def test_a_stopped_film_is_not_kept_and_an_impossible_one_is_explained(
+    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+    book, desk = painted(), Desk("ada", "tab")
+    filming(desk, book, stop=True)
+    assert desk.book_film is None
+    assert "no film was made" in desk.lines[films.line_of(book)][0]
+    with pytest.raises(InvalidInput):
+        filming(desk, replace(book, pages=book.pages[1:]))
+    assert "paint a page first" in desk.lines[films.line_of(book)][0]
+    assert list(tmp_path.rglob("*.mp4")) == []
 
 
 @pytest.mark.parametrize(
