@@ -1,17 +1,19 @@
-"""Films for the command line: how pages were painted, and pictures that move."""
+"""Films of how pages were painted, and of pictures that move."""
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipelines.book import GENERATED_NOTE
+from pipelines.book import GENERATED_NOTE, Page, Recipe, xmp_packet
 from pipelines.camera import Camera
 from pipelines.events import PictureProgress
-from pipelines.video import evenly, write_video
+from pipelines.video import HOLD, evenly, stream_mp4, write_video
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -45,6 +47,83 @@ class Film:
             frames += evenly(seen, MAX_FRAMES)
             frames += [seen[-1]] * round(self.fps)  # a second to look at the page
         write_video(frames, self.path, self.fps, GENERATED_NOTE)
+
+
+class Reel:
+    """Frames of a film while it is made: on the disk, so that long ones need no memory.
+
+    With `most` it never holds more than twice as many: then every second one is let go, and from
+    there on only every second one is taken.
+    """
+
+    def __init__(self, most: int | None = MAX_FRAMES) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="reel-")
+        self._most, self._every, self._seen = most, 1, 0
+        self._frames: list[Path] = []
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def add(self, picture: Image) -> None:
+        """Raises OSError when the disk is full."""
+        self._seen += 1
+        if (self._seen - 1) % self._every:
+            return
+        path = Path(self._folder.name) / f"{self._seen:06d}.jpg"
+        picture.save(path, "JPEG", quality=95, subsampling=0)
+        self._frames.append(path)
+        if self._most is not None and len(self._frames) >= 2 * self._most:
+            for gone in self._frames[1::2]:
+                gone.unlink()
+            self._frames, self._every = self._frames[::2], 2 * self._every
+
+    def frames(self) -> Iterator[Image]:
+        """What was added, PIL RGB."""
+        from PIL import Image
+
+        for path in self._frames:
+            with Image.open(path) as picture:
+                yield picture.convert("RGB")
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._frames = []
+        self._folder.cleanup()
+
+
+SECONDS = 5.0
+"""How long the film of a page's painting is, about."""
+
+
+def write_painting(reel: Reel, page: Page, path: Path) -> None:
+    """A film (MP4) of how a finished page was painted; its picture stays at the end.
+
+    Recipe and sentence are inside. Raises: InvalidInput, StorageError.
+    """
+    last = page.image()
+    fps = min(max(len(reel) / SECONDS, 4.0), 24.0)
+    frames = itertools.chain(reel.frames(), itertools.repeat(last, max(round(HOLD * fps), 1)))
+    write_frames(frames, last.size, path, fps, page.text, page.recipe)
+
+
+def write_frames(
+    frames: Iterable[Image],
+    size: tuple[int, int],
+    path: Path,
+    fps: float,
+    title: str,
+    recipe: Recipe | None,
+) -> None:
+    """A film (MP4) of pictures at (width, height), made by a recipe, frame by frame from wherever
+    they come. Raises: InvalidInput when there are none, StorageError."""
+    from PIL import Image
+
+    fitted = (f if f.size == size else f.resize(size, Image.Resampling.BICUBIC) for f in frames)
+    tags = {"title": title, "comment": GENERATED_NOTE}
+    if recipe is not None:
+        tags["description"] = json.dumps(recipe.to_json(), ensure_ascii=False)
+    for _ in stream_mp4(fitted, path, fps, tags, xmp_packet(title)):
+        pass
 
 
 def add_video_options(parser: argparse.ArgumentParser) -> None:

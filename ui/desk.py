@@ -94,6 +94,10 @@ class Desk:
     reading: Reading | None = None
     book_film: tuple[Book, Path] | None = None
     """The last film of a whole book, and of which."""
+    keeps_films: bool = False
+    """Whether the painting of pages is filmed."""
+    films: dict[str, Path] = field(default_factory=dict[str, Path])
+    """How pictures were painted, by `film.key_of`."""
     retry: Retry | None = None
     easel: Easel | None = None
     """The drawing that is coloured."""

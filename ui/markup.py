@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from html import escape
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from pipelines.book import Book, Page, picture_name
@@ -146,10 +147,19 @@ class Live:
     preview: Image | None = None
 
 
-def spreads(book: Book, live: Live | None = None, *, changeable: bool = True) -> str:
-    """All pages of a book in order: the picture large, the sentence beneath."""
+def spreads(
+    book: Book,
+    live: Live | None = None,
+    *,
+    changeable: bool = True,
+    films: Mapping[int, str] = MappingProxyType({}),
+) -> str:
+    """All pages of a book in order: the picture large, the sentence beneath.
+
+    `films` is more HTML beneath some pages (from 0): how they were painted.
+    """
     cards = [
-        _spread(n, page, live if live and live.index == n else None, changeable)
+        _spread(n, page, live if live and live.index == n else None, changeable, films.get(n, ""))
         for n, page in enumerate(book.pages)
     ]
     by = f'<p class="by">by {escape(book.author)}</p>' if book.author else ""
@@ -158,7 +168,7 @@ def spreads(book: Book, live: Live | None = None, *, changeable: bool = True) ->
 <ol class="spreads">{"".join(cards)}</ol></div>"""
 
 
-def _spread(index: int, page: Page, live: Live | None, changeable: bool) -> str:
+def _spread(index: int, page: Page, live: Live | None, changeable: bool, film: str) -> str:
     text = escape(page.text)
     if live:
         picture, foot = _preview(live, text), _progress(live.progress)
@@ -172,6 +182,7 @@ def _spread(index: int, page: Page, live: Live | None, changeable: bool) -> str:
                 f'aria-label="{label}: page {index + 1}">{label}</button>'
                 for event, label in PAGE_ACTIONS.items()
             )
+        foot += film
     else:
         picture = '<div class="blank" aria-hidden="true"></div>'
         foot = "<span>Not painted yet</span>"

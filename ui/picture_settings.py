@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from html import escape
 from typing import Any
 
@@ -49,8 +50,11 @@ def picture_config(*values: Any) -> PictureConfig:
     return PictureConfig(**found)
 
 
-def widgets(plain: PictureConfig) -> list[Component]:
-    """Lay them out, in the order of FIELDS; `plain` is what they say at first."""
+def widgets(plain: PictureConfig, more: Callable[[], None] = lambda: None) -> list[Component]:
+    """Lay them out, in the order of FIELDS; `plain` is what they say at first.
+
+    `more` lays out what is no setting of the picture itself, at the end of the folded part.
+    """
     style = gr.HTML(
         plain.style,
         html_template=_styles(),
@@ -77,10 +81,11 @@ def widgets(plain: PictureConfig) -> list[Component]:
             width = gr.Slider(128, MAX_SIDE, plain.width, step=16, label="Width")
             height = gr.Slider(128, MAX_SIDE, plain.height, step=16, label="Height")
             seed = seed_box()
-        more = [*_words(plain), *_looks(plain), *_steps(plain), *_cutouts(plain)]
+        folded = [*_words(plain), *_looks(plain), *_steps(plain), *_cutouts(plain)]
+        more()
     return [
         style, prefix, suffix, start, candidates, guidance, steps, step_size, cutouts,
-        width, height, seed, *more,
+        width, height, seed, *folded,
     ]  # fmt: skip
 
 

@@ -16,6 +16,7 @@ from pipelines.events import BookFinished, PageFinished, PagePainting
 from pipelines.presets import PictureConfig
 from ui import markup
 from ui.desk import Desk, Origin
+from ui.film import PaintingFilms, build_switch, of_pages
 from ui.jobs import Job, Work, until_stopped
 from ui.manuscript import Manuscript
 from ui.panel import panel
@@ -82,7 +83,12 @@ def next_book(
 
 
 def paint_pages(
-    shop: Workshop, job: Job, book: Book, config: PictureConfig, only: Sequence[int]
+    shop: Workshop,
+    job: Job,
+    book: Book,
+    config: PictureConfig,
+    only: Sequence[int],
+    films: PaintingFilms,
 ) -> Iterator[Moment]:
     """Paint until done or stopped; every finished page is in the library before it is shown.
 
@@ -98,6 +104,7 @@ def paint_pages(
     for event in until_stopped(job, events):
         if isinstance(event, PagePainting):
             step = event.progress
+            films.watch(step.preview)
             shown = step.preview or (live.preview if live and live.index == event.page else None)
             turned = live is None or live.index != event.page
             live = markup.Live(event.page, step, shown)
@@ -115,6 +122,7 @@ def paint_pages(
             except StorageError as error:
                 log.warning("A page could not be saved: %s", error)
                 saved, trouble = False, f"Not saved: {error}"
+            films.finish(event.page, event.index)
             line = f"Page {event.index + 1} is finished. {trouble}"
             yield Moment(book, None, line, saved, finished / max(len(only), 1))
         elif isinstance(event, BookFinished):
@@ -139,10 +147,11 @@ def paint(shop: Workshop, desk: Desk, job: Job, config: PictureConfig) -> Iterat
     desk.lines["pictures"] = ("", "")
     last = Moment(book, None, "", saved=True)
     try:
-        for moment in paint_pages(shop, job, book, config, only):
-            desk.keep_book(moment.book)
-            last = moment
-            yield moment
+        with PaintingFilms(desk) as films:
+            for moment in paint_pages(shop, job, book, config, only, films):
+                desk.keep_book(moment.book)
+                last = moment
+                yield moment
     except AppError as error:
         desk.lines["pictures"] = (str(error), "")  # stays when the toast has gone
         raise
@@ -154,7 +163,7 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
     shop = runner.shop
     with gr.Tab("Pictures", id="pictures") as tab:
         with gr.Column(elem_classes="desk"):
-            settings = widgets(shop.painting)
+            settings = widgets(shop.painting, lambda: build_switch(runner))
         # Stays in sight while the pages below are watched.
         with gr.Row(elem_classes="actions workbar"):
             read = gr.Button("Read your book", variant="primary", visible=False, elem_id="read")
@@ -173,7 +182,9 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
         if job and isinstance(job.moment, Moment):
             now = job.moment
             line = markup.status(now.line, "busy", now.left) + markup.bar(now.done, "Painted")
-            shown = markup.spreads(job.moment.book, job.moment.live, changeable=False)
+            book = job.moment.book
+            films = of_pages(desk, book)
+            shown = markup.spreads(book, job.moment.live, changeable=False, films=films)
         elif job and job.kind == "make":
             line, shown = markup.status("Your story is being written…", "busy"), SOON
         elif tale is None:
@@ -182,7 +193,7 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
             if job:
                 line = markup.waiting(shop.jobs.ahead(job))
             book = tale.manuscript.revise(tale.book or Book("My story", (), id=""))
-            shown = markup.spreads(book, changeable=not busy)
+            shown = markup.spreads(book, changeable=not busy, films=of_pages(desk, book))
         painted = [p.picture is not None for p in tale.book.pages] if tale and tale.book else []
         whole = bool(painted) and all(painted)
         name = "Paint it anew" if whole else "Go on painting" if any(painted) else "Paint"

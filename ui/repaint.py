@@ -15,8 +15,9 @@ from pipelines.errors import InvalidInput
 from pipelines.events import PictureProgress, Sentence
 from pipelines.picture_request import ImagePrompt
 from pipelines.presets import PictureConfig
-from ui import markup
+from ui import markup, moving, zerogpu
 from ui.desk import Desk, Retry
+from ui.film import PaintingFilms
 from ui.jobs import Job, Work, until_stopped
 from ui.manuscript import brief_for, shows
 from ui.panel import panel
@@ -74,12 +75,15 @@ def paint_again(
     events = shop.painter().stream(
         sentence, config, picture=picture, mask=mask, image_prompts=shown
     )
-    for event in until_stopped(job, events):
-        if isinstance(event, PictureProgress):
-            live = markup.Live(0, event, event.preview or live.preview)
-            yield Repainting(live)
-        elif desk.retry is not None:
-            desk.retry = replace(desk.retry, new=event)
+    with PaintingFilms(desk) as films:
+        for event in until_stopped(job, events):
+            if isinstance(event, PictureProgress):
+                films.watch(event.preview)
+                live = markup.Live(0, event, event.preview or live.preview)
+                yield Repainting(live)
+            elif desk.retry is not None:
+                films.finish(event, desk.retry.index)
+                desk.retry = replace(desk.retry, new=event)
 
 
 def page_of(desk: Desk) -> Page:
@@ -159,6 +163,8 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
             elem_id="wish",
         )
         part, like, weight = _advanced()
+        # Where a card is lent page by page, nobody has it for as long as a film takes.
+        moves = None if zerogpu.lent() else moving.controls()
         with gr.Row(elem_classes="actions"):
             keep = gr.Button(
                 "Keep the new one", variant="primary", visible=False, elem_id="keep-new"
@@ -168,7 +174,7 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
             close = gr.Button("Keep the old one", elem_id="keep-old")
 
     def draw(desk: Desk) -> dict[Any, Any]:
-        book, retry, job = desk.book, desk.retry, desk.job_of("repaint")
+        book, retry, job = desk.book, desk.retry, desk.job_of("repaint", "move")
         if book is None or retry is None or retry.index >= len(book.pages):
             return {dialog: gr.update(visible=False), versus: "", heading: ""}
         busy = job is not None
@@ -184,6 +190,17 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
             again: gr.update(visible=not busy, variant="secondary" if found else "primary"),
             stop: gr.update(visible=busy),
             close: gr.update(visible=not busy),
+        }
+
+    def draw_moving(desk: Desk) -> dict[Any, Any]:
+        assert moves is not None
+        try:
+            page = page_of(desk)
+        except InvalidInput:
+            return {moves.shown: ""}
+        return {
+            moves.shown: moving.shown(desk, page, desk.job_of("move")),
+            moves.go: gr.update(visible=desk.job is None),
         }
 
     def open_dialog(desk: Desk, event: gr.EventData) -> dict[Any, Any]:
@@ -233,6 +250,12 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
         sentence = Sentence(page.text, brief)
         return lambda job: paint_again(shop, desk, job, sentence, config, picture, mask, shown)
 
+    def begin_moving(desk: Desk, *values: Any) -> Work:
+        camera, config = moving.camera(*values[:6]), picture_config(*values[6:])
+        page = page_of(desk)
+        wanted = moving.request(shop, page, config, camera)
+        return lambda job: moving.move_through(shop, desk, job, page, wanted, camera)
+
     def keep_new(desk: Desk) -> None:
         book, retry = desk.book, desk.retry
         page_of(desk)
@@ -246,11 +269,15 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
         desk.lines["pictures"] = (f"Page {retry.index + 1} has its new picture.", "done")
 
     def close_dialog(desk: Desk) -> None:
-        if job := desk.job_of("repaint"):
+        if job := desk.job_of("repaint", "move"):
             shop.jobs.stop(job)
         desk.retry = None
 
     runner.shows(draw, [dialog, heading, versus, keep, again, stop, close])
+    if moves is not None:
+        runner.shows(draw_moving, [moves.shown, moves.go])
+        given = [*moves.settings, *pictures.settings]
+        runner.starts(moves.go.click, "move", begin_moving, given)
     runner.acts(pictures.pages.repaint, open_dialog, (), [wish, way, upload, part, like], js=OPENED)
     way.change(lambda way: gr.update(visible=way == "upload"), way, upload, **QUIET)
     given = [way, upload, wish, part, like, weight, *pictures.settings]

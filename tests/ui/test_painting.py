@@ -14,6 +14,7 @@ from pipelines.presets import PictureConfig, StoryConfig
 from storage.memory import MemoryLibrary
 from tests.ui.stand_in import QuickPainter, QuickWriter
 from ui.desk import Desk
+from ui.film import PaintingFilms
 from ui.jobs import Job
 from ui.make import make_book
 from ui.pictures import Moment, paint_pages
@@ -46,7 +47,7 @@ BOOK = Book("Pip", (Page("A fox slept.", "fox @forest day"),) * 3)
 
 
 def painting(shop: Workshop, job: Job) -> Iterator[Moment]:
-    return paint_pages(shop, job, BOOK, CONFIG, (0, 1, 2))
+    return paint_pages(shop, job, BOOK, CONFIG, (0, 1, 2), PaintingFilms(Desk("ada", "tab")))
 
 
 def a_job() -> Job:
