@@ -43,7 +43,7 @@ from finetune.checkpoints import (
 from finetune.data.documents import Columns
 from finetune.data.recipes import RECIPES, sources
 from finetune.texts import Lesson, LessonPlan, lesson, report_values
-from finetune.training import TrainStep
+from finetune.training import EVENTS_HELP, TrainStep, autocast, follow, note, note_step
 from finetune.writers import BLOCK, Writer, collate, train_top, with_lora
 from pipelines.device import fast_bf16, is_out_of_memory, pick_device
 from pipelines.errors import AppError, InvalidInput, OutOfMemory
@@ -169,6 +169,7 @@ def _arguments(tuning: Tuning, model: Any, steps: int, runs: Path, device: torch
         ddp_backend="gloo" if distributed and device.type == "cpu" else None,
         ddp_find_unused_parameters=False if distributed else None,
         eval_strategy="steps",
+        eval_on_start=last_checkpoint(runs) is None,
         eval_steps=every,
         save_strategy="steps",
         save_steps=every,
@@ -322,10 +323,13 @@ def _written(
     """Write the best writer so far, which the Trainer has loaded."""
     best = float(state.best_metric) if state.best_metric is not None else math.nan
     metrics = {"validation": best, "perplexity": math.exp(best)}
+    first = next((e["eval_loss"] for e in state.log_history if e.get("step") == 0
+                  and "eval_loss" in e), None)  # fmt: skip
+    before = {} if first is None else {"validation": first, "perplexity": math.exp(first)}
     taught = model.merge_and_unload() if tuning.lora else model
     taught.config.use_cache = True
     told = {
-        "base": found.writer.name, "step": state.global_step, **metrics,
+        "base": found.writer.name, "step": state.global_step, **metrics, "before": before,
         "sequences": found.shares, "tuning": dataclasses.asdict(tuning),
         "texts": report_values(found), **(facts or {}),
     }  # fmt: skip
@@ -365,6 +369,23 @@ def plan_lines(found: Lesson, model: Any, tuning: Tuning, device: torch.device, 
     ]
 
 
+def seconds_a_step(found: Lesson, model: Any, tuning: Tuning, device: torch.device) -> float:
+    """Tried on a few batches, of which the first only warms up."""
+    model.to(device).train()
+    taken = list[float]()
+    for n in range(3):
+        begun = time.monotonic()
+        items = found.train.items
+        group = [items[(n * tuning.batch + k) % len(items)] for k in range(tuning.batch)]
+        with autocast(device):
+            loss = model(**{k: t.to(device) for k, t in
+                            collate(group, found.writer.pad_id).items()}).loss  # fmt: skip
+        loss.backward()
+        model.zero_grad()
+        taken.append(time.monotonic() - begun)
+    return min(taken[1:]) * tuning.accumulate
+
+
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     defaults = Tuning()
@@ -402,6 +423,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
     p.add_argument("--threads", type=int, default=0, help="CPU threads, 0 = all cores")
     p.add_argument("--dry-run", action="store_true", help="say what it takes, and do nothing")
+    p.add_argument("--events", type=Path, metavar="FILE", help=EVENTS_HELP)
     return p.parse_args(arguments)
 
 
@@ -420,6 +442,7 @@ def run(args: argparse.Namespace) -> None:
     """The command, its arguments read. Raises AppError."""
     if args.threads:
         torch.set_num_threads(args.threads)
+    follow(args.events)
     device = pick_device(args.device)
     runs = args.runs or Path("runs") / args.out.name
     tuning = Tuning(
@@ -440,7 +463,18 @@ def run(args: argparse.Namespace) -> None:
     found = lesson(Writer.load(args.base), chosen, plan)
     main_process = int(os.environ.get("RANK", "0")) == 0
     if args.dry_run:
-        print("\n".join(plan_lines(found, prepare(found.writer, tuning), tuning, device, runs)))
+        model = prepare(found.writer, tuning)
+        lines = plan_lines(found, model, tuning, device, runs)
+        if args.minutes is not None:
+            seconds = seconds_a_step(found, model, tuning, device)
+            steps = tuning.steps_for(len(found.train), processes())
+            note("plan", steps=steps, seconds=seconds)
+            lines.append(
+                f"time: about {seconds:.1f} s a step, so that {60 * args.minutes / seconds:,.0f} "
+                f"steps fit into {args.minutes:g} min"
+            )
+        note("data", lines=lines)
+        print("\n".join(lines))
         return
     if main_process:
         for line in (line for r in found.reports for line in r.lines()):
@@ -460,7 +494,10 @@ def _tell(event: Event) -> None:
         eta = "" if event.eta is None else f"  {event.eta / 60:.1f} min left"
         metrics = "  ".join(f"{k} {v:.3f}" for k, v in event.metrics.items())
         log.info("step %d/%d  %s%s", event.step, event.of, metrics, eta)
+        note_step(event)
     elif isinstance(event, SampleStory):
         log.info("“%s” at step %d: %s", event.words, event.step, event.text)
+        note("story", step=event.step, words=event.words, text=event.text)
     else:
         log.info("wrote %s, perplexity %.1f", event.folder, event.metrics["perplexity"])
+        note("done", folder=event.folder, figures=event.metrics)

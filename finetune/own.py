@@ -20,6 +20,7 @@ from PIL import Image
 
 from finetune.distributed import rank
 from finetune.footprint import Footprint
+from finetune.training import note
 from pipelines.errors import AppError, InvalidInput
 from pipelines.weights import EMBEDDED
 
@@ -105,6 +106,7 @@ def tell(lines: Sequence[str], taken: Footprint, device: torch.device, runs: Pat
     Raises OutOfMemory or StorageError when the run would not fit.
     """
     said = [*lines, taken.line(device, runs)]
+    note("data", lines=said)
     if dry:
         if rank() == 0:
             print("\n".join(said))
@@ -139,6 +141,7 @@ def finish(home: Home, save: Callable[[Path], None], told: dict[str, Any]) -> No
     text = json.dumps(told, indent=2) + "\n"
     (home.model / "training.json").write_text(text, encoding="utf-8")
     before = told.get("before", {})
+    note("done", folder=home.model, figures=told["figures"])
     for name, value in told["figures"].items():
         was = f" (before {before[name]:.3f})" if name in before else ""
         log.info("%s %.3f%s", name, value, was)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import logging
 import math
 import os
@@ -33,6 +34,36 @@ class TrainStep:
     metrics: dict[str, float] = field(default_factory=dict[str, float])
     eta: float | None = None
     """Seconds left."""
+
+
+_followed: Path | None = None
+
+
+def follow(path: Path | None) -> None:
+    """From now on `note` appends to the file at `path`; None: to none."""
+    global _followed
+    _followed = None if path is None or distributed.rank() > 0 else path
+
+
+def note(event: str, **values: Any) -> None:
+    """Tell a program that follows this run what happens, in a line of JSON of the file that
+    `--events` names; nobody, unless it names one.
+
+    The events: "data" (lines), "plan" (steps, seconds a step), "step" (step, of, metrics, eta),
+    "story" (step, words, text), "pictures" (step, phase, path of a grid), "done" (folder, figures).
+    """
+    if _followed is not None:
+        line = json.dumps({"event": event, **values}, default=str, ensure_ascii=False)
+        with _followed.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+
+def note_step(step: TrainStep, **more: Any) -> None:
+    """`note` of a step."""
+    note("step", step=step.step, of=step.of, metrics=step.metrics, eta=step.eta, **more)
+
+
+EVENTS_HELP = "append what happens to this file, in lines of JSON, for a program that follows"
 
 
 def rate(progress: float, peak: float, warmup: float = 0.02) -> float:
@@ -267,6 +298,7 @@ def parser(description: str, *, steps: int, out: str) -> argparse.ArgumentParser
     p.add_argument("--device", default="auto", help="auto, cpu, cuda, mps")
     p.add_argument("--threads", type=int, default=0, help="CPU threads, 0 = all cores")
     p.add_argument("--save-every", type=int, default=250, help="steps between checkpoints")
+    p.add_argument("--events", type=Path, metavar="FILE", help=EVENTS_HELP)
     return p
 
 
@@ -278,14 +310,19 @@ def begin(args: argparse.Namespace) -> torch.device:
     if args.threads:
         torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
-    return distributed.join(pick_device(args.device))
+    device = distributed.join(pick_device(args.device))
+    follow(args.events)
+    return device
 
 
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def report(events: Iterator[TrainStep | Model]) -> Model:
-    """Drain a training run, a line per step -> the model that is its last event."""
+def report(events: Iterator[TrainStep | Model], phase: str = "") -> Model:
+    """Drain a training run, a line per step -> the model that is its last event.
+
+    `phase` tells the steps of this run from those of others for the same model.
+    """
     model: Model | None = None
     for e in events:
         if isinstance(e, TrainStep):
@@ -294,6 +331,7 @@ def report(events: Iterator[TrainStep | Model]) -> Model:
             eta = "" if e.eta is None else f"  {e.eta / 60:.1f} min left"
             metrics = "  ".join(f"{k} {v:.4f}" for k, v in e.metrics.items())
             log.info("step %d/%d  %s%s", e.step, e.of, metrics, eta)
+            note_step(e, phase=phase)
         else:
             model = e
     assert model is not None

@@ -207,6 +207,7 @@ def main() -> None:
     p.add_argument("--lpips", type=Path, metavar="FOLDER",
                    help="LPIPS for the perceptual loss of --pictures, instead of CLIP's features: "
                    "vgg16.pth of torchvision and vgg.pth of LPIPS")  # fmt: skip
+    p.add_argument("--report-every", type=int, default=50, help="steps between two lines")
     own_options(p, "--pictures", "a folder of your own pictures, instead of the story world")
     args = p.parse_args()
     guarded(lambda: run(args, begin(args)))

@@ -36,7 +36,8 @@ from finetune.own import (
 )
 from finetune.perceptual import LPIPS, CLIPDistance
 from finetune.sharpen import sharpen
-from finetune.training import report
+from finetune.training import note, report
+from pipelines.errors import InvalidInput
 from pipelines.painter import SIZE
 from pipelines.vqgan_clip.clip import CLIP
 from pipelines.vqgan_clip.pixels import to_picture
@@ -44,6 +45,8 @@ from pipelines.vqgan_clip.vqgan import VQGAN, VQGANConfig
 from pipelines.weights import EMBEDDED, save_model
 
 LARGE = 2 * SIZE
+CODES_SHARE = 0.7
+"""Of the minutes, where there are some, the part of phase 1."""
 PEAK = 1.2e-3
 """Learning rate of a VQGAN from scratch."""
 
@@ -75,33 +78,45 @@ def run(
     facts = facts_of(args, gallery.fingerprint, batch=batch)
     held_out = squares(gallery.test, SIZE, home.runs, "held-out")
     keep = functools.partial(keep_samples, held_out, home)
+    of_codes, of_sharpen = _minutes(args)
     model = base
+    if args.phase == "sharpen" and (home.model / "config.json").is_file():
+        model = VQGAN.from_pretrained(home.model, device)
     if args.phase != "sharpen":
         bank = OwnBank(squares(gallery.train, SIZE, home.runs, "pictures"), device, args.seed)
         model = report(train(
-            args.steps, bank, home.runs, device, minutes=args.minutes, seed=args.seed, batch=batch,
-            peak=peak_of(args, PEAK), save_every=args.save_every, base=base,
+            args.steps, bank, home.runs, device, minutes=of_codes, seed=args.seed, batch=batch,
+            peak=peak_of(args, PEAK), save_every=args.save_every, report_every=args.report_every,
+            base=base,
             perceptual=perceptual, facts=facts, keep_samples=functools.partial(keep, "codes"),
             **({"unquantised": 0.0} if base is not None else {"config": config}),
-        ))  # fmt: skip
-    if model is None:  # phase 2 alone, of what phase 1 wrote
-        model = VQGAN.from_pretrained(home.model, device)
+        ), "codes")  # fmt: skip
+    if model is None:
+        raise InvalidInput(f"There is nothing to sharpen in {home.model}: train it first.")
     if args.phase != "codes":
         side = LARGE if _mostly_large(gallery.train) else SIZE
         bank = OwnBank(squares(gallery.train, side, home.runs, "pictures"), device, args.seed)
         each = max(args.batch * 128**2 // args.side**2, 1)  # as many pixels as in phase 1
         model = report(sharpen(
-            args.sharpen_steps, model, bank, home.runs, device, minutes=args.minutes,
+            args.sharpen_steps, model, bank, home.runs, device, minutes=of_sharpen,
             seed=args.seed, batch=each * processes(), side=args.side, peak=args.sharpen_peak,
             adversary_from=args.adversary_from, save_every=args.save_every,
+            report_every=args.report_every,
             perceptual=perceptual, facts=facts, keep_samples=functools.partial(keep, "sharpen"),
-        ))  # fmt: skip
+        ), "sharpen")  # fmt: skip
     if rank() == 0:
         told = facts | {"pictures": len(gallery.train), "held out": len(gallery.test),
                         "figures": figures(model, held_out)}  # fmt: skip
         if base is not None:
             told["before"] = figures(base, held_out)
         finish(home, functools.partial(save_model, model, model.config), told)
+
+
+def _minutes(args: argparse.Namespace) -> tuple[float | None, float | None]:
+    """Of each phase: `--minutes` are those of the whole run."""
+    if args.minutes is None or args.phase != "both":
+        return args.minutes, args.minutes
+    return CODES_SHARE * args.minutes, (1 - CODES_SHARE) * args.minutes
 
 
 def _mostly_large(files: Sequence[Path]) -> bool:
@@ -147,7 +162,9 @@ def keep_samples(
     if rank() == 0:
         shown = held_out[:SHOWN]
         rows = [[Image.fromarray(p) for p in np.array(shown)], rebuilt(model, shown)[0]]
-        save_grid(rows, home.samples(f"{phase}-{step:06d}"))
+        path = home.samples(f"{phase}-{step:06d}")
+        save_grid(rows, path)
+        note("pictures", step=step, phase=phase, path=path)
 
 
 def figures(model: VQGAN, held_out: NDArray[np.uint8]) -> dict[str, float]:

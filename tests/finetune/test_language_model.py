@@ -123,12 +123,13 @@ def test_a_run_says_what_happens_and_writes_a_writer(
     losses = [e.metrics["loss"] for e in steps if "loss" in e.metrics]
     held_out = [e.metrics["validation"] for e in steps if "validation" in e.metrics]
     assert losses[-1] < losses[0]
-    assert len(held_out) == 2
+    assert len(held_out) == 3  # as it was before, and twice on the way
     assert all(e.metrics["perplexity"] > 1 and e.of == 4 for e in steps)
-    assert [e.text != "" for e in events if isinstance(e, SampleStory)] == [True] * 2
+    assert [e.text != "" for e in events if isinstance(e, SampleStory)] == [True] * 3
     assert isinstance(events[-1], Taught)
-    assert events[-1].metrics["validation"] == pytest.approx(min(held_out))
+    assert events[-1].metrics["validation"] == pytest.approx(min(held_out[1:]))
     facts = json.loads((folder / "out" / "training.json").read_text())
+    assert facts["before"]["validation"] == pytest.approx(held_out[0])
     assert facts["texts"][0]["kept"] == 14
     assert len(list((folder / "runs").glob("checkpoint-*"))) == 2
     told = StoryPipeline.from_pretrained(str(folder / "out")).stream(StoryConfig("a fox", seed=1))
