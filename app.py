@@ -17,7 +17,6 @@ import sys
 import tempfile
 import threading
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -26,6 +25,7 @@ from pipelines.errors import AppError
 from pipelines.presets import MAX_SIDE, PRESETS, picture_defaults
 
 if TYPE_CHECKING:
+    from ui.model_work import Training
     from ui.workshop import Workshop
 
 PORT = 7860
@@ -101,6 +101,14 @@ def parser() -> argparse.ArgumentParser:
         help="show a page to rate coloured drawings on, blind; the folder is one that "
         "python -m finetune.evaluate colorize wrote",
     )
+    asked = env("STORYBRUSH_MODELS").lower()
+    options.add_argument(
+        "--models",
+        action=argparse.BooleanOptionalAction,
+        default=asked in yes if asked else None,
+        help="show a page to train models of one's own on (otherwise: where only this computer "
+        "gets in)",
+    )
     public = options.add_argument_group("where the app stands open to everybody")
     public.add_argument(
         "--review",
@@ -159,6 +167,30 @@ def credentials(text: str) -> tuple[str, str]:
     if not (user and colon and password):
         raise argparse.ArgumentTypeError("give it as user:password")
     return user, password
+
+
+def for_one_computer(options: argparse.Namespace) -> bool:
+    """Whether nobody else gets in: no public address, no password to share, no Space."""
+    local = options.host in ("127.0.0.1", "localhost", "::1")
+    return local and not (options.share or options.auth or os.environ.get("SPACE_ID"))
+
+
+def own_models(options: argparse.Namespace, library: Any) -> Training | None:
+    """What the page of one's own models works with; None where it is switched off."""
+    from pipelines.hub import models_folder
+    from storage.local import LocalLibrary
+    from ui.model_shelf import ModelShelf
+    from ui.model_work import Training
+
+    if not (for_one_computer(options) if options.models is None else options.models):
+        return None
+    here = isinstance(library, LocalLibrary)
+    # What is named now wins over what was chosen on the page before.
+    named = (("writer", options.story), ("painter", options.vqgan))
+    shelf = ModelShelf(
+        library.folder / "models" if here else models_folder(), [k for k, name in named if name]
+    )
+    return Training(shelf)
 
 
 def check_port(host: str, port: int) -> None:
@@ -226,14 +258,21 @@ def workshop(options: argparse.Namespace, **others: Any) -> Workshop:
     banned = read_ban_list(Path(options.ban)) if options.ban else ()
     library = open_library(options.library)
 
+    training = own_models(options, library)
+
     def load_story() -> Any:
-        writer = storybook.load_story(options.preset, options.story)
+        own = training.shelf.writer() if training else None
+        writer = own or storybook.load_story(options.preset, options.story)
         writer.banned = banned
         return writer
 
+    def load_pictures() -> Any:
+        own = training.shelf.painter(options.clip) if training else None
+        return own or storybook.load_pictures(options.preset, options.vqgan, options.clip)
+
     parts: dict[str, Any] = {
         "writer": load_story,
-        "painter": partial(storybook.load_pictures, options.preset, options.vqgan, options.clip),
+        "painter": load_pictures,
         "painting": picture_defaults(options.preset, options.vqgan),
         "library": library,
         "jobs": Jobs(options.max_jobs, options.max_jobs_each),
@@ -244,6 +283,7 @@ def workshop(options: argparse.Namespace, **others: Any) -> Workshop:
         "admin": options.admin,
         "colourists": colourists(options.colour_model),
         "survey": Survey.open(options.rating, library) if options.rating else None,
+        "training": training,
     }
     if zerogpu.lent():
         parts |= zerogpu.models(

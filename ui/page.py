@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import gradio as gr
 
-from ui import arrival, colour, gallery, make, pictures, rating, repaint, story
+from ui import arrival, colour, gallery, make, models, pictures, rating, repaint, story
 from ui.account import login_button, login_offered
 from ui.picture_settings import FIELDS
 from ui.pictures import PicturesTab
@@ -33,6 +33,7 @@ def build(shop: Workshop) -> gr.Blocks:
         # The key only scrambles what lies in the browser; who reads it there is its owner anyway.
         secret = gr.BrowserState("", storage_key="storybrush-secret", secret="storybrush")
         gr.HTML(HEADER, js_on_load=HEADER_JS, apply_default_css=False)
+        watched: gr.Timer | None = None
         with gr.Tabs(elem_id="tabs") as tabs:
             runner = Runner(shop, tabs)
             with gr.Tab("Story", id="story") as story_page:
@@ -40,6 +41,8 @@ def build(shop: Workshop) -> gr.Blocks:
             pictures_tab = pictures.build(runner, story_tab)
             colour.build(runner, pictures_tab)
             gallery_tab = gallery.build(runner, story_tab, pictures_tab)
+            if shop.training is not None:
+                watched = models.build(runner, shop.training)
             if shop.survey is not None:
                 rating.build(runner, shop.survey)
         colour.connect_reader(runner, gallery_tab.reader)
@@ -53,6 +56,8 @@ def build(shop: Workshop) -> gr.Blocks:
         keep_within(shop.rules, story_tab, pictures_tab)
         arrived = arrival.build(demo, runner, secret, settings)
         runner.connect(arrived)
+        if watched is not None:
+            models.watch(runner, watched)
 
         def leave(request: gr.Request) -> None:
             shop.desks.leave(session_of(request))

@@ -143,7 +143,8 @@ def head() -> str:
 <style>:root {{ --story-font: {serif}; }}
 {asset("style.css")}
 {asset("colour.css")}
-{asset("film.css")}</style>
+{asset("film.css")}
+{asset("models.css")}</style>
 <script>{asset("desk.js")}</script>
 """
 

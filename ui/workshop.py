@@ -27,6 +27,7 @@ from storage.ratings import Survey
 from ui.colour_models import Colourists
 from ui.desk import Desk, Desks
 from ui.jobs import Jobs
+from ui.model_work import Training
 from ui.rules import Rules
 
 if TYPE_CHECKING:
@@ -58,6 +59,8 @@ class Workshop:
     """The administrator's secret; "" where there is none."""
     survey: Survey | None = None
     """Coloured drawings to be rated; None where that is switched off."""
+    training: Training | None = None
+    """Models of one's own; None where visitors must not train any."""
 
     def save(self, book: Book) -> None:
         """Put a visitor's book onto the shelf, or among those that wait.
@@ -106,7 +109,8 @@ class Workshop:
         """Folders and files that no address may reach."""
         found = (lib for lib in (self.library, self.waiting) if isinstance(lib, LocalLibrary))
         names = ("books", "writing", "library.sqlite3")
-        return [str(library.folder / name) for library in found for name in names]
+        folders = [str(library.folder / name) for library in found for name in names]
+        return folders + ([str(self.training.shelf.folder)] if self.training else [])
 
     def is_admin(self, secret: str) -> bool:
         """Whether somebody knows the administrator's secret."""
@@ -116,6 +120,8 @@ class Workshop:
     def close(self) -> None:
         """End all work; what a library still has to publish waits for its next start."""
         self.jobs.close()
+        if self.training is not None:
+            self.training.close()
         for library in (self.library, self.waiting):
             close = getattr(library, "close", None)
             if close is not None:
