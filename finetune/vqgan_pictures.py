@@ -69,7 +69,8 @@ def run(
     lines = gallery.lines()
     pictures_seen = batch * args.steps
     lines.append(
-        f"{args.steps:,} steps of {batch} crops: each picture about "
+        f"{'' if args.minutes is None else 'at most '}{args.steps:,} steps of {batch} crops: each "
+        "picture about "
         f"{pictures_seen / len(gallery.train):,.0f} times; then {args.sharpen_steps:,} to sharpen"
     )
     taken = _footprint(base.config if base else config, args.batch, perceptual, device)
@@ -82,6 +83,8 @@ def run(
     model = base
     if args.phase == "sharpen" and (home.model / "config.json").is_file():
         model = VQGAN.from_pretrained(home.model, device)
+    if base is not None and not any(home.runs.glob("*.pt")):
+        keep(args.phase if args.phase == "sharpen" else "codes", 0, base)  # as it was before
     if args.phase != "sharpen":
         bank = OwnBank(squares(gallery.train, SIZE, home.runs, "pictures"), device, args.seed)
         model = report(train(

@@ -145,7 +145,7 @@ def _buttons(**labels: str) -> str:
 
 def progress(record: Record | None) -> str:
     """The curve, the figures, and what it can do by now."""
-    if record is None or not (record.steps or record.stories):
+    if record is None or not (record.steps or record.stories or record.pictures):
         return ""
     return f'<div class="progress">{curve(record)}{_sample(record)}</div>'
 
@@ -155,7 +155,7 @@ def _sample(record: Record) -> str:
         address = picture_url(record.pictures.read_bytes(), SAMPLES)
         return (
             f'<figure class="sample"><img src="{address}" alt="Pictures and how it paints them">'
-            "<figcaption>Above: pictures of yours that it has not learned from. Below: how it "
+            "<figcaption>Above: pictures of yours that it does not learn from. Below: how it "
             "paints them by now.</figcaption></figure>"
         )
     if record.stories:
@@ -176,9 +176,9 @@ WIDTH, HEIGHT, LEFT, BOTTOM = 560, 200, 44, 24
 def curve(record: Record) -> str:
     """Loss by step as SVG: every step, their running mean, and held-out texts where there are."""
     rows = _in_a_row(record)
-    losses = [(x, m["loss"]) for x, m in rows if "loss" in m]
-    held_out = [(x, m["validation"]) for x, m in rows if "validation" in m]
-    if not losses and not held_out:
+    losses = _of(rows, "loss")
+    held_out = _of(rows, "validation")
+    if len(losses) + len(held_out) < 2:
         return ""
     smooth = _smooth(losses)
     values = sorted(v for _, v in (*losses, *held_out))
@@ -235,6 +235,11 @@ def _in_a_row(record: Record) -> list[tuple[int, Mapping[str, float]]]:
         found.append((before + step, metrics))
         last = max(last, before + step)
     return sorted(found, key=lambda row: row[0])
+
+
+def _of(rows: Sequence[tuple[int, Mapping[str, float]]], metric: str) -> list[tuple[int, float]]:
+    """One metric by step; what has run out of bounds is left out."""
+    return [(x, m[metric]) for x, m in rows if math.isfinite(m.get(metric, math.nan))]
 
 
 def _smooth(points: Sequence[tuple[int, float]], share: float = 0.15) -> list[tuple[int, float]]:

@@ -114,6 +114,7 @@ class ModelShelf:
             home = self.folder / slug_of(name)
             text = json.dumps({**card, "name": name, "kind": kind}, indent=1, ensure_ascii=False)
             try:
+                self.folder.mkdir(parents=True, exist_ok=True)
                 (built / CARD).write_text(text + "\n", encoding="utf-8")
                 os.replace(built, home)
             except OSError as error:

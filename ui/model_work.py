@@ -17,7 +17,7 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -333,11 +333,17 @@ class Training:
             "order": order.to_json(),
         }
         model = self.shelf.add(order.name, order.kind, self.places.out, card)
+        shutil.rmtree(self.places.home, ignore_errors=True)
+        what = f"Your {KINDS[order.kind]} “{order.name}” is ready"
+        if not gained(card["figures"], card["before"]):
+            self._set(Moment(news=f"{what}, but it does no better than before on what was held "
+                             "out. It is not in use: begin from it again, for more minutes or "
+                             "with more to learn from."))  # fmt: skip
+            return
         if order.use:
             self.shelf.use(order.kind, model.slug)
-        shutil.rmtree(self.places.home, ignore_errors=True)
         said = "and the app uses it from now on" if order.use else "press “Use it” to try it"
-        self._set(Moment(news=f"Your {KINDS[order.kind]} “{order.name}” is ready, {said}."))
+        self._set(Moment(news=f"{what}, {said}."))
 
     def _trouble(self, status: int, order: Order) -> str:
         """Why a process has failed, in words."""
@@ -421,6 +427,15 @@ class Training:
                 "Another training waits here: start it, keep it or throw it away first."
             )
         raise InvalidInput("One training at a time: wait for it to end, or stop it.")
+
+
+def gained(after: Mapping[str, float], before: Mapping[str, float]) -> bool:
+    """Whether a model does better than its base, where that is known."""
+    if "perplexity" in after and "perplexity" in before:
+        return after["perplexity"] < before["perplexity"]
+    if "PSNR" in after and "PSNR" in before:
+        return after["PSNR"] > before["PSNR"]
+    return True
 
 
 LOGGED = re.compile(r"\d\d:\d\d:\d\d ")

@@ -6,6 +6,7 @@ training. It is there only where `app.py` allows it (`Workshop.training`).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ TICK = 1.0
 INTRO = """<div class="models-intro"><h3>Teach Storybrush your own</h3>
 <p>Bring texts, and leave with a story writer that sounds like them. Bring pictures, and leave with
 a picture maker that paints like them. Everything stays on this computer.</p></div>"""
+
+MINUTES = {"writer": 10, "painter": 30}
+"""What a first try takes."""
 
 HINTS = {
     "writer": "A dozen stories or more, in English: txt, Markdown, EPUB, csv, jsonl, or a ZIP.",
@@ -62,12 +66,20 @@ def build(runner: Runner, training: Training) -> gr.Timer:
                     elem_id="model-folder",
                 )  # fmt: skip
             with gr.Row(elem_classes="sliders"):
-                base = gr.Dropdown(
-                    _bases(training, "writer"), value="", label="Begin from",
-                    elem_id="model-base",
-                )  # fmt: skip
+                bases = {
+                    key: gr.Dropdown(
+                        _bases(training, key), value="", label="Begin from",
+                        visible=key == "writer", elem_id=f"model-base-{key}",
+                    )
+                    for key in KINDS
+                }  # fmt: skip
                 minutes = gr.Slider(
-                    1, 240, 10, step=1, label="Minutes", info="It ends sooner if it learns no more"
+                    1,
+                    240,
+                    MINUTES["writer"],
+                    step=1,
+                    label="Minutes",
+                    info="It ends sooner if it learns no more",
                 )
             use = gr.Checkbox(True, label="Use it as soon as it is ready")
             with gr.Accordion("Advanced", open=False, elem_id="models-advanced"):
@@ -101,16 +113,17 @@ def build(runner: Runner, training: Training) -> gr.Timer:
             form: gr.update(visible=now.stage == "none"),
             work: model_markup.work(now),
             shown: model_markup.shelf(shelf),
+            **{base: gr.update(choices=_bases(training, key)) for key, base in bases.items()},
         }
 
-    def opened(desk: Desk, of: str, chosen: str) -> Drawing:
+    def opened(desk: Desk) -> None:
         shelf.refresh()
         training.look()
-        return {base: _choose(training, of, chosen)}
 
-    def other_kind(desk: Desk, of: str, chosen: str) -> Drawing:
+    def other_kind(desk: Desk, of: str) -> Drawing:
         return {
-            base: _choose(training, of, chosen),
+            **{base: gr.update(visible=key == of) for key, base in bases.items()},
+            minutes: MINUTES[of],
             hint: _note(HINTS[of]),
             needs: _needs(of),
             of_writers: gr.update(visible=of == "writer"),
@@ -140,10 +153,11 @@ def build(runner: Runner, training: Training) -> gr.Timer:
     def remove(desk: Desk, event: gr.EventData) -> None:
         shelf.delete(clicked(event))
 
-    settings = [kind, name, base, minutes, steps, rate, batch, learns, language, use]
-    runner.shows(draw, [timer, form, work, shown])
-    runner.opens(tab, "models", opened, [kind, base], [base])
-    runner.acts(kind.change, other_kind, [kind, base], [base, hint, needs, of_writers])
+    settings = [kind, name, *bases.values(), minutes, steps, rate, batch, learns, language, use]
+    runner.shows(draw, [timer, form, work, shown, *bases.values()])
+    runner.opens(tab, "models", opened)
+    of_kind = [*bases.values(), minutes, hint, needs, of_writers]
+    runner.acts(kind.input, other_kind, [kind], of_kind)
     runner.acts(look.click, check, [files, *settings], [files])
     runner.acts(folder.upload, whole_folder, [folder, *settings], [files])
     for event, act in (
@@ -177,10 +191,11 @@ def watch(runner: Runner, timer: gr.Timer) -> None:
 
 
 def order_of(
-    kind: str, name: str, base: str, minutes: float, steps: str, rate: str, batch: str,
-    learns: str, language: str, use: bool,
+    kind: str, name: str, of_writer: str, of_painter: str, minutes: float, steps: str, rate: str,
+    batch: str, learns: str, language: str, use: bool,
 ) -> Order:  # fmt: skip
     """What the widgets say, checked. Raises: InvalidInput."""
+    base = of_painter if kind == "painter" else of_writer
     return Order(
         kind, name or "", base or "", float(minutes), int(_read("Steps", steps)),
         _read("Learning rate", rate), int(_read("At a time", batch)), learns, language, bool(use),
@@ -191,7 +206,10 @@ def _read(what: str, text: str | None) -> float:
     """A number that somebody has typed; 0 for nothing. Raises: InvalidInput."""
     digits = (text or "").strip()
     try:
-        return float(digits) if digits else 0.0
+        found = float(digits) if digits else 0.0
+        if not math.isfinite(found):
+            raise ValueError(digits)
+        return found
     except ValueError as error:
         raise InvalidInput(f"{what} is a number, not “{digits}”; or leave it empty.") from error
 
@@ -210,13 +228,6 @@ def _paths(given: Sequence[str] | None) -> list[Path]:
 def _bases(training: Training, kind: str) -> list[tuple[str, str]]:
     own = [(m.name, m.slug) for m in training.shelf.models if m.kind == kind]
     return [(f"The embedded {KINDS[kind]}", ""), *own]
-
-
-def _choose(training: Training, kind: str, chosen: str | None) -> Any:
-    """The dropdown of bases, with what was chosen if it is still there."""
-    choices = _bases(training, kind)
-    known = any(chosen == slug for _, slug in choices)
-    return gr.update(choices=choices, value=chosen if known else "")
 
 
 def _note(text: str) -> str:
