@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -14,7 +15,7 @@ from pipelines.book import Book, new_id, now
 from pipelines.errors import AppError, StorageError
 from pipelines.events import BookFinished, PageFinished, PagePainting
 from pipelines.presets import PictureConfig
-from ui import markup
+from ui import markup, prompts
 from ui.desk import Desk, Origin
 from ui.film import PaintingFilms, build_switch, of_pages
 from ui.jobs import Job, Work, until_stopped
@@ -164,6 +165,7 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
     with gr.Tab("Pictures", id="pictures") as tab:
         with gr.Column(elem_classes="desk"):
             settings = widgets(shop.painting, lambda: build_switch(runner))
+            prompts.build(runner, story.editor, settings, partial(paint, shop))
         # Stays in sight while the pages below are watched.
         with gr.Row(elem_classes="actions workbar"):
             read = gr.Button("Read your book", variant="primary", visible=False, elem_id="read")

@@ -1,0 +1,90 @@
+"""Pictures without a story: a list of prompts, of which each line is painted as a page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import gradio as gr
+from gradio.components import Component
+
+from pipelines.book import MAX_SENTENCE, MAX_TITLE
+from pipelines.errors import InvalidInput
+from pipelines.events import Sentence
+from pipelines.presets import PictureConfig
+from ui.desk import Desk, Tale
+from ui.jobs import Job, Work
+from ui.manuscript import MAX_PAGES, Manuscript, brief_for
+from ui.picture_settings import picture_config
+from ui.running import Runner
+from ui.workshop import Workshop
+
+LONGEST = MAX_PAGES * (MAX_SENTENCE + 1)
+"""Characters of a list."""
+
+
+def read_prompts(text: str) -> Manuscript:
+    """A page for every line; empty ones and those that begin with # are left out.
+
+    Raises: InvalidInput.
+    """
+    lines = [" ".join(line.split()) for line in (text or "").splitlines()]
+    lines = [line for line in lines if line and not line.startswith("#")]
+    if not lines:
+        raise InvalidInput("Say what the pictures show, one on each line.")
+    if len(lines) > MAX_PAGES:
+        raise InvalidInput(
+            f"A book has {MAX_PAGES} pages at most, and this list {len(lines)} lines: "
+            "paint the others as a second book."
+        )
+    for number, line in enumerate(lines, 1):
+        if len(line) > MAX_SENTENCE:
+            raise InvalidInput(
+                f"Line {number} has {len(line)} characters; {MAX_SENTENCE} fit on a page."
+            )
+    title = lines[0][:MAX_TITLE] if len(lines) == 1 else f"{len(lines)} pictures"
+    # Pictures of their own: none takes anything over from those before, as sentences do.
+    return Manuscript(title, "", tuple(Sentence(line, brief_for(line)) for line in lines))
+
+
+def put_on_desk(shop: Workshop, desk: Desk, text: str) -> None:
+    """The list becomes the book that is worked on, beside what lies there. Raises: InvalidInput."""
+    words = read_prompts(text)
+    shop.rules.check_words(*(s.text for s in words.sentences))
+    desk.add((Tale(words),), choose=True)
+
+
+def build(
+    runner: Runner,
+    editor: Component,
+    settings: Sequence[Component],
+    paint: Callable[[Desk, Job, PictureConfig], Iterator[Any]],
+) -> None:
+    """Lay out the list, folded away; `editor` has the story, `settings` are those of pictures, and
+    `paint` is the work of a job."""
+    shop = runner.shop
+    with gr.Accordion("Pictures without a story", open=False, elem_id="prompts"):
+        lines = gr.Textbox(
+            label="What they show",
+            info=f"One picture a line, {MAX_PAGES} at most. They become a book of their own.",
+            placeholder="a fox under the stars\nan owl on a lighthouse\na boat in the snow",
+            lines=4,
+            max_lines=MAX_PAGES,
+            max_length=LONGEST,
+        )
+        with gr.Row(elem_classes="actions"):
+            go = gr.Button("Paint these", elem_id="paint-prompts")
+
+    def draw(desk: Desk) -> dict[Any, Any]:
+        return {go: gr.update(interactive=desk.job is None)}
+
+    def begin(desk: Desk, story: Any, text: str, *values: Any) -> Work:
+        config = picture_config(*values)
+        shop.rules.check_pictures(config)
+        desk.remember(story)
+        put_on_desk(shop, desk, text)
+        desk.shown = "pictures"
+        return lambda job: paint(desk, job, config)
+
+    runner.shows(draw, [go])
+    runner.starts(go.click, "paint", begin, [editor, lines, *settings])
