@@ -140,10 +140,14 @@ def parser() -> argparse.ArgumentParser:
     return options
 
 
+UPLOAD = 20
+OWN_UPLOAD = 2000
+"""Megabytes of a file where models of one's own may be trained, unless another limit is set."""
+
 LIMITS = (
     ("jobs", "100", "jobs in line, of all visitors"),
     ("jobs-each", "4", "jobs in line of one visitor"),
-    ("upload", "20", "megabytes of a file that is handed in"),
+    ("upload", str(UPLOAD), "megabytes of a file that is handed in"),
     ("request", "500", "characters of a request for a story"),
     ("words", "400", "words of a story"),
     ("side", str(MAX_SIDE), "pixels of a picture's longer side while it is painted"),
@@ -305,6 +309,9 @@ def launch(shop: Workshop, options: argparse.Namespace) -> None:
 
     signal.signal(signal.SIGTERM, terminate)  # so that whoever stops us leaves nothing behind
     demo = build(shop)
+    upload = options.max_upload
+    if shop.training is not None and for_one_computer(options) and upload == UPLOAD:
+        upload = OWN_UPLOAD
     demo.launch(
         server_name=options.host,
         server_port=options.port,
@@ -315,7 +322,7 @@ def launch(shop: Workshop, options: argparse.Namespace) -> None:
         footer_links=[],
         run_history=False,
         enable_monitoring=False,
-        max_file_size=f"{options.max_upload}mb",
+        max_file_size=f"{upload}mb",
         blocked_paths=shop.private_folders(),
         app_kwargs={"middleware": [Middleware(Doorkeeper)]},
         state_session_capacity=1000,

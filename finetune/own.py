@@ -20,7 +20,7 @@ from PIL import Image
 
 from finetune.distributed import rank
 from finetune.footprint import Footprint
-from finetune.training import note
+from finetune.training import ask_to_stop, note
 from pipelines.errors import AppError, InvalidInput
 from pipelines.weights import EMBEDDED
 
@@ -149,8 +149,8 @@ def finish(home: Home, save: Callable[[Path], None], told: dict[str, Any]) -> No
 
 
 def guarded(job: Callable[[], None]) -> None:
-    """Run a command: errors in the user's words, and a kill leaves the last checkpoint."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Run a command: errors in the user's words, and SIGTERM ends it with a checkpoint."""
+    signal.signal(signal.SIGTERM, ask_to_stop)
     try:
         job()
     except AppError as e:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 import torch
@@ -116,6 +117,19 @@ def set_learning_rate(optimizers: Iterable[torch.optim.Optimizer], rate: float) 
         group["lr"] = rate * group.get("speed", 1.0)
 
 
+_asked = threading.Event()
+
+
+def ask_to_stop(number: int, frame: FrameType | None) -> None:
+    """A handler of signals: the run ends after the step it is at, with a checkpoint.
+
+    Asked twice, or one of several processes, which must all take the same steps, it ends at once.
+    """
+    if _asked.is_set() or distributed.processes() > 1:
+        raise KeyboardInterrupt
+    _asked.set()
+
+
 class Clock:
     """How far a run is: by its steps, or by the minutes that it may take, whichever is further.
 
@@ -130,6 +144,7 @@ class Clock:
         self._start, self._of, self._begin = start, of, time.monotonic()
         self._seconds = None if minutes is None else 60 * minutes
         self._done = progress
+        self._told = (-1, False)
 
     def progress(self, step: int) -> float:
         """In [0, 1], before `step` (counted from 0) is taken."""
@@ -140,8 +155,14 @@ class Clock:
         return min(share, 1.0)
 
     def over(self, step: int) -> bool:
-        """Whether no step is left, or no time."""
-        return self.progress(step) >= 1.0
+        """Whether no step is left, or no time, or the run was asked to stop.
+
+        Of a stop the answer for one step stays the same: what asks after a step, to write its
+        checkpoint, and before the next one must be of one mind.
+        """
+        if step != self._told[0]:
+            self._told = step, _asked.is_set()
+        return self.progress(step) >= 1.0 or self._told[1]
 
     def eta(self, step: int) -> float | None:
         """Seconds left once `step` steps are done."""
@@ -322,6 +343,7 @@ def report(events: Iterator[TrainStep | Model], phase: str = "") -> Model:
     """Drain a training run, a line per step -> the model that is its last event.
 
     `phase` tells the steps of this run from those of others for the same model.
+    Raises KeyboardInterrupt when the run was asked to stop, once its checkpoint is written.
     """
     model: Model | None = None
     for e in events:
@@ -334,5 +356,7 @@ def report(events: Iterator[TrainStep | Model], phase: str = "") -> Model:
             note_step(e, phase=phase)
         else:
             model = e
+            if _asked.is_set():
+                raise KeyboardInterrupt
     assert model is not None
     return model

@@ -50,11 +50,12 @@ def _checked(now: Moment) -> str:
     assert now.order is not None
     minutes = f"{now.order.minutes:g} minutes" if now.order.minutes != 1 else "a minute"
     long = f"It will take about {minutes}"
-    long += f", {now.steps:,} steps" if now.steps else ""
+    if now.order.kind == "writer":
+        long += f", {now.steps:,} steps, and less if it learns no more" if now.steps else ""
     return (
         f'<div class="training leaf">{_title(now)}{_trouble(now.trouble)}{report(now.record)}'
-        f"<p>{long}, and less if it learns no more. You can go on writing and painting "
-        f"meanwhile: only more slowly.</p>{_buttons(begin='Start training', drop='Throw it away')}"
+        f"<p>{long}. You can go on writing and painting meanwhile, only more slowly.</p>"
+        f"{_buttons(begin='Start training', drop='Throw it away')}"
         "</div>"
     )
 

@@ -32,6 +32,11 @@ TEXTS = tuple(".txt .md .epub .csv .tsv .jsonl .json .parquet .zip".split())
 PICTURES = tuple(".png .jpg .jpeg .webp .bmp .gif .tif .tiff .avif .zip".split())
 """What the page offers to choose; the commands judge for themselves."""
 
+PAINTER_RATE = 1e-4
+"""For small batches on what can paint already: at three times as much it first forgets."""
+ADVERSARY_MINUTES = 120
+"""A discriminator, which begins from nothing, is of no use to runs that are shorter."""
+
 MOST_FILES = 20_000
 MOST_BYTES = 4 * 2**30
 """Of everything that is handed in, ZIPs unpacked."""
@@ -147,9 +152,10 @@ def command(
               str(places.events), "--minutes", f"{minutes:g}"]  # fmt: skip
     common += ["--dry-run"] if dry else []
     if order.kind == "painter":
-        batch = order.batch or 4
+        batch, rate = order.batch or 4, order.rate or PAINTER_RATE
         more = ["--batch", str(batch), "--save-every", "20", "--report-every", "2"]
-        more += ["--peak", str(order.rate)] if order.rate else []
+        more += ["--peak", str(rate), "--sharpen-peak", str(rate)]
+        more += ["--adversary-from", "1"] if order.minutes < ADVERSARY_MINUTES else []
         if order.steps:
             more += ["--steps", str(order.steps), "--sharpen-steps", str(max(order.steps // 3, 1))]
         return [sys.executable, "-m", "finetune.vqgan", "--pictures", str(places.data),
@@ -182,6 +188,7 @@ def missing(order_kind: str, learns: str = "all", language: str = "en") -> list[
     if order_kind == "writer":
         wanted = [p for p in wanted if p != "py3langid" or language != "any"]
         wanted += ["peft"] if learns == "lora" else []
+    importlib.invalidate_caches()  # they may have been installed a moment ago
     gone = [p for p in wanted if importlib.util.find_spec(MODULES.get(p, p)) is None]
     return [_pinned(package) for package in gone]
 

@@ -202,8 +202,9 @@ class Training:
         with self._lock:
             if self._process is None or self._now.stage not in ("checking", "running"):
                 return
+            checking = self._now.stage == "checking"
             self._set(replace(self._now, stopping=True))
-            self._process.terminate()
+            self._process.kill() if checking else self._process.terminate()
 
     def keep(self) -> None:
         """Take in what was stopped as it is. Raises: InvalidInput, StorageError."""

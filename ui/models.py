@@ -30,12 +30,10 @@ INTRO = """<div class="models-intro"><h3>Teach Storybrush your own</h3>
 <p>Bring texts, and leave with a story writer that sounds like them. Bring pictures, and leave with
 a picture maker that paints like them. Everything stays on this computer.</p></div>"""
 
-MINUTES = {"writer": 10, "painter": 30}
-"""What a first try takes."""
-
 HINTS = {
     "writer": "A dozen stories or more, in English: txt, Markdown, EPUB, csv, jsonl, or a ZIP.",
-    "painter": "A dozen pictures or more that look as yours should: png, jpg, webp, or a ZIP.",
+    "painter": "Pictures of one kind, a dozen or more: png, jpg, webp, or a ZIP. They take longer "
+    "than texts: give it half an hour or more.",
 }
 
 
@@ -76,10 +74,10 @@ def build(runner: Runner, training: Training) -> gr.Timer:
                 minutes = gr.Slider(
                     1,
                     240,
-                    MINUTES["writer"],
+                    10,
                     step=1,
                     label="Minutes",
-                    info="It ends sooner if it learns no more",
+                    info="How long it may learn",
                 )
             use = gr.Checkbox(True, label="Use it as soon as it is ready")
             with gr.Accordion("Advanced", open=False, elem_id="models-advanced"):
@@ -116,14 +114,14 @@ def build(runner: Runner, training: Training) -> gr.Timer:
             **{base: gr.update(choices=_bases(training, key)) for key, base in bases.items()},
         }
 
-    def opened(desk: Desk) -> None:
+    def opened(desk: Desk, of: str) -> Drawing:
         shelf.refresh()
         training.look()
+        return {needs: _needs(of)}
 
     def other_kind(desk: Desk, of: str) -> Drawing:
         return {
             **{base: gr.update(visible=key == of) for key, base in bases.items()},
-            minutes: MINUTES[of],
             hint: _note(HINTS[of]),
             needs: _needs(of),
             of_writers: gr.update(visible=of == "writer"),
@@ -155,8 +153,8 @@ def build(runner: Runner, training: Training) -> gr.Timer:
 
     settings = [kind, name, *bases.values(), minutes, steps, rate, batch, learns, language, use]
     runner.shows(draw, [timer, form, work, shown, *bases.values()])
-    runner.opens(tab, "models", opened)
-    of_kind = [*bases.values(), minutes, hint, needs, of_writers]
+    runner.opens(tab, "models", opened, [kind], [needs])
+    of_kind = [*bases.values(), hint, needs, of_writers]
     runner.acts(kind.input, other_kind, [kind], of_kind)
     runner.acts(look.click, check, [files, *settings], [files])
     runner.acts(folder.upload, whole_folder, [folder, *settings], [files])

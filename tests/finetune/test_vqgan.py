@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 import torch
 from PIL import Image
 
+from finetune import training
 from finetune import vqgan as command
 from finetune.data.bank import PictureBank
 from finetune.data.pages import PageSet, read_pages
@@ -22,7 +24,7 @@ from finetune.data.scenes import SceneSet
 from finetune.losses import reconstruction_loss
 from finetune.perceptual import LPIPS, CLIPDistance
 from finetune.sharpen import adaptive_weight, sharpen
-from finetune.training import TrainStep
+from finetune.training import TrainStep, report
 from finetune.vqgan import train
 from pipelines.errors import InvalidInput
 from pipelines.painter import GRID, SIZE
@@ -169,6 +171,30 @@ def test_resuming_equals_no_interruption(
     assert isinstance(resumed, VQGAN)
     for key, value in straight.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[key]), key
+
+
+def test_a_run_that_is_asked_to_stop_ends_after_its_step_with_a_checkpoint(
+    bank: PictureBank, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training, "_asked", threading.Event())
+    events = tmp_path / "events.jsonl"
+    monkeypatch.setattr(training, "_followed", events)
+
+    def stopped_at_three() -> Iterator[TrainStep | VQGAN]:
+        for event in begin(bank, tmp_path, 100, report_every=1, save_every=50):
+            if isinstance(event, TrainStep) and event.step == 3:
+                training.ask_to_stop(15, None)
+            yield event
+
+    with pytest.raises(KeyboardInterrupt):
+        report(stopped_at_three(), "codes")
+    told = [json.loads(line) for line in events.read_text().splitlines()]
+    assert [(e["event"], e["phase"], e["step"]) for e in told] == [
+        ("step", "codes", n) for n in (1, 2, 3, 4)
+    ]
+    assert torch.load(tmp_path / "vqgan.pt", weights_only=True)["step"] == 4
+    with pytest.raises(KeyboardInterrupt):  # asked once more, it ends at once
+        training.ask_to_stop(15, None)
 
 
 def test_a_run_ends_with_its_minutes(bank: PictureBank, tmp_path: Path) -> None:

@@ -254,7 +254,7 @@ def checked(training: Training, tmp_path: Path, text: str = "A fox.", name: str 
 def running(training: Training, tmp_path: Path) -> None:
     checked(training, tmp_path)
     training.start()
-    until(lambda: bool(training.moment().record and training.moment().record.stories))
+    until(lambda: "asked for" in work(training.moment()))
 
 
 def test_texts_become_a_model_that_is_used_at_once(training: Training, tmp_path: Path) -> None:
@@ -263,7 +263,7 @@ def test_texts_become_a_model_that_is_used_at_once(training: Training, tmp_path:
     assert (now.stage, now.steps) == ("checked", 100)
     assert "1 of 1 texts kept" in work(now)
     training.start()
-    until(lambda: bool(training.moment().record and training.moment().record.stories))
+    until(lambda: "asked for" in work(training.moment()))
     assert "The &lt;fox&gt;" in work(training.moment())
     with pytest.raises(InvalidInput, match="One training at a time"):
         training.check(Order("writer", "Others"), [tmp_path / "x.txt"])
