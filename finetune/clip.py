@@ -197,11 +197,9 @@ def train(
         blur = torch.randn(shape, generator=noise, device=device)
         pixels = pixels + draw.noise * share(blur)
         with autocast(device):
-            seen = model.model.vision_model(pixel_values=pixels)
-            read = model.model.text_model(
-                input_ids=share(draw.ids_text).to(device),
-                attention_mask=share(draw.mask_text).to(device),
-            )
+            seen = model.model.vision_model(pixels)
+            ids_text, mask_text = share(draw.ids_text), share(draw.mask_text)
+            read = model.model.text_model(ids_text.to(device), mask_text.to(device))
             image = model.model.visual_projection(seen.pooler_output)
             text = model.model.text_projection(read.pooler_output)
             words = heads.words(seen.last_hidden_state[:, 1:])

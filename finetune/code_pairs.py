@@ -180,7 +180,7 @@ def _footprint(
 ) -> Footprint:
     model = CodeTransformer(config).to(device)
     if args.gradient_checkpointing:
-        model.body.activation_checkpointing_enable()
+        model.body.checkpointing = True
     ids, mask = tokenize(["a fox and an owl in the forest at night"], device)
     plan = torch.zeros(1, PIECES * FIELDS, dtype=torch.long, device=device)
     codes = torch.zeros(1, config.grid**2, config.groups, dtype=torch.long, device=device)

@@ -180,7 +180,7 @@ def train(
     if base is not None:
         model.load_state_dict(base.state_dict())
     if checkpointing:
-        model.body.activation_checkpointing_enable()
+        model.body.checkpointing = True
     optimizers = optimizers_of(model.body.h, model, peak, tables=[model.features.parts.weight])
     parts: dict[str, torch.nn.Module | torch.optim.Optimizer] = {
         "model": model,

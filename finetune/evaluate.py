@@ -140,7 +140,7 @@ def evaluate_vqgan(vqgan: VQGAN, judge: CLIP, scenes: SceneSet, count: int) -> d
         "codes used": used.float().mean().item(),
         "R-precision originals": original,
         "R-precision reconstructions": rebuilt,
-        "reconstructions / originals": rebuilt / original,
+        "reconstructions / originals": rebuilt / original if original else float("nan"),
     }
 
 

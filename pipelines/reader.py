@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
-
-if TYPE_CHECKING:
-    from transformers import GPT2Model
 
 
 class Reader:
@@ -18,8 +15,9 @@ class Reader:
     milliseconds, of which that spends more than half on masks and on its general case.
     """
 
-    def __init__(self, body: GPT2Model, mask: Tensor) -> None:
-        """`mask` (B, T) of all that will be read: 0 where a short prompt was padded."""
+    def __init__(self, body: Any, mask: Tensor) -> None:
+        """`body` is a `pipelines.gpt2.GPT2`, or transformers' `GPT2Model`, whose parts have the
+        same names. `mask` (B, T) of all that will be read: 0 where a short prompt was padded."""
         self.body, self.heads = body, int(body.config.n_head)
         self.blocks: list[Any] = list(body.h)
         batch, length = mask.shape

@@ -255,11 +255,11 @@ def _progress(
 
 
 def _load_embedded(folder: Path) -> Any:
-    from transformers import GPT2Config, GPT2LMHeadModel
+    from pipelines.gpt2 import GPT2Config, GPT2Writer
 
     try:
-        model = GPT2LMHeadModel(GPT2Config(**read_config(folder)))
-    except (TypeError, ValueError) as e:
+        model = GPT2Writer(GPT2Config.from_values(read_config(folder)))
+    except (InvalidInput, TypeError, ValueError) as e:
         raise ModelUnavailable(
             f"The file {folder / 'config.json'} is not the config of a story writer: {e}."
         ) from e

@@ -25,7 +25,7 @@ from pipelines.story_requests import Request, prompt_of
 from pipelines.tokenizer import BRIEF, END, NEW_WORDS, SENTENCE, SPECIALS, load_tokenizer
 
 if TYPE_CHECKING:
-    from transformers import GPT2LMHeadModel, LogitsProcessor
+    from pipelines.gpt2 import GPT2Writer
 
 BRIEF_TEMPERATURE = 0.3
 OPENING = 8
@@ -295,6 +295,11 @@ def spellings(banned: Sequence[str]) -> list[list[int]]:
     return [list(ids) for ids in dict.fromkeys(map(tuple, found)) if ids]
 
 
+def completing(sequences: Sequence[Sequence[int]], said: Sequence[int]) -> set[int]:
+    """The tokens that, after those that were said, complete one of the sequences."""
+    return {s[-1] for s in sequences if list(said[len(said) - len(s) + 1 :]) == list(s[:-1])}
+
+
 def penalise(logits: Tensor, said: Sequence[int], spared: set[int], penalty: float) -> None:
     """Make telling words that stand in the text already less likely, in place. logits (V,).
 
@@ -309,7 +314,7 @@ def penalise(logits: Tensor, said: Sequence[int], spared: set[int], penalty: flo
 
 
 def sample(
-    model: GPT2LMHeadModel,
+    model: GPT2Writer,
     request: Request,
     config: StoryConfig,
     banned: Sequence[str],
@@ -323,13 +328,11 @@ def sample(
 
     Randomness comes from `generator` (CPU) alone. The same list is yielded again and again.
     """
-    from transformers.generation.logits_process import NoBadWordsLogitsProcessor
-
     grammar, coherence = Grammar(request, config), Coherence(request, names)
     prompt = load_tokenizer().encode(prompt_of(request.text, grammar.asked)).ids
     manuscripts = [Manuscript() for _ in range(candidates)]
     writing = _Writing(model, prompt, candidates)
-    ban = NoBadWordsLogitsProcessor(spellings(banned)) if banned else None
+    ban = spellings(banned)
     spared = set(prompt)
     room = model.config.n_positions - len(prompt) - 1
     for _ in range(room):
@@ -361,7 +364,7 @@ def _choose(
     ids: Tensor,
     manuscripts: Sequence[Manuscript],
     grammar: Grammar,
-    ban: LogitsProcessor | None,
+    ban: Sequence[Sequence[int]],
     spared: set[int],
     generator: torch.Generator,
 ) -> list[int]:
@@ -377,8 +380,10 @@ def _choose(
         masked[row] += grammar.mask(m)
     heat = torch.tensor([_temperature(m, config.temperature) for m in manuscripts])
     scores = masked / heat[:, None]
-    if ban is not None:
-        filtered: Tensor = ban(ids, scores)  # type: ignore[arg-type]
+    if ban:
+        filtered = scores.clone()
+        for row, said in enumerate(ids.tolist()):
+            filtered[row, sorted(completing(ban, said))] = _FORBIDDEN
         # Banning must never leave a manuscript without any way on.
         dead = ~torch.isfinite(filtered).any(dim=1)
         scores = torch.where(dead[:, None], scores, filtered)
@@ -401,7 +406,7 @@ def _temperature(m: Manuscript, asked: float) -> float:
 class _Writing:
     """Model and tokens so far of a batch that grows by one token at a time."""
 
-    def __init__(self, model: GPT2LMHeadModel, prompt: list[int], rows: int) -> None:
+    def __init__(self, model: GPT2Writer, prompt: list[int], rows: int) -> None:
         self._model = model
         self._device = next(model.parameters()).device
         self.ids = torch.tensor([prompt] * rows)  # (B, T)

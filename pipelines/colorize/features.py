@@ -102,7 +102,7 @@ def patch_features(clip: CLIP, pictures: Tensor) -> Tensor:
     """(B, 3, H, W) in [-1, 1] -> features of CLIP's patches (B, D, grid, grid), unit variance."""
     side = clip.image_size
     small = F.interpolate(pictures, (side, side), mode="bilinear", antialias=True)
-    seen = clip.model.vision_model(pixel_values=small).last_hidden_state[:, 1:]  # (B, P*P, D)
+    seen = clip.model.vision_model(small).last_hidden_state[:, 1:]  # (B, P*P, D)
     seen = F.layer_norm(seen, seen.shape[-1:])
     grid = side // int(clip.config["vision_config"]["patch_size"])
     return seen.transpose(1, 2).reshape(len(pictures), -1, grid, grid)

@@ -1,7 +1,6 @@
 """CLIP behind one small interface: pictures and prompts become unit vectors in the same space.
 
-Source: Radford et al. 2021. The embedded model is transformers' `CLIPModel` at small size with our
-own tokenizer.
+Source: Radford et al. 2021. The embedded model is a small one with our own tokenizer.
 """
 
 from __future__ import annotations
@@ -13,9 +12,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import CLIPConfig, CLIPModel
 
 from pipelines.tokenizer import END_ID, PAD_ID, TEXT_LENGTH, load_tokenizer, prompt_ids
+from pipelines.vqgan_clip.clip_model import CLIPModel
 from pipelines.weights import building, load_weights, read_config
 
 
@@ -62,7 +61,7 @@ class CLIP(nn.Module):
         super().__init__()
         self.config = config
         self.image_size: int = config["vision_config"]["image_size"]
-        self.model = CLIPModel(CLIPConfig(**config))
+        self.model = CLIPModel(config)
 
     @classmethod
     def from_pretrained(cls, folder: Path, device: torch.device) -> CLIP:
@@ -75,11 +74,11 @@ class CLIP(nn.Module):
 
     def embed_images(self, pixels: Tensor) -> Tensor:
         """-> (B, D), unit length."""
-        seen = self.model.vision_model(pixel_values=pixels)
+        seen = self.model.vision_model(pixels)
         return F.normalize(self.model.visual_projection(seen.pooler_output), dim=-1)
 
     def embed_texts(self, prompts: Sequence[str]) -> Tensor:
         """-> (B, D), unit length."""
         ids, mask = tokenize(prompts, self.model.logit_scale.device)
-        read = self.model.text_model(input_ids=ids, attention_mask=mask)
+        read = self.model.text_model(ids, mask)
         return F.normalize(self.model.text_projection(read.pooler_output), dim=-1)

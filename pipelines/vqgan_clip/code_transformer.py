@@ -1,7 +1,7 @@
 """The code transformer: a sentence becomes a plan, and the plan a grid of codebook indices.
 
-Source: Esser et al. 2021, section 3.2, with the sentence's tokens as prefix. The body is
-transformers' GPT-2. We differ in three ways:
+Source: Esser et al. 2021, section 3.2, with the sentence's tokens as prefix. The body is a GPT-2.
+We differ in three ways:
 
 - Between sentence and codes the network writes a *plan*: for each piece of the picture which word
   it is, where it stands and how large it is (coarse to fine; the plan costs 24 tokens). Every
@@ -20,8 +20,8 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from transformers import GPT2Config, GPT2Model
 
+from pipelines.gpt2 import GPT2, GPT2Config
 from pipelines.plan import FIELDS, PIECES
 from pipelines.reader import Reader
 from pipelines.tokenizer import TEXT_LENGTH
@@ -177,20 +177,13 @@ class CodeTransformer(nn.Module):
         super().__init__()
         self.config = config
         width, positions = config.width, config.grid**2
-        self.body = GPT2Model(
+        self.body = GPT2(
             GPT2Config(
                 vocab_size=config.vocabulary,
                 n_positions=TEXT_LENGTH + PIECES * FIELDS + positions,
                 n_embd=width,
                 n_layer=config.layers,
                 n_head=config.heads,
-                # the same function as GPT-2's "gelu_new", in one kernel
-                activation_function="gelu_pytorch_tanh",
-                resid_pdrop=0.0,
-                embd_pdrop=0.0,
-                attn_pdrop=0.0,
-                bos_token_id=None,
-                eos_token_id=None,
             )
         )
         self.start = nn.Parameter(torch.zeros(width))
@@ -270,12 +263,8 @@ class CodeTransformer(nn.Module):
         ]
         t = ids.shape[1]
         where = torch.cat([torch.arange(t), TEXT_LENGTH + torch.arange(p + n)]).to(ids.device)
-        hidden = self.body(
-            inputs_embeds=torch.cat(parts, dim=1),
-            position_ids=where[None],
-            attention_mask=torch.cat([mask, mask.new_ones(b, p + n)], dim=1),
-            use_cache=False,
-        ).last_hidden_state
+        whole = torch.cat([mask, mask.new_ones(b, p + n)], dim=1)
+        hidden = self.body(torch.cat(parts, dim=1), where, whole)
         planned = [self.plan_out[k % FIELDS](hidden[:, t + k]) for k in range(p)]
         return planned, self.head(hidden[:, t + p :], codes)
 

@@ -125,6 +125,15 @@ def test_figures_of_a_vqgan(scenes: SceneSet, judge: CLIP) -> None:
         assert 0 <= found[name] <= 0.2
 
 
+def test_a_judge_that_knows_no_original_gives_no_share(scenes: SceneSet, judge: CLIP) -> None:
+    blind = CLIP(judge.config)
+    for tower in (blind.model.visual_projection, blind.model.text_projection):
+        torch.nn.init.zeros_(tower.weight)  # every prompt is ranked first, or none
+    found = evaluate_vqgan(tiny.vqgan(), blind, scenes, 104)
+    share, original = found["reconstructions / originals"], found["R-precision originals"]
+    assert share == 1.0 if original else np.isnan(share)
+
+
 class Perfect(torch.nn.Module):
     """A VQGAN's twin without loss: pixels are their own latents."""
 

@@ -1,4 +1,4 @@
-"""The code transformer reads as transformers does, and knows mirrored pieces."""
+"""The code transformer reads on as it reads at once, and knows mirrored pieces."""
 
 from __future__ import annotations
 
@@ -21,9 +21,7 @@ def test_reading_on_is_reading_at_once(first: int) -> None:
     mask[1, 2:4] = 0  # a shorter prompt
     where = torch.arange(12)
     with torch.no_grad():
-        expected = body(
-            inputs_embeds=x, position_ids=where[None], attention_mask=mask, use_cache=False
-        ).last_hidden_state
+        expected = body(x, where, mask)
         read = Reader(body, mask)
         steps = [(0, first), *((n, n + 1) for n in range(first, 12))]
         found = torch.cat([read(x[:, a:b], where[a:b]) for a, b in steps], dim=1)
