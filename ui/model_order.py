@@ -105,7 +105,8 @@ class Places:
 
     @property
     def data(self) -> Path:
-        return self.home / "data"
+        """What was handed in; the command calls it by this name."""
+        return self.home / "texts"
 
     @property
     def out(self) -> Path:
@@ -217,6 +218,8 @@ def take_in(files: Sequence[Path], into: Path) -> int:
     Files of the same name get folders of their own, so that their names stay as they are.
     Raises: InvalidInput, StorageError.
     """
+    if not all(path.is_file() for path in files):  # taken in before, by an attempt that failed
+        raise InvalidInput("Your files are no longer here: hand them in again.")
     into.mkdir(parents=True)
     count, size = 0, 0
     for path, archive in _sources(files):

@@ -181,8 +181,9 @@ class Training:
             shutil.rmtree(self.places.home, ignore_errors=True)
             try:
                 take_in(files, self.places.data)
-            except AppError:
+            except AppError as error:
                 shutil.rmtree(self.places.home, ignore_errors=True)
+                self._set(Moment(trouble=str(error)))  # stays when the toast has gone
                 raise
             self._set(Moment("checking", order, Record(self.places.events)))
             self._run(command(order, self.places, self.shelf, dry=True))

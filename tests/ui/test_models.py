@@ -118,6 +118,8 @@ def test_a_zip_that_is_none_or_empty_is_told(tmp_path: Path, data: bytes, why: s
     (tmp_path / "x.zip").write_bytes(data)
     with pytest.raises(InvalidInput, match=why):
         take_in([tmp_path / "x.zip"], tmp_path / "data")
+    with pytest.raises(InvalidInput, match="hand them in again"):
+        take_in([tmp_path / "gone.txt"], tmp_path / "other")
 
 
 def test_too_much_is_refused_before_it_is_unpacked(
@@ -210,9 +212,9 @@ def write():
     (out / "training.json").write_text(json.dumps(
         {"perplexity": 9.5, "before": {"perplexity": 20.0}}))
 if mode == "dry":
-    texts = [p.read_text() for p in (home / "data").iterdir()]
+    texts = [p.read_text() for p in (home / "texts").iterdir()]
     if any("bad" in t for t in texts):
-        sys.exit(f"That is too little text: not 2 sequences.\\n{home}/data/x.txt: (--language "
+        sys.exit(f"That is too little text: not 2 sequences.\\n{home}/texts/x.txt: (--language "
                  "any takes all)")
     note(event="plan", steps=50, seconds=0.1)
     note(event="data", lines=["texts: 1 of 1 texts kept"])
