@@ -17,7 +17,7 @@ import random
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -41,12 +41,10 @@ from finetune.training import (
     save_checkpoint,
     set_learning_rate,
 )
+from pipelines.gpt2 import GPT2Config, GPT2Writer
 from pipelines.scene import split_sentences
 from pipelines.tokenizer import PAD_ID, SENTENCE, SPECIALS, TITLE, load_tokenizer
 from pipelines.weights import save_model
-
-if TYPE_CHECKING:
-    from transformers import GPT2LMHeadModel
 
 log = logging.getLogger(__name__)
 
@@ -65,18 +63,15 @@ def embedded_config() -> dict[str, Any]:
         "vocab_size": load_tokenizer().get_vocab_size(),
         "n_positions": 512, "n_embd": 320, "n_layer": 8, "n_head": 5,
         "activation_function": "gelu_pytorch_tanh",
+        # For transformers, when it learns texts of one's own (`finetune/writers.py`).
         "resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0,
         "bos_token_id": None, "eos_token_id": 1,
     }  # fmt: skip
 
 
-def build(config: dict[str, Any]) -> GPT2LMHeadModel:
+def build(config: dict[str, Any]) -> GPT2Writer:
     """A writer with random weights; output and input embeddings are one."""
-    from transformers import GPT2Config, GPT2LMHeadModel
-
-    # Plain attention trains a fifth faster on a CPU than the fused one at this size.
-    way = "sdpa" if torch.cuda.is_available() else "eager"
-    return GPT2LMHeadModel(GPT2Config(**{**config, "attn_implementation": way}))
+    return GPT2Writer(GPT2Config.from_values(config))
 
 
 def encode_example(rng: random.Random, split: str = "train") -> Sequence_:
@@ -162,9 +157,9 @@ def collate(group: Sequence[Sequence_], longest: int) -> tuple[Tensor, Tensor]:
     return tokens, targets
 
 
-def loss_of(model: GPT2LMHeadModel, tokens: Tensor, targets: Tensor) -> Tensor:
+def loss_of(model: GPT2Writer, tokens: Tensor, targets: Tensor) -> Tensor:
     """Mean negative log-likelihood of the learned tokens, in nats."""
-    hidden = model.transformer(tokens[:, :-1]).last_hidden_state  # (B, T - 1, C)
+    hidden = model.read(tokens[:, :-1])  # (B, T - 1, C)
     goal = targets[:, 1:]
     learned = goal != SKIPPED
     logits = model.lm_head(hidden[learned])  # (N, V)
@@ -172,7 +167,7 @@ def loss_of(model: GPT2LMHeadModel, tokens: Tensor, targets: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def validation_loss(model: GPT2LMHeadModel, device: torch.device, count: int = 0) -> float:
+def validation_loss(model: GPT2Writer, device: torch.device, count: int = 0) -> float:
     """Mean negative log-likelihood on held-out stories, in nats a token."""
     count = count or VALIDATION_STORIES
     rng = random.Random("validation")
@@ -201,7 +196,7 @@ def train(
     workers: int = 0,
     save_every: int = 250,
     report_every: int = 50,
-) -> Iterator[TrainStep | GPT2LMHeadModel]:
+) -> Iterator[TrainStep | GPT2Writer]:
     """Train for `steps`, resuming from `runs/story.pt`; the last event is the averaged model.
 
     `workers` processes prepare the stories (0: none beside this one).
@@ -245,7 +240,7 @@ def train(
     yield averaged
 
 
-def save(model: GPT2LMHeadModel, config: dict[str, Any], folder: Path) -> None:
+def save(model: GPT2Writer, config: dict[str, Any], folder: Path) -> None:
     """Weights, config and lexicon; the output layer is the input embedding and is not repeated."""
     save_model(model.transformer, config, folder, int8=True)
     (folder / "lexicon.txt").write_text("\n".join(lexicon()) + "\n", encoding="utf-8")

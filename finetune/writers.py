@@ -11,7 +11,7 @@ import random
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +22,12 @@ from finetune.data.documents import Document
 from finetune.data.packing import SKIPPED, pack
 from finetune.data.retelling import encode, runs, widened_lexicon
 from pipelines.errors import InvalidInput
+from pipelines.gpt2 import GPT2Writer
 from pipelines.presets import StoryConfig
 from pipelines.scene import split_sentences
 from pipelines.story import LEXICON, StoryPipeline
 from pipelines.story_requests import ban_list, read_request, restore
-from pipelines.tokenizer import PAD_ID
+from pipelines.tokenizer import END_ID, PAD_ID
 from pipelines.weights import EMBEDDED, read_config, save_model
 
 Sequence_ = tuple[list[int], int]
@@ -34,6 +35,17 @@ Sequence_ = tuple[list[int], int]
 
 BLOCK = 512
 """Longest sequence in tokens, unless the model reads less."""
+
+
+def for_trainer(writer: GPT2Writer) -> Any:
+    """The same function as transformers' model, which its Trainer and adapters work on."""
+    from transformers import GPT2Config, GPT2LMHeadModel
+
+    plain = {"resid_pdrop": 0.0, "embd_pdrop": 0.0, "attn_pdrop": 0.0,
+             "bos_token_id": None, "eos_token_id": END_ID}  # fmt: skip
+    model = GPT2LMHeadModel(GPT2Config(**asdict(writer.config), **plain))
+    model.transformer.load_state_dict(writer.transformer.state_dict())
+    return model
 
 
 @dataclass(frozen=True)
@@ -56,7 +68,8 @@ class Writer:
             raise InvalidInput(
                 f"The tokenizer of “{name}” has no token for the end of a text: use another model."
             )
-        return cls(name, found.model.float(), found.tokenizer, found.lexicon)
+        model = found.model if found.lexicon is None else for_trainer(found.model)
+        return cls(name, model.float(), found.tokenizer, found.lexicon)
 
     @property
     def embedded(self) -> bool:

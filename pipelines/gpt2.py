@@ -151,10 +151,14 @@ class GPT2Writer(nn.Module):
         self.config = config
         self.transformer = GPT2(config)
 
+    def read(self, ids: Tensor) -> Tensor:
+        """Tokens (B, T) -> hidden states (B, T, W)."""
+        where = torch.arange(ids.shape[1], device=ids.device)
+        return self.transformer(self.transformer.wte(ids), where)
+
     def forward(self, ids: Tensor) -> Tensor:
         """Tokens (B, T) -> logits of the one after each, (B, T, V)."""
-        where = torch.arange(ids.shape[1], device=ids.device)
-        return self.lm_head(self.transformer(self.transformer.wte(ids), where))
+        return self.lm_head(self.read(ids))
 
     def lm_head(self, hidden: Tensor) -> Tensor:
         """Hidden states (..., W) -> logits (..., V)."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from pipelines.device import fast_bf16
 from tests.ranks import everything
 
 MODELS = ("vqgan", "sharpen", "clip", "code transformer")
@@ -52,10 +53,12 @@ def test_same_weights_on_every_rank(ranks: list[dict[str, Any]], model: str) -> 
 def test_the_curve_is_that_of_one_process(
     ranks: list[dict[str, Any]], alone: dict[str, Any], model: str
 ) -> None:
+    # bfloat16 rounds a batch and its halves differently.
+    loose = 5.0 if fast_bf16(torch.device("cpu")) else 1.0
     for found in ranks:
-        assert found[model]["curve"] == pytest.approx(alone[model]["curve"], rel=2e-3)
+        assert found[model]["curve"] == pytest.approx(alone[model]["curve"], rel=2e-3 * loose)
     mine, theirs = ranks[0][model]["weights"], alone[model]["weights"]
-    assert all(torch.allclose(mine[k], theirs[k], atol=5e-3) for k in mine)
+    assert all(torch.allclose(mine[k], theirs[k], atol=5e-3 * loose) for k in mine)
 
 
 def test_every_rank_sees_its_share_once(ranks: list[dict[str, Any]], alone: dict[str, Any]) -> None:

@@ -163,7 +163,7 @@ def test_one_batch_can_be_overfitted() -> None:
     torch.manual_seed(0)
     model = build(TINY | {"n_embd": 64})
     tokens, targets = collate([encode_example(random.Random(k)) for k in range(2)], 512)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-2)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     first = loss_of(model, tokens, targets).item()
     for _ in range(60):
         optimizer.zero_grad()
@@ -207,7 +207,7 @@ def test_what_is_saved_is_what_the_pipeline_loads(tmp_path: Path) -> None:
     assert pipeline.lexicon == frozenset(lexicon())
     ids = torch.arange(12)[None]
     with torch.no_grad():
-        assert torch.allclose(pipeline.model(ids), model(ids).logits, atol=2e-2)
+        assert torch.allclose(pipeline.model(ids), model(ids), atol=2e-2)
     assert all(f.stat().st_size < 10_000_000 for f in tmp_path.iterdir())
 
 
