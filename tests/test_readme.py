@@ -144,7 +144,7 @@ def test_options_of_the_app_are_those_it_has():
         check=True,
         env=clean_environment(),
     )
-    has = set(re.findall(r"(--[a-z][\w-]*)", shown.stdout)) - {"--help", "--no-share"}
+    has = set(re.findall(r"(--[a-z][\w-]*)", shown.stdout)) - {"--help", "--no-share", "--no-models"}
     assert told == has
 
 
