@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pipelines.errors import InvalidInput
@@ -37,6 +40,31 @@ def fast_bf16(device: torch.device) -> bool:
     if device.type == "cpu":
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _cpu_has_bf16()
     return False
+
+
+@cache
+def _threads() -> int:
+    """Of PyTorch, before anybody has asked for one alone."""
+    import torch
+
+    return torch.get_num_threads()
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute with one thread: for products so small that threads mostly wait for each other.
+
+    Two share such work out a third quicker when the machine is idle, but where other programs run,
+    a browser is enough, each product lasts until all threads have had their turn.
+    """
+    import torch
+
+    many = _threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(many)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

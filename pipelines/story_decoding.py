@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from pipelines.device import one_thread
 from pipelines.presets import StoryConfig
 from pipelines.reader import Reader
 from pipelines.scene import CHARACTERS, PLACES, RELATIONS, SKIES, TIMES, vocabulary
@@ -416,7 +417,7 @@ class _Writing:
 
     def next_logits(self) -> Tensor:
         """(B, V) float32 on the CPU."""
-        with torch.no_grad():
+        with torch.no_grad(), one_thread():
             where = torch.arange(self._read.done, self.ids.shape[1], device=self._device)
             embedded = self._model.transformer.wte(self._fresh.to(self._device))
             hidden = self._read(embedded, where)[:, -1]
