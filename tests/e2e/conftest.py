@@ -120,6 +120,19 @@ def start_server(command: Callable[[int], list[str]]) -> Server:
 
 
 @pytest.fixture(scope="module")
+def storybrush(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The app as `python app.py` starts it, with the embedded models and an empty library."""
+    library: Path = tmp_path_factory.mktemp("library")
+
+    def command(port: int) -> list[str]:
+        return [sys.executable, "app.py", "--port", str(port), "--library", str(library)]
+
+    server = start_server(command)
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
 def quick(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The page with the quick models of tests/ui/stand_in.py."""
     library = tmp_path_factory.mktemp("library")

@@ -2,28 +2,14 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import Server, start_server
+from tests.e2e.conftest import Server
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture(scope="module")
-def storybrush(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    library: Path = tmp_path_factory.mktemp("library")
-
-    def command(port: int) -> list[str]:
-        return [sys.executable, "app.py", "--port", str(port), "--library", str(library)]
-
-    server = start_server(command)
-    yield server
-    server.stop()
 
 
 def test_words_story_edit_two_pages_gallery_restart(

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.e2e.conftest import Server, start_server
+from tests.e2e.conftest import Server
 from tests.finetune.test_texts import prose
 
 pytestmark = pytest.mark.e2e
-
-
-@pytest.fixture(scope="module")
-def storybrush(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    library: Path = tmp_path_factory.mktemp("library")
-
-    def command(port: int) -> list[str]:
-        return [sys.executable, "app.py", "--port", str(port), "--library", str(library)]
-
-    server = start_server(command)
-    yield server
-    server.stop()
 
 
 def test_texts_become_a_writer_that_is_used_downloaded_and_deleted(
