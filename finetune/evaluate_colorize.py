@@ -6,8 +6,9 @@ and dots), and with full ones (its flat colours everywhere), by
 
 - two baselines: every region in its nearest stroke's colour (white where there is none), and the
   same networks untrained;
-- PaintsTorch, StencilTorch and StablePaint, as they are and with the app's filter "Keep colours
-  within the lines", which is no part of the models and so has rows of its own.
+- PaintsTorch, StencilTorch and StablePaint as they are; told a planner's choice where there is no
+  hint ("planned"), as the app does; and each with the app's filter "Keep colours within the lines".
+  Neither is part of the models, so both have rows of their own.
 
 Everything is drawn from fixed seeds. `RUNS/colorize/` gets the table, a grid of pictures, and the
 folder that the app's blind rating shows (`app.py --rating`).
@@ -40,6 +41,7 @@ from pipelines.colorize.denoiser import StablePaint
 from pipelines.colorize.generator import Generator
 from pipelines.colorize.hints import hint_layer
 from pipelines.colorize.paintstorch import PaintsTorchPipeline
+from pipelines.colorize.planning import ColourPlanner
 from pipelines.colorize.regions import Regions, find_regions, within_lines
 from pipelines.colorize.settings import StablePaintConfig
 from pipelines.colorize.stablepaint import StablePaintPipeline
@@ -54,6 +56,8 @@ SIGMA = 0.4
 """Of XDoG: the middle one of those that the models were trained on."""
 WITHIN = ", within the lines"
 """Behind the name of a method: with the app's filter."""
+PLANNED = ", planned"
+"""Behind the name of a method: with the planner's colours where there is no hint."""
 FILL, ORIGINAL = "nearest-stroke fill", "original"
 TIMED_SIDE = 512
 VIVID = ((214, 40, 40), (40, 90, 214), (40, 170, 60), (240, 200, 30), (150, 50, 180))
@@ -268,6 +272,15 @@ def stablepaint_methods(
     return methods
 
 
+def planned(method: Method, planner: ColourPlanner) -> Method:
+    """A method that is told the planner's choice where there is no hint."""
+
+    def paint(lineart: Image.Image, hints: Image.Image | None, seed: int) -> Image.Image:
+        return method.paint(lineart, planner(lineart, hints, seed=seed), seed)
+
+    return Method(method.name + PLANNED, paint, None, method.baselines, live=method.live)
+
+
 def all_methods(
     weights: Path, device: torch.device, config: StablePaintConfig = StablePaintConfig()
 ) -> list[Method]:
@@ -287,7 +300,14 @@ def all_methods(
             methods += load()
         except ModelUnavailable as error:
             tqdm.write(f"left out: {error}")
-    return methods
+    try:
+        planner = ColourPlanner.from_pretrained(str(weights / "planner"), device=device)
+    except ModelUnavailable as error:
+        tqdm.write(f"left out: {error}")
+        return methods
+    return [
+        m for one in methods for m in ((one, planned(one, planner)) if one.baselines else (one,))
+    ]
 
 
 # --- measuring -----------------------------------------------------------------------------------
@@ -458,10 +478,16 @@ def over_lines(one: Sample, regime: str) -> Image.Image:
 def grid(
     rows: Sequence[Row], held_out: Sequence[Sample], most: int = 8, side: int = 176
 ) -> Image.Image:
-    """Line art with strokes | baselines | ours | original; sparse hints above, none below."""
+    """Line art with strokes | baselines | ours | original; sparse hints above, none below.
+
+    Ours are shown as they are, and as the app shows them: planned, where there is a planner, and
+    within the lines.
+    """
     names = list(dict.fromkeys(r.method for r in rows if not r.method.startswith("untrained")))
     untrained = [r.method for r in rows if r.method.startswith("untrained")][:1]
-    names = [FILL, *untrained, *(n for n in names if n != FILL)]
+    ours = [n for n in names if n != FILL and not n.endswith((PLANNED, WITHIN))]
+    best = (next(n for n in (o + PLANNED + WITHIN, o + WITHIN) if n in names) for o in ours)
+    names = [FILL, *untrained, *(n for pair in zip(ours, best, strict=True) for n in pair)]
     found = {(r.method, r.regime): r.pictures for r in rows}
     lined = [("sparse", n) for n in range(min(most, len(held_out)))]
     lined += [("none", n) for n in range(min(most // 2, len(held_out)))]
@@ -470,7 +496,11 @@ def grid(
     page = Image.new("RGB", (len(titles) * side, top + len(lined) * side), "white")
     pen = ImageDraw.Draw(page)
     for x, title in enumerate(titles):
-        text = title.replace(WITHIN, "\nwithin the lines").replace("untrained ", "untrained\n")
+        text = (
+            title.replace(PLANNED, ",\nplanned")
+            .replace(WITHIN, ",\nwithin the lines")
+            .replace("untrained ", "untrained\n")
+        )
         pen.multiline_text((x * side + 4, 6), text.replace("-stroke", "-\nstroke"), fill="black",
                            font=ImageFont.load_default(12))  # fmt: skip
     for y, (regime, n) in enumerate(lined):

@@ -11,6 +11,7 @@ from PIL import Image, ImageDraw
 
 from finetune.data.illustrations import ClipArt, ColourBatch, IllustrationSet, batch, build
 from pipelines.colorize.generator import Generator, GeneratorConfig
+from pipelines.colorize.planner import Planner, PlannerConfig
 
 CPU = torch.device("cpu")
 
@@ -28,6 +29,14 @@ def generator(inputs: int = 1, features: str = "own") -> Generator:
     for block in model.modules():
         if isinstance(block, torch.nn.Conv2d):  # blocks begin as the identity: wake them
             torch.nn.init.normal_(block.weight, std=(0.7 / block.weight[0].numel()) ** 0.5)
+    return model.eval().requires_grad_(False)
+
+
+def planner() -> Planner:
+    """A planner of 16 colours, evenly through the cube of RGB, that favours some."""
+    torch.manual_seed(3)
+    model = Planner(PlannerConfig(colours=16, width=16, blocks=1, heads=2, feature_width=8))
+    model.palette.copy_(torch.rand(16, 3, generator=torch.Generator().manual_seed(1)) * 2 - 1)
     return model.eval().requires_grad_(False)
 
 

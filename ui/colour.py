@@ -88,6 +88,11 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
                     tidy = gr.Checkbox(
                         True, label="Keep colours within the lines", elem_id="within-lines"
                     )
+                    with gr.Row(elem_classes="actions"):
+                        suggest = gr.Checkbox(
+                            True, label="Choose colours where I drew none", elem_id="suggest"
+                        )
+                        others = gr.Button("Other colours", size="sm", elem_id="other-colours")
                     notes = panel(events=("offer",), elem_id="drawing-notes")
                     with gr.Accordion("The lines", open=False, elem_id="lines-settings"):
                         strength = gr.Slider(
@@ -153,6 +158,8 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
             compare: colour_markup.comparison(easel),
             notes: colour_markup.notes(easel),
             tidy: easel.tidy,
+            suggest: easel.suggest,
+            others: gr.update(visible=easel.suggest and not easel.waits_for_mask),
             status: markup.status(line, kind, aside),
             going: gr.update(interactive=document.colours is not None and varying is None),
             back: gr.update(visible=bool(easel.past)),
@@ -211,6 +218,20 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
         easel = needed(desk)
         with desk.lock:
             easel.tidy = bool(wished)
+            easel.changed()
+        follow(shop, desk)
+
+    def choose_for_me(desk: Desk, wished: bool) -> None:
+        easel = needed(desk)
+        with desk.lock:
+            easel.suggest = bool(wished)
+            easel.changed()
+        follow(shop, desk)
+
+    def choose_others(desk: Desk) -> None:
+        easel = needed(desk)
+        with desk.lock:
+            easel.choice += 1
             easel.changed()
         follow(shop, desk)
 
@@ -283,8 +304,8 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
     runner.shows(
         draw,
         [
-            start, bench, easel_html, compare, tidy, notes, status, going, back, forward, vary,
-            stop, varied, variations, mixed, to_page, saved,
+            start, bench, easel_html, compare, tidy, suggest, others, notes, status, going, back,
+            forward, vary, stop, varied, variations, mixed, to_page, saved,
         ],
     )  # fmt: skip
     runner.opens(tab, "colour", lambda desk: None)
@@ -309,6 +330,8 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
         watch=True,
     )
     runner.acts(tidy.input, keep_within, [tidy], watch=True)
+    runner.acts(suggest.input, choose_for_me, [suggest], watch=True)
+    runner.acts(others.click, choose_others, watch=True)
     runner.acts(going.click, go_on)
     runner.acts(back.click, lambda desk: go_step(desk, True), watch=True)
     runner.acts(forward.click, lambda desk: go_step(desk, False), watch=True)

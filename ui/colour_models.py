@@ -13,6 +13,7 @@ from pipelines.errors import InvalidInput
 if TYPE_CHECKING:
     from pipelines.colorize.controlnet import ControlNetPipeline
     from pipelines.colorize.paintstorch import PaintsTorchPipeline
+    from pipelines.colorize.planning import ColourPlanner
     from pipelines.colorize.stablepaint import StablePaintPipeline
     from pipelines.colorize.stenciltorch import StencilTorchPipeline
 
@@ -42,6 +43,14 @@ def load_stablepaint() -> StablePaintPipeline:
 
 
 @cache
+def load_planner() -> ColourPlanner:
+    """Raises ModelUnavailable."""
+    from pipelines.colorize.planning import ColourPlanner
+
+    return ColourPlanner.from_pretrained("embedded")
+
+
+@cache
 def load_full(base: str, controlnet: str) -> ControlNetPipeline:
     """Names on the hub or folders; "" takes the public one. Raises ModelUnavailable."""
     from pipelines.colorize import controlnet as module
@@ -53,11 +62,13 @@ def load_full(base: str, controlnet: str) -> ControlNetPipeline:
 
 @dataclass(frozen=True)
 class Colourists:
-    """Who colours: while one draws, within a mask, and in variations."""
+    """Who colours: while one draws, within a mask, and in variations; and who chooses the colours
+    of what has no stroke."""
 
     live: Callable[[], PaintsTorchPipeline] = load_paintstorch
     stencil: Callable[[], StencilTorchPipeline] = load_stenciltorch
     variations: Callable[[], StablePaintPipeline] = load_stablepaint
+    planner: Callable[[], ColourPlanner] = load_planner
     full: Callable[[], ControlNetPipeline] | None = None
     """Paints variations at full size, where that is configured."""
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from PIL.Image import blend
+
 from pipelines.colorize.progress import ColourProgress, Variations
-from pipelines.colorize.settings import StablePaintConfig
+from pipelines.colorize.settings import StablePaintConfig, variation_seeds
 from pipelines.errors import InvalidInput
+from pipelines.presets import draw_seed
 from ui.colour_work import (
     Candidates,
     Easel,
@@ -16,6 +19,8 @@ from ui.colour_work import (
     address,
     keep,
     recipe_of,
+    settings_of,
+    suggested,
     tidied,
 )
 from ui.desk import Desk
@@ -62,18 +67,34 @@ def paint_variations(
     yield Varying(0, config.steps, (), None)
     painter = full() if full else shop.colourists.variations()
     more: dict[str, Any] = {"prompt": prompt} if full and prompt else {}
+    seed = draw_seed() if config.seed is None else config.seed
+    config = replace(config, seed=seed)
+    hints = document.hints if full else plans(shop, easel, document, seed, config.variations)
     events = painter.stream(
-        document.lineart, document.hints, config, mask=document.mask, picture=start, **more
+        document.lineart, hints, config, mask=document.mask, picture=start, **more
     )
     for event in _followed(easel, document, job, events, between=False):
         if isinstance(event, Varying):
             yield event
             continue
-        found = Candidates(*event, config, document, start, painter.name, mixable=not full)
+        found = Candidates(
+            *event, config, document, start, painter.name,
+            suggested=isinstance(hints, tuple), mixable=not full,
+        )  # fmt: skip
         with desk.lock:
             if desk.easel is easel:
                 easel.drop_candidates()
                 easel.candidates = found
+
+
+def plans(
+    shop: Workshop, easel: Easel, document: Document, seed: int, count: int
+) -> tuple[Image, ...] | Image | None:
+    """What variations are told: each its own choice of colours, if wished, or all the strokes."""
+    if not easel.suggest:
+        return document.hints
+    seeds = variation_seeds(seed, count)
+    return tuple(suggested(shop.colourists, document, s) for s in seeds)
 
 
 def _followed(
@@ -123,8 +144,13 @@ def paint_between(
         raise GONE
     a, b = ends
     yield Varying(0, config.steps, (), None, between=True)
+    hints = document.hints
+    if found.suggested:
+        first, last = (suggested(shop.colourists, document, found.seeds[end]) for end in ends)
+        shares = (n / (STOPS - 1) for n in range(1, STOPS - 1))
+        hints = tuple(blend(first, last, share) for share in shares)
     events = shop.colourists.variations().interpolate(
-        document.lineart, document.hints, config, (found.seeds[a], found.seeds[b]),
+        document.lineart, hints, config, (found.seeds[a], found.seeds[b]),
         count=STOPS, ends=False, mask=document.mask, picture=found.start,
     )  # fmt: skip
     for event in _followed(easel, document, job, events, between=True):
@@ -147,7 +173,7 @@ def keep_candidate(easel: Easel, number: int) -> None:
     found = easel.candidates
     if number not in range(len(found.pictures)) or found.config is None:
         raise GONE
-    settings = {**asdict(found.config), "within_lines": easel.tidy}
+    settings = {**asdict(found.config), **settings_of(easel)}
     model = "stablepaint" if found.mixable else "controlnet"
     recipe = recipe_of(model, found.seeds[number], settings, found.painter)
     keep(easel, found.pictures[number], recipe)
@@ -161,7 +187,7 @@ def keep_mixed(easel: Easel, number: int) -> None:
     seeds = [found.seeds[end] for end in mixed.ends]
     share = number / (len(mixed.pictures) - 1)
     settings = {
-        **asdict(found.config), "within_lines": easel.tidy, "between": seeds, "share": share
+        **asdict(found.config), **settings_of(easel), "between": seeds, "share": share
     }  # fmt: skip
     recipe = recipe_of("stablepaint", seeds[round(share)], settings, found.painter)
     keep(easel, mixed.pictures[number], recipe)

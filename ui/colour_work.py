@@ -70,6 +70,8 @@ class Candidates:
     """What they were made from: the document as it was, and what they stray from."""
     painter: str = "embedded"
     """The weights' name."""
+    suggested: bool = False
+    """Whether each has colours of its own choice where there is no stroke."""
     mixable: bool = True
     """Whether there is a way from one to another: StablePaint's have one, the full-size model's
     do not."""
@@ -90,6 +92,21 @@ class Round:
 
     document: Document
     recipe: Recipe | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Colours that were chosen for a document."""
+
+    document: Document
+    seed: int
+    layer: Image.Image
+    """The document's strokes and the choice around them, PIL RGBA."""
+
+    def suits(self, document: Document, seed: int) -> bool:
+        """Whether the other one differs in nothing but its strokes."""
+        mine, parts = self.document, ("lineart", "mask", "kept")
+        return seed == self.seed and all(getattr(mine, p) is getattr(document, p) for p in parts)
 
 
 @dataclass(eq=False)
@@ -128,6 +145,14 @@ class Easel:
     """Whether it is a page of a book, anybody's."""
     tidy: bool = True
     """Whether colours are kept within the lines."""
+    suggest: bool = True
+    """Whether colours are chosen for what has no stroke."""
+    choice: int = 0
+    """The seed of that choice."""
+    plan: Plan | None = None
+    """The last choice; the thread that paints has it to itself."""
+    rough: bool = False
+    """Whether `document.colours` was painted before colours were chosen anew for its strokes."""
     regions: Regions | None = None
     """Of the line art; None until they are needed."""
     table: tuple[str, ...] = CRAYONS
@@ -280,15 +305,51 @@ def swapped(easel: Easel) -> Image.Image:
 # --- jobs ---------------------------------------------------------------------------------
 
 
-def paint_once(models: Colourists, easel: Easel, document: Document) -> tuple[Image.Image, str]:
-    """The document coloured by the model that is meant for it, and that model's name."""
-    if document.mask is not None:
-        picture = models.stencil()(document.lineart, document.hints, document.mask, document.kept)
-        return tidied(easel, document, picture), "stenciltorch"
-    if document.kept is not None:
+def paint_once(
+    models: Colourists, easel: Easel, document: Document, *, quick: bool = False
+) -> tuple[Image.Image, str]:
+    """The document coloured by the model that is meant for it, and that model's name.
+
+    `quick` leaves colours that were chosen before the newest strokes as they are.
+    """
+    easel.rough = False
+    if document.mask is None and document.kept is not None:
         return document.kept, ""
-    picture = models.live()(document.lineart, document.hints)
-    return tidied(easel, document, picture), "paintstorch"
+    hints = told(models, easel, document, quick) if easel.suggest else document.hints
+    if document.mask is not None:
+        picture = models.stencil()(document.lineart, hints, document.mask, document.kept)
+        return tidied(easel, document, picture), "stenciltorch"
+    return tidied(easel, document, models.live()(document.lineart, hints)), "paintstorch"
+
+
+def told(models: Colourists, easel: Easel, document: Document, quick: bool) -> Image.Image:
+    """The document's strokes, and around them colours chosen for it, or `quick`, the last ones."""
+    plan = easel.plan
+    if plan is None or not plan.suits(document, easel.choice):
+        plan, quick = None, False
+    if plan is not None and plan.document.hints is document.hints:
+        return plan.layer
+    if plan is not None and quick:
+        easel.rough = True
+        layer = plan.layer.copy()
+        if document.hints is not None:
+            layer.alpha_composite(document.hints)
+        return layer
+    layer = suggested(models, document, easel.choice)
+    easel.plan = Plan(document, easel.choice, layer)
+    return layer
+
+
+def suggested(models: Colourists, document: Document, seed: int) -> Image.Image:
+    """The document's strokes, and around them colours for what has none."""
+    return models.planner()(
+        document.lineart, document.hints, mask=document.mask, picture=document.kept, seed=seed
+    )
+
+
+def settings_of(easel: Easel) -> dict[str, Any]:
+    """What, beside strokes and model, made a picture on the easel."""
+    return {"within_lines": easel.tidy, "suggested": easel.suggest}
 
 
 def tidied(easel: Easel, document: Document, picture: Image.Image) -> Image.Image:
@@ -314,23 +375,28 @@ def tidied(easel: Easel, document: Document, picture: Image.Image) -> Image.Imag
 
 
 def paint_live(shop: Workshop, desk: Desk, easel: Easel, job: Job) -> Iterator[str]:
-    """Paint until the newest strokes are seen: the latest win, whatever came before them."""
+    """Paint until the newest strokes are seen: the latest win, whatever came before them.
+
+    They are shown at once, among the colours that were there; what has no stroke follows them when
+    there is time.
+    """
     yield "Colouring…"
     try:
         while True:
             with desk.lock:
-                if job.stopped or easel.painted == easel.revision or desk.easel is not easel:
+                seen = easel.painted == easel.revision
+                if job.stopped or (seen and not easel.rough) or desk.easel is not easel:
                     easel.live = False
                     return
                 document, revision = easel.document, easel.revision
-            picture, model = paint_once(shop.colourists, easel, document)
+            picture, model = paint_once(shop.colourists, easel, document, quick=not seen)
             url = address(picture, "picture")
             with desk.lock:
                 if document.lineart is easel.document.lineart:
                     easel.document = replace(easel.document, colours=picture)
                     easel.painted, easel.urls["picture"] = revision, url
                     if model:
-                        easel.recipe = recipe_of(model, 0, {"within_lines": easel.tidy})
+                        easel.recipe = recipe_of(model, easel.choice, settings_of(easel))
             yield "Colouring…"
     finally:
         easel.live = False

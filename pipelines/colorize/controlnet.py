@@ -27,8 +27,8 @@ from torch import Tensor
 from pipelines.colorize.denoiser import scheduler
 from pipelines.colorize.hints import paste, read_mask
 from pipelines.colorize.progress import ColourProgress, Variations
-from pipelines.colorize.settings import StablePaintConfig
-from pipelines.colorize.stablepaint import timesteps_of, variation_seeds
+from pipelines.colorize.settings import StablePaintConfig, variation_seeds
+from pipelines.colorize.stablepaint import timesteps_of
 from pipelines.device import pick_device
 from pipelines.errors import InvalidInput, OutOfMemory
 from pipelines.events import Eta

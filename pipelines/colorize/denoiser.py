@@ -61,6 +61,12 @@ class Condition(NamedTuple):
         """The same condition for `count` variations of one picture."""
         return Condition(*(x.expand(count, -1, -1, -1) for x in self))
 
+    def part(self, first: int, count: int) -> Condition:
+        """Of `count` variations from the number `first` on: their own, or one for all."""
+        if len(self.latents) == 1:
+            return self.expand(count)
+        return Condition(*(x[first : first + count] for x in self))
+
 
 class Denoiser(nn.Module):
     """Noisy latents and condition to the velocity v = sqrt(a) noise - sqrt(1 - a) latents."""

@@ -74,6 +74,14 @@ def read_mask(mask: Image.Image | None, width: int, height: int) -> NDArray[np.b
     return inside
 
 
+def cover(inside: NDArray[np.bool_]) -> NDArray[np.float32]:
+    """(H, W) bool -> (ceil(H/4), ceil(W/4)) float32: 1 where a cell has something of the mask."""
+    height, width = inside.shape
+    full = np.pad(inside, ((0, -height % CELL), (0, -width % CELL)))
+    cells = full.reshape(full.shape[0] // CELL, CELL, full.shape[1] // CELL, CELL)
+    return cells.max(axis=(1, 3)).astype(np.float32)
+
+
 def paste(inside: Image.Image, picture: Image.Image, mask: NDArray[np.bool_]) -> Image.Image:
     """`inside` where the mask is True, elsewhere `picture` bit for bit; sizes alike, PIL RGB."""
     return Image.fromarray(

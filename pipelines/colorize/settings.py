@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipelines.errors import InvalidInput
-from pipelines.presets import check_range, check_seed
+from pipelines.presets import MAX_SEED, check_range, check_seed
 
 SAMPLERS: dict[str, str] = {
     "ddim": "DDIM: the same seed gives the same picture at any number of steps",
@@ -43,3 +43,8 @@ class StablePaintConfig:
             )
         check_seed(self.seed)
         check_range("Preview every", self.preview_every, 1, 100)
+
+
+def variation_seeds(first: int, count: int) -> tuple[int, ...]:
+    """The seeds of variations side by side: `first` and those that follow it."""
+    return tuple((first + k) % (MAX_SEED + 1) for k in range(count))

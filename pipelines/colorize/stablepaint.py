@@ -18,7 +18,7 @@ from pipelines.colorize.autoencoder import MULTIPLE, REACH, STRIDE
 from pipelines.colorize.denoiser import TRAIN_STEPS, Condition, StablePaint, scheduler
 from pipelines.colorize.hints import hint_map, paste, read_mask
 from pipelines.colorize.progress import ColourProgress, Variations
-from pipelines.colorize.settings import StablePaintConfig
+from pipelines.colorize.settings import StablePaintConfig, variation_seeds
 from pipelines.device import fast_bf16, pick_device
 from pipelines.errors import InvalidInput, ModelUnavailable, OutOfMemory
 from pipelines.events import Eta
@@ -48,6 +48,7 @@ class _Drawing:
     work_lineart: Tensor
     """(1, 1, h, w) at the size that is painted."""
     condition: Condition
+    """Of all variations alike, or one for each."""
     free: Condition | None
     """The condition without hints; None where it would be the same."""
 
@@ -60,9 +61,8 @@ class _Kept:
     latents: Tensor
 
 
-def variation_seeds(first: int, count: int) -> tuple[int, ...]:
-    """The seeds of variations side by side: `first` and those that follow it."""
-    return tuple((first + k) % (MAX_SEED + 1) for k in range(count))
+Hints = Image.Image | Sequence[Image.Image] | None
+"""PIL RGBA, for all variations or one for each; None is none."""
 
 
 def timesteps_of(config: StablePaintConfig) -> list[int]:
@@ -129,7 +129,7 @@ class StablePaintPipeline:
     def __call__(
         self,
         lineart: Image.Image,
-        hints: Image.Image | None = None,
+        hints: Hints = None,
         config: StablePaintConfig = StablePaintConfig(),
         *,
         mask: Image.Image | None = None,
@@ -144,7 +144,7 @@ class StablePaintPipeline:
     def stream(
         self,
         lineart: Image.Image,
-        hints: Image.Image | None,
+        hints: Hints,
         config: StablePaintConfig,
         *,
         mask: Image.Image | None = None,
@@ -153,11 +153,11 @@ class StablePaintPipeline:
     ) -> Iterator[ColourProgress | Variations]:
         """Paint `config.variations` pictures together, at last all of them. `close()` stops.
 
-        lineart: PIL L, 255 = paper, any size. hints: RGBA of its size. mask: L of its size, 255 =
-        colour here. With a mask, `picture` (RGB of the same size, else the line art) is kept
-        outside it bit for bit; without one, `picture` is what the variations stray from. Every
-        variation has its own seed, and is the same whatever is painted beside it; `generator`
-        (on the CPU) overrides the seed.
+        lineart: PIL L, 255 = paper, any size. hints: RGBA of its size, or one for each variation.
+        mask: L of its size, 255 = colour here. With a mask, `picture` (RGB of the same size, else
+        the line art) is kept outside it bit for bit; without one, `picture` is what the variations
+        stray from. Every variation has its own seed, and is the same whatever is painted beside
+        it; `generator` (on the CPU) overrides the seed.
 
         Raises: InvalidInput, OutOfMemory.
         """
@@ -171,7 +171,7 @@ class StablePaintPipeline:
     def interpolate(
         self,
         lineart: Image.Image,
-        hints: Image.Image | None,
+        hints: Hints,
         config: StablePaintConfig,
         seeds: tuple[int, int],
         *,
@@ -199,7 +199,7 @@ class StablePaintPipeline:
     def _guarded(
         self,
         lineart: Image.Image,
-        hints: Image.Image | None,
+        hints: Hints,
         config: StablePaintConfig,
         seeds: tuple[int, ...],
         mixes: Sequence[tuple[tuple[int, int], float]],
@@ -217,13 +217,16 @@ class StablePaintPipeline:
     def _paint(
         self,
         lineart: Image.Image,
-        hints: Image.Image | None,
+        hints: Hints,
         config: StablePaintConfig,
         seeds: tuple[int, ...],
         mixes: Sequence[tuple[tuple[int, int], float]],
         mask: Image.Image | None,
         picture: Image.Image | None,
     ) -> Iterator[ColourProgress | Variations]:
+        told = (hints,) if isinstance(hints, Image.Image) or hints is None else tuple(hints)
+        if len(told) not in (1, len(seeds)):
+            raise InvalidInput(f"Give hints for {len(seeds)} variations, not for {len(told)}.")
         if picture is not None and picture.size != lineart.size:
             raise InvalidInput(
                 f"The picture is {picture.width}x{picture.height} and the line art "
@@ -233,10 +236,10 @@ class StablePaintPipeline:
         eta = Eta()
         # 1. What is known.
         with self._lock:
-            drawing = self._prepare(lineart, hints, config.guidance)
+            drawing = self._prepare(lineart, told, config.guidance)
             start, kept = self._start(drawing, inside, mask, picture)
         # 2. The start: known latents, as noisy as the corruption says.
-        noise = self._noise(mixes, start)
+        noise = self._noise(mixes, start[:1])
         latents = start.expand_as(noise)
         timesteps = timesteps_of(config)
         schedule = scheduler(config.sampler, timesteps) if timesteps else None
@@ -271,26 +274,28 @@ class StablePaintPipeline:
 
     @torch.no_grad()
     def _prepare(
-        self, lineart: Image.Image, hints: Image.Image | None, guidance: float
+        self, lineart: Image.Image, told: Sequence[Image.Image | None], guidance: float
     ) -> _Drawing:
         lineart = lineart.convert("L")
-        width, height = lineart.size
-        scale = min(1.0, math.sqrt(WORK_PIXELS / (width * height)))
-        work_size = max(1, round(width * scale)), max(1, round(height * scale))
+        scale = min(1.0, math.sqrt(WORK_PIXELS / (lineart.width * lineart.height)))
+        work_size = max(1, round(lineart.width * scale)), max(1, round(lineart.height * scale))
         full = work = self._padded(_signed(lineart), 1.0)
         if work_size != lineart.size:
             work = self._padded(_signed(lineart.resize(work_size, Image.Resampling.LANCZOS)), 1.0)
-            hints = hints and hints.resize(work_size, Image.Resampling.NEAREST)
-        if hints is not None:
-            hints = hints.crop((0, 0, work.shape[3], work.shape[2]))
-        cells = torch.from_numpy(hint_map(hints, work.shape[3], work.shape[2]))[None]
-        cells = cells.to(self.device)
+            told = [h and h.resize(work_size, Image.Resampling.NEAREST) for h in told]
+        height, width = work.shape[2:]
+        # The hints end where the drawing does, what only fills it up is paper.
+        fitted = [h and h.crop((0, 0, width, height)) for h in told]
+        maps = np.stack([hint_map(h, width, height) for h in fitted])
+        cells = torch.from_numpy(maps).to(self.device)
         with self._autocast():
-            condition = self.model.condition(work, cells)
+            # One after the other: a variation is the same, whatever is painted beside it.
+            each = [self.model.condition(work, one) for one in cells.split(1)]
+            condition = Condition(*(torch.cat(parts) for parts in zip(*each, strict=True)))
             free = None
             if guidance != 1 and bool(cells.any()):
-                free = self.model.condition(work, torch.zeros_like(cells))
-        return _Drawing((width, height), full, work_size, work, condition, free)
+                free = self.model.condition(work, torch.zeros_like(cells[:1]))
+        return _Drawing(lineart.size, full, work_size, work, condition, free)
 
     @torch.no_grad()
     def _start(
@@ -300,7 +305,7 @@ class StablePaintPipeline:
         mask: Image.Image | None,
         picture: Image.Image | None,
     ) -> tuple[Tensor, _Kept | None]:
-        """Latents that the variations stray from, (1, C, h, w); and what has to stay."""
+        """Latents that the variations stray from, (1 or N, C, h, w); and what has to stay."""
         if picture is None:
             return drawing.condition.latents, None
         shown = picture.convert("RGB")
@@ -358,8 +363,8 @@ class StablePaintPipeline:
         """
         size = 1 if self.device.type == "cpu" else len(latents)
         parts = list[Tensor]()
-        for some in latents.split(size):
-            condition = drawing.condition.expand(len(some))
+        for n, some in enumerate(latents.split(size)):
+            condition = drawing.condition.part(n * size, len(some))
             if drawing.free is not None:
                 both = zip(condition, drawing.free.expand(len(some)), strict=True)
                 condition = Condition(*(torch.cat(pair) for pair in both))

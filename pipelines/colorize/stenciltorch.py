@@ -13,7 +13,7 @@ from PIL.Image import Image as Picture
 from PIL.Image import fromarray
 
 from pipelines.colorize.generator import Generator
-from pipelines.colorize.hints import CELL, hint_map, paste, read_mask
+from pipelines.colorize.hints import CELL, cover, hint_map, paste, read_mask
 from pipelines.colorize.live import MAX_PIXELS, LivePainter, flat
 from pipelines.colorize.paintstorch import load_generator
 from pipelines.errors import InvalidInput
@@ -79,14 +79,6 @@ class StencilTorchPipeline:
             mask=True,
         )
         return paste(fromarray(fresh), before, inside)
-
-
-def cover(inside: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """(H, W) bool -> (ceil(H/4), ceil(W/4)) float32: 1 where a cell has something of the mask."""
-    height, width = inside.shape
-    full = np.pad(inside, ((0, -height % CELL), (0, -width % CELL)))
-    cells = full.reshape(full.shape[0] // CELL, CELL, full.shape[1] // CELL, CELL)
-    return cells.max(axis=(1, 3)).astype(np.float32)
 
 
 def look(inside: NDArray[np.bool_], width: int, height: int) -> tuple[int, int, int, int]:

@@ -18,6 +18,7 @@ from finetune.evaluate_colorize import (
     LATENCY,
     LEAKAGE,
     OUTSIDE,
+    PLANNED,
     PSNR,
     WITHIN,
     Method,
@@ -71,13 +72,15 @@ def held_out() -> list[Sample]:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The three models at tiny size."""
+    """The three models and the planner at tiny size."""
     folder = tmp_path_factory.mktemp("weights")
     for name, inputs in (("paintstorch", 1), ("stenciltorch", 4)):
         model = tiny_colorizer.generator(inputs)
         save_model(model, model.config, folder / name)
     model = tiny_stablepaint.tiny()
     save_model(model, model.config, folder / "stablepaint")
+    planner = tiny_colorizer.planner()
+    save_model(planner, planner.config, folder / "planner")
     return folder
 
 
@@ -197,10 +200,11 @@ def test_the_whole_table(
 ) -> None:
     monkeypatch.setattr(module, "TIMED_SIDE", 64)
     methods = all_methods(weights, tiny.CPU, StablePaintConfig(steps=1))
-    assert len(methods) == 7
+    assert len(methods) == 10  # with three that are told a plan
     found = run(judge, methods, held_out[:1], tmp_path / "out")
     text = (tmp_path / "out" / "table.md").read_text()
-    for name in (FILL, "untrained StablePaint", "PaintsTorch" + WITHIN, "StencilTorch" + WITHIN):
+    ours = ("PaintsTorch" + WITHIN, "StencilTorch" + PLANNED + WITHIN, "StablePaint" + PLANNED)
+    for name in (FILL, "untrained StablePaint", *ours):
         assert text.count(f"| {name} |") == 3
     assert found[f"StencilTorch, sparse: {OUTSIDE.name}"] == 0
     assert found[f"StablePaint, sparse: {OUTSIDE.name}"] == 0
@@ -216,7 +220,7 @@ def test_a_model_that_is_missing_is_left_out(
 ) -> None:
     methods = all_methods(tmp_path, tiny.CPU)
     assert [m.name for m in methods] == [FILL]
-    assert capsys.readouterr().out.count("left out") == 3
+    assert capsys.readouterr().out.count("left out") == 4
 
 
 def test_a_picture_of_one_colour_has_no_probe(held_out: list[Sample]) -> None:

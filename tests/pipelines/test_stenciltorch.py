@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from pipelines.colorize import live, stenciltorch
-from pipelines.colorize.stenciltorch import StencilTorchPipeline, cover, look
+from pipelines.colorize.hints import cover
+from pipelines.colorize.stenciltorch import StencilTorchPipeline, look
 from pipelines.errors import InvalidInput, ModelUnavailable
 from pipelines.weights import save_model
 from tests.tiny_colorizer import config, drawing, generator, strokes

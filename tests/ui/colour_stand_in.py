@@ -54,19 +54,32 @@ class QuickStencil:
         return paste(QuickLive()(lineart, hints), before, inside)
 
 
+class QuickPlanner:
+    """No choice at first; with another seed a corner of its tint."""
+
+    def __call__(
+        self, lineart: Image.Image, hints: Image.Image | None, *, seed: int, **parts: Any
+    ) -> Image.Image:
+        told = Image.new("RGBA", lineart.size) if hints is None else hints.copy()
+        if seed:
+            told.paste((*tint(seed), 255), (0, 0, 24, 24))
+        return told
+
+
 class QuickVariations:
     """Tints that come from the seed."""
 
     name = "quick"
 
     def __init__(self) -> None:
+        self.hints: Any = None
         self.asked = dict[str, Any]()
         """The parts that `stream` was last given by name."""
 
     def stream(
         self, lineart: Image.Image, hints: Any, config: StablePaintConfig, **parts: Any
     ) -> Iterator[ColourProgress | Variations]:
-        self.asked = parts
+        self.hints, self.asked = hints, parts
         seeds = tuple((config.seed or 0) + k for k in range(config.variations))
         return self._paint(lineart, config, seeds, list(map(tint, seeds)))
 
@@ -82,6 +95,7 @@ class QuickVariations:
         **parts: Any,
     ) -> Iterator[ColourProgress | Variations]:
         assert not ends
+        self.hints = hints
         one, two = (np.array(tint(s)) for s in seeds)
         shares = [k / (count - 1) for k in range(1, count - 1)]
         tints = [tuple((one + (two - one) * t).astype(int).tolist()) for t in shares]
@@ -109,7 +123,8 @@ def quick_colourists() -> Colourists:
     live: Any = QuickLive()
     stencil: Any = QuickStencil()
     variations: Any = QuickVariations()
-    return Colourists(lambda: live, lambda: stencil, lambda: variations)
+    planner: Any = QuickPlanner()
+    return Colourists(lambda: live, lambda: stencil, lambda: variations, lambda: planner)
 
 
 def serve(port: int, library: str) -> None:

@@ -19,12 +19,12 @@ from pipelines.colorize.drawing import read_drawing
 from pipelines.colorize.settings import StablePaintConfig
 from pipelines.errors import InvalidInput
 from storage.memory import MemoryLibrary
-from tests.ui.colour_stand_in import BARE, QuickVariations, quick_colourists
+from tests.ui.colour_stand_in import BARE, QuickVariations, quick_colourists, tint
 from ui import colour, colour_markup
 from ui import colour_files as files
 from ui import colour_vary as vary
 from ui import colour_work as work
-from ui.colour_models import colourists
+from ui.colour_models import Colourists, colourists
 from ui.colour_work import Easel, Place
 from ui.desk import Desk
 from ui.jobs import Job
@@ -104,6 +104,74 @@ def test_a_region_takes_the_stroke_s_colour_and_only_that_region(
     assert near(paint(shop, easel), (24, 32), BARE)
     assert draw(easel, hints=strokes())
     assert near(paint(shop, easel), (24, 16), (217, 79, 61))
+
+
+def test_colours_are_chosen_for_what_has_no_stroke(shop: Workshop, easel: Easel) -> None:
+    draw(easel, hints=strokes(at=(70, 32)))
+    easel.choice = 7
+    easel.changed()
+    assert near(paint(shop, easel), (12, 12), tint(7))
+    assert near(easel.document.colours or a_drawing(), (70, 16), (217, 79, 61))
+    assert easel.recipe is not None
+    assert easel.recipe.seed == 7
+    assert easel.recipe.settings["suggested"] is True
+    easel.suggest = False
+    easel.changed()
+    assert not near(paint(shop, easel), (12, 12), tint(7))
+
+
+def test_a_stroke_is_shown_at_once_and_then_colours_follow_it(
+    shop: Workshop, easel: Easel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A further stroke is painted among the colours that were there; the planner is asked after."""
+    order = list[str]()
+    live, planner = shop.colourists.live(), shop.colourists.planner()
+
+    def paints(*given: Any) -> Image.Image:
+        order.append("paint")
+        return live(*given)
+
+    def chooses(*given: Any, **more: Any) -> Image.Image:
+        order.append("choose")
+        return planner(*given, **more)
+
+    noted: Any = (lambda: paints, lambda: chooses)
+    shop = replace(shop, colourists=Colourists(live=noted[0], planner=noted[1]))
+    easel.choice = 3
+    paint(shop, easel)
+    assert order == ["choose", "paint"]
+    order.clear()
+    draw(easel, hints=strokes(at=(70, 32)))
+    assert near(paint(shop, easel), (70, 16), (217, 79, 61))
+    assert order == ["paint", "choose", "paint"]
+    order.clear()
+    easel.tidy = False  # nothing to choose anew
+    easel.changed()
+    paint(shop, easel)
+    assert order == ["paint"]
+    easel.choice = 4
+    easel.changed()
+    order.clear()
+    paint(shop, easel)
+    assert order == ["choose", "paint"]
+
+
+def test_every_variation_has_colours_of_its_own(shop: Workshop, easel: Easel) -> None:
+    draw(easel, hints=strokes(at=(70, 32)))
+    job = Job("vary", lambda job: iter(()))
+    config = StablePaintConfig(seed=3, steps=2)
+    desk = a_desk(easel)
+    list(vary.paint_variations(shop, desk, easel, job, config))
+    given: Any = shop.colourists.variations()
+    corners = [np.asarray(layer)[0, 0].tolist() for layer in given.hints]
+    assert corners == [[*tint(seed), 255] for seed in (3, 4, 5, 6)]
+    assert all(near(layer.convert("RGB"), (70, 32), (217, 79, 61)) for layer in given.hints)
+    list(vary.paint_between(shop, desk, easel, job, (0, 2)))
+    middle = np.asarray(given.hints[1])[0, 0, :3].astype(int)
+    assert np.abs(2 * middle - np.add(tint(3), tint(5))).max() <= 2
+    easel.suggest = False
+    list(vary.paint_variations(shop, desk, easel, job, config))
+    assert given.hints is easel.document.hints
 
 
 def test_a_mask_keeps_what_stood_before_it(shop: Workshop, easel: Easel) -> None:

@@ -1,0 +1,184 @@
+"""A planner's choice made into hints, so that a colorizer is told a colour for everything."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+
+from pipelines.colorize.features import STRIDE
+from pipelines.colorize.hints import CELL, cover, hint_layer, hint_map, read_mask
+from pipelines.colorize.live import flat, gather
+from pipelines.colorize.planner import PER_CELL, Planner
+from pipelines.colorize.regions import Regions, find_regions
+from pipelines.device import pick_device
+from pipelines.errors import ModelUnavailable
+from pipelines.weights import EMBEDDED
+
+GLANCE = 256 * 256
+"""Pixels of the small copy that is planned on, which the planner was trained at."""
+STEPS = 6
+TEMPERATURE = 0.6
+REMEMBERED = 4
+"""Drawings whose features and regions are kept."""
+
+
+class _Known:
+    """What hangs on a drawing alone."""
+
+    def __init__(self, size: tuple[int, int], seen: Tensor, regions: Regions) -> None:
+        self.size = size
+        """Width and height of the plan, in its cells."""
+        self.seen = seen
+        self.regions = regions
+
+
+class ColourPlanner:
+    """Drawing and strokes in, hints for everything out. Safe to share: calls take turns."""
+
+    def __init__(self, planner: Planner, *, name: str = "embedded") -> None:
+        self.planner, self.name = planner, name
+        self.device = planner.palette.device
+        self._known: OrderedDict[tuple[bytes, tuple[int, int]], _Known] = OrderedDict()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_pretrained(
+        cls, preset_or_path: str = "embedded", *, device: torch.device | str | None = None
+    ) -> ColourPlanner:
+        """Load "embedded" or a folder that finetune/planner.py wrote. Raises ModelUnavailable."""
+        embedded = preset_or_path == "embedded"
+        folder = EMBEDDED / "planner" if embedded else Path(preset_or_path)
+        if not folder.is_dir():
+            raise ModelUnavailable(
+                f"There is no planner of colours at {folder}: use “embedded”, or a folder that "
+                "python -m finetune.planner wrote."
+            )
+        where = device if isinstance(device, torch.device) else pick_device(device or "auto")
+        return cls(Planner.from_pretrained(folder, where), name=preset_or_path)
+
+    def __call__(
+        self,
+        lineart: Image.Image,
+        hints: Image.Image | None = None,
+        *,
+        mask: Image.Image | None = None,
+        picture: Image.Image | None = None,
+        seed: int = 0,
+        steps: int = STEPS,
+        temperature: float = TEMPERATURE,
+    ) -> Image.Image:
+        """The strokes, and around them what the planner chose, as hints: PIL RGBA of the drawing's
+        size, opaque in whole cells of the hint map.
+
+        lineart: PIL L, 255 = paper, any size. hints: PIL RGBA of its size. With a mask (PIL L, 255
+        = colour here) strokes outside it do not count, and what stands there in `picture` (PIL RGB)
+        is told like strokes. steps, temperature: as of `Planner.plan`. The same arguments give the
+        same plan.
+
+        Raises: InvalidInput when nothing is masked.
+        """
+        drawing = flat(lineart).convert("L")
+        strokes = hint_map(hints, *drawing.size)
+        if mask is not None:
+            inside = cover(read_mask(mask, *drawing.size))
+            strokes = strokes * inside
+            if picture is not None:
+                stands = hint_map(picture.convert("RGBA"), *drawing.size)
+                strokes = np.where(inside > 0, strokes, stands)
+        with self._lock:
+            known = self._look(drawing)
+            columns, rows = known.size
+            few = gather(strokes, rows * PER_CELL, columns * PER_CELL)
+            with torch.inference_mode():
+                plan = self.planner.plan(
+                    known.seen, torch.from_numpy(few)[None].to(self.device),
+                    torch.Generator().manual_seed(seed), steps=steps, temperature=temperature,
+                )  # fmt: skip
+        planned = spread(plan[0].float().cpu().numpy(), known.regions, drawing.size)
+        return hint_layer(np.where(strokes[3] > 0, strokes, planned), *drawing.size)
+
+    def _look(self, drawing: Image.Image) -> _Known:
+        key = drawing.tobytes(), drawing.size
+        if key not in self._known:
+            scale = (GLANCE / (drawing.width * drawing.height)) ** 0.5
+            columns, rows = (max(round(side * scale / STRIDE), 1) for side in drawing.size)
+            small = cv2.resize(
+                np.asarray(drawing), (columns * STRIDE, rows * STRIDE),
+                interpolation=cv2.INTER_AREA,
+            )  # fmt: skip
+            pixels = torch.from_numpy(small)[None, None].to(self.device).float() / 127.5 - 1
+            with torch.inference_mode():
+                seen = self.planner.read(pixels)
+            self._known[key] = _Known((columns, rows), seen, find_regions(drawing))
+        self._known.move_to_end(key)
+        while len(self._known) > REMEMBERED:
+            self._known.popitem(last=False)
+        return self._known[key]
+
+
+def spread(
+    plan: NDArray[np.float32], regions: Regions, size: tuple[int, int]
+) -> NDArray[np.float32]:
+    """A plan (3, h, w), RGB in [-1, 1], as the hint map of a drawing of `size`, width and height:
+    (4, ceil(H/4), ceil(W/4)).
+
+    A cell of the plan speaks for the region that has most of it. Every place takes the colours of
+    the cells around it, the nearer the more, which speak for the region it is in; where there is
+    none, it has no hint.
+    """
+    h, w = plan.shape[1:]
+    middles = _middles(size[1]), _middles(size[0])
+    rows, columns = map(len, middles)
+    labels = _read(regions.labels, *middles)  # (rows, columns): the region of each place
+    speaker = _speakers(regions.labels, h, w)
+    y, x = middles[0] * h - 0.5, middles[1] * w - 0.5
+    top, left = np.floor(y).astype(np.int64), np.floor(x).astype(np.int64)
+    total = np.zeros((4, rows, columns), np.float32)
+    for dy in (0, 1):
+        for dx in (0, 1):
+            r, c = np.clip(top + dy, 0, h - 1), np.clip(left + dx, 0, w - 1)
+            near = np.outer(1 - np.abs(y - top - dy), 1 - np.abs(x - left - dx))
+            weight = (near * (speaker[np.ix_(r, c)] == labels)).astype(np.float32)
+            total[:3] += weight * plan[:, r][:, :, c]
+            total[3] += weight
+    told = total[3] > 1e-3
+    total[:3] = np.where(told, total[:3] / np.maximum(total[3], 1e-3), 0)
+    total[3] = told
+    return total
+
+
+def _middles(pixels: int) -> NDArray[np.float64]:
+    """Where the middles of cells of the hint map are along a side, in [0, 1]."""
+    return np.minimum((np.arange(-(-pixels // CELL)) + 0.5) * CELL / pixels, 1.0)
+
+
+def _read(
+    labels: NDArray[np.int32], y: NDArray[np.float64], x: NDArray[np.float64]
+) -> NDArray[np.int32]:
+    height, width = labels.shape
+    rows = np.minimum((y * height).astype(np.int64), height - 1)
+    columns = np.minimum((x * width).astype(np.int64), width - 1)
+    return labels[np.ix_(rows, columns)]
+
+
+def _speakers(labels: NDArray[np.int32], h: int, w: int) -> NDArray[np.int32]:
+    """The region that has most of each of h x w cells: (h, w)."""
+    fine = 8
+    y, x = ((np.arange(n * fine) + 0.5) / (n * fine) for n in (h, w))
+    grid = _read(labels, y, x)
+    cells = grid.reshape(h, fine, w, fine).transpose(0, 2, 1, 3).reshape(h * w, fine * fine)
+    ordered = np.sort(cells, axis=1)
+    # The longest run of equal numbers.
+    run = np.zeros_like(ordered)
+    for n in range(1, ordered.shape[1]):
+        run[:, n] = np.where(ordered[:, n] == ordered[:, n - 1], run[:, n - 1] + 1, 0)
+    best = run.argmax(axis=1)
+    return ordered[np.arange(len(ordered)), best].reshape(h, w)

@@ -1,0 +1,160 @@
+"""The planner of colours: strokes are kept, seeds count, regions and sizes are respected."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from pipelines.colorize.hints import hint_map
+from pipelines.colorize.planner import PER_CELL, Planner
+from pipelines.colorize.planning import ColourPlanner, spread
+from pipelines.colorize.regions import find_regions
+from pipelines.errors import InvalidInput, ModelUnavailable
+from pipelines.weights import EMBEDDED, save_model
+from tests.tiny_colorizer import CPU, drawing, planner, strokes
+
+
+@pytest.fixture
+def choose() -> ColourPlanner:
+    return ColourPlanner(planner())
+
+
+def told(layer: Image.Image) -> NDArray[np.float32]:
+    return hint_map(layer, *layer.size)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (300, 50), (1, 700), (96, 80)])
+def test_any_size(choose: ColourPlanner, size: tuple[int, int]) -> None:
+    layer = choose(drawing(*size), strokes(*size))
+    assert (layer.mode, layer.size) == ("RGBA", size)
+
+
+def test_strokes_stay_as_they_were_drawn(choose: ColourPlanner) -> None:
+    lines, hints = drawing(200, 160), strokes(200, 160)
+    drawn, layer = told(hints), told(choose(lines, hints))
+    there = drawn[3] > 0
+    assert np.array_equal(layer[:, there], drawn[:, there])
+    assert layer[3].mean() > 0.9  # and nearly everything else has a colour
+
+
+def test_the_same_seed_chooses_the_same_and_another_one_otherwise(choose: ColourPlanner) -> None:
+    lines = drawing(200, 160)
+    first = choose(lines, seed=1, temperature=2)
+    assert ColourPlanner(planner())(lines, seed=1, temperature=2) == first
+    assert choose(lines, seed=2, temperature=2) != first
+    assert choose(lines, seed=2, temperature=0) == choose(lines, seed=3, temperature=0)
+
+
+def test_strokes_change_what_is_chosen_around_them() -> None:
+    model = planner()
+    torch.nn.init.normal_(model.hinted.weight, std=2.0)
+    choose = ColourPlanner(model)
+    lines = drawing(256, 256)
+    plain, hinted = (
+        told(choose(lines, temperature=0)),
+        told(choose(lines, strokes(256, 256), temperature=0)),
+    )
+    free = told(strokes(256, 256))[3] == 0
+    assert not np.array_equal(plain[:, free], hinted[:, free])
+
+
+def test_only_colours_of_the_palette_are_chosen() -> None:
+    model = planner()
+    seen = model.read(torch.ones(1, 1, 64, 96))
+    plan = model.plan(seen, torch.zeros(1, 4, 16, 24), torch.Generator().manual_seed(0))
+    assert plan.shape == (1, 3, 4, 6)
+    chosen = plan.permute(0, 2, 3, 1).reshape(-1, 3)
+    assert torch.cdist(chosen, model.palette).min(dim=1).values.max() < 1e-5
+
+
+def test_a_cell_full_of_strokes_is_not_chosen_anew() -> None:
+    model = planner()
+    hints = torch.zeros(1, 4, 8, 8)
+    hints[:, :3, :PER_CELL, :PER_CELL] = model.palette[5][None, :, None, None]
+    hints[:, 3, :PER_CELL, :PER_CELL] = 1
+    for seed in range(4):
+        generator = torch.Generator().manual_seed(seed)
+        plan = model.plan(model.read(torch.ones(1, 1, 32, 32)), hints, generator, temperature=5)
+        assert torch.equal(plan[0, :, 0, 0], model.palette[5])
+
+
+def test_bare_paper_can_be_avoided() -> None:
+    model = planner()
+    model.palette[0] = 1.0
+    torch.nn.init.constant_(model.out.bias[:1], 50.0)
+    seen, hints = model.read(torch.ones(1, 1, 64, 64)), torch.zeros(1, 4, 16, 16)
+
+    def white(bareness: float) -> float:
+        generator = torch.Generator().manual_seed(0)
+        plan = model.plan(seen, hints, generator, bareness=bareness)
+        return float((plan == 1).all(dim=1).float().mean())
+
+    assert white(0) == 1
+    assert white(-100) == 0
+
+
+def test_a_plan_stays_within_the_lines() -> None:
+    """Two halves of a drawing; the line between them runs through cells of the left one."""
+    lineart = Image.new("L", (256, 128), 255)
+    ImageDraw.Draw(lineart).line((140, 0, 140, 128), fill=0, width=3)
+    plan = np.full((3, 8, 16), -1, np.float32)
+    plan[0, :, :9] = 1  # red
+    plan[2, :, 9:] = 1  # blue
+    cells = spread(plan, find_regions(lineart), lineart.size)
+    assert cells.shape == (4, 32, 64)
+    assert (cells[0, :, :34] == 1).all()
+    assert (cells[2, :, 36:] == 1).all()
+    assert cells[3].all()
+    assert set(np.unique(cells[:3])) == {-1, 1}  # nowhere a mixture of both
+
+
+def test_outside_a_mask_the_picture_is_told(choose: ColourPlanner) -> None:
+    lines = drawing(128, 128)
+    mask = Image.new("L", (128, 128))
+    mask.paste(255, (64, 0, 128, 128))
+    kept = Image.new("RGB", (128, 128), (10, 200, 30))
+    layer = np.asarray(choose(lines, strokes(128, 128), mask=mask, picture=kept))
+    assert (layer[:, :64] == (10, 200, 30, 255)).all()  # the stroke there does not count
+    assert not (layer[:, 64:, :3] == (10, 200, 30)).all()
+    with pytest.raises(InvalidInput):
+        choose(lines, mask=Image.new("L", (128, 128)))
+
+
+def test_what_hangs_on_the_drawing_is_remembered(
+    choose: ColourPlanner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = list[int]()
+    read = Planner.read
+    monkeypatch.setattr(Planner, "read", lambda *a: calls.append(1) or read(*a))
+    for seed in range(3):
+        choose(drawing(64, 64), seed=seed)
+    assert len(calls) == 1
+    choose(drawing(64, 64).rotate(90))
+    assert len(calls) == 2
+
+
+def test_a_saved_planner_is_read_again(tmp_path: Path) -> None:
+    model = planner()
+    save_model(model, model.config, tmp_path)
+    lines = drawing(96, 96)
+    rounded = model.half().float()  # as files have it
+    assert ColourPlanner.from_pretrained(str(tmp_path))(lines) == ColourPlanner(rounded)(lines)
+    with pytest.raises(ModelUnavailable, match=r"finetune\.planner"):
+        ColourPlanner.from_pretrained(str(tmp_path / "none"))
+
+
+def test_the_embedded_planner_chooses_what_children_would() -> None:
+    """Sky over grass, with nothing said: more blue above, more green below."""
+    choose = ColourPlanner(Planner.from_pretrained(EMBEDDED / "planner", CPU))
+    lines = Image.open("ui/assets/drawings/zebra.png").convert("L")
+    layer = told(choose(lines, temperature=0))
+    third = layer.shape[1] // 3
+    above = layer[:3, : third // 2][:, layer[3, : third // 2] > 0].mean(axis=1)
+    below = layer[:3, -third // 2 :][:, layer[3, -third // 2 :] > 0].mean(axis=1)
+    assert above[2] > above[0]
+    assert below[1] > max(below[0], below[2])
