@@ -1,7 +1,7 @@
 """Command line: `python -m pipelines "a fox who wanted to fly" --pages 6 --out fox/`.
 
 Writes numbered PNGs with their recipe inside, book.json, and index.html to open in a browser.
-Many books: `python -m pipelines batch FILE`.
+Many books: `python -m pipelines batch FILE`. Drawings: `python -m pipelines colour FILE`.
 Without a story: `--prompt "a fox:1 | text:-0.5"`, `--prompt-file FILE`, `--recipe picture.png`.
 Ctrl-C keeps the finished pages.
 """
@@ -230,6 +230,10 @@ def main() -> int:
         from pipelines.batch.command import main as batch
 
         return batch(sys.argv[2:])
+    if sys.argv[1:2] == ["colour"]:
+        from pipelines.colour_command import main as colour
+
+        return colour(sys.argv[2:])
     args = parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:

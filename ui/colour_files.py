@@ -6,17 +6,16 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.book import Book, Page, encode_png, read_recipe
+from pipelines.book import Book, Page, read_recipe
 from pipelines.colorize.document import Document
 from pipelines.colorize.drawing import Drawing, read_drawing
 from pipelines.colorize.lineart import extract
 from pipelines.colorize.openraster import is_openraster
+from pipelines.colorize.saving import coloured_png
 from pipelines.errors import InvalidInput
-from ui.colour_work import MODELS, STRENGTH, Easel, Place, new_easel
+from ui.colour_work import STRENGTH, Easel, Place, new_easel
 from ui.desk import Desk
 from ui.workshop import Workshop, file_for_browser, url_of
-
-NOTE = "Generated picture: coloured by Storybrush with {}"
 
 AGAIN = "Your strokes of last time are here again: they were kept inside the picture."
 
@@ -71,15 +70,6 @@ def _again(png: bytes) -> Easel | None:
     return easel
 
 
-def coloured_png(easel: Easel, caption: str = "") -> bytes:
-    """The picture as it is now, with what made it inside: recipe, lines, strokes, mask."""
-    recipe = easel.recipe
-    model = recipe.models["colour"].split()[0] if recipe else ""
-    note = NOTE.format(MODELS.get(model, "its colour models"))
-    png = encode_png(easel.document.picture, recipe, caption, note=note)
-    return easel.document.write_into(png)
-
-
 def save_files(easel: Easel) -> None:
     """Make the files to take away."""
 
@@ -91,7 +81,7 @@ def save_files(easel: Easel) -> None:
     document.hint_picture().save(hints, "PNG")
     about = easel.recipe.to_json() if easel.recipe else {}
     easel.saved = (
-        file(coloured_png(easel), "coloured.png", "Picture (PNG)"),
+        file(coloured_png(document, easel.recipe), "coloured.png", "Picture (PNG)"),
         file(hints.getvalue(), "hints.png", "Strokes (PNG)"),
         file(document.to_openraster(about), "coloured.ora", "Layers for Krita and GIMP (ORA)"),
     )
@@ -113,7 +103,7 @@ def put_on_page(shop: Workshop, desk: Desk, easel: Easel) -> Book:
     if place.index >= len(book.pages):
         raise InvalidInput("This page is gone from the book: save the picture as a file.")
     page = book.pages[place.index]
-    png = coloured_png(easel, page.text)
+    png = coloured_png(easel.document, easel.recipe, page.text)
     changed = book.with_page(
         place.index, replace(page, picture=png, score=None, recipe=easel.recipe)
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from PIL.Image import blend
 
 from pipelines.colorize.progress import ColourProgress, Variations
+from pipelines.colorize.saving import recipe_of
 from pipelines.colorize.settings import StablePaintConfig, variation_seeds
 from pipelines.errors import InvalidInput
 from pipelines.presets import draw_seed
@@ -18,7 +19,6 @@ from ui.colour_work import (
     Mixed,
     address,
     keep,
-    recipe_of,
     settings_of,
     suggested,
     tidied,

@@ -19,6 +19,7 @@ from pipelines.colorize.drawing import Drawing, clean
 from pipelines.colorize.hints import palette, paste, read_mask
 from pipelines.colorize.lineart import extract
 from pipelines.colorize.regions import Regions, find_regions, within_lines
+from pipelines.colorize.saving import recipe_of
 from pipelines.colorize.settings import StablePaintConfig
 from pipelines.errors import InvalidInput
 from ui.colour_models import Colourists
@@ -40,13 +41,6 @@ CRAYONS = (
     "#d77fb0", "#f2c9a1", "#8a5a3c", "#f7f3e8", "#8d8d93", "#2b2a33",
 )  # fmt: skip
 """The colours on the table, as CSS writes them."""
-
-MODELS = {
-    "paintstorch": "PaintsTorch",
-    "stenciltorch": "StencilTorch",
-    "stablepaint": "StablePaint",
-    "controlnet": "Stable Diffusion and a ControlNet",
-}
 
 
 @dataclass(frozen=True)
@@ -428,8 +422,3 @@ def step(easel: Easel, back: bool) -> None:
     source, target = source[:-1], (*target, here)
     easel.past, easel.future = (source, target) if back else (target, source)
     easel.begin_round(there.document, there.recipe)
-
-
-def recipe_of(model: str, seed: int, settings: Mapping[str, Any], by: str = "embedded") -> Recipe:
-    """What made a picture: `model` is a key of MODELS, `by` the weights' name."""
-    return Recipe("", seed, {"colour": f"{model} {by}"}, dict(settings))

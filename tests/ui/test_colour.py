@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from pipelines.book import Book, Page, encode_png, read_recipe
 from pipelines.colorize.document import Document
 from pipelines.colorize.drawing import read_drawing
+from pipelines.colorize.saving import coloured_png
 from pipelines.colorize.settings import StablePaintConfig
 from pipelines.errors import InvalidInput
 from storage.memory import MemoryLibrary
@@ -235,7 +236,7 @@ def test_variations_are_painted_and_one_is_kept(shop: Workshop, easel: Easel) ->
         vary.keep_candidate(easel, 4)
     vary.keep_candidate(easel, 1)
     np.testing.assert_array_equal(np.asarray(easel.document.picture), kept)
-    recipe = read_recipe(files.coloured_png(easel))
+    recipe = read_recipe(coloured_png(easel.document, easel.recipe))
     assert recipe is not None
     assert recipe.seed == 6
     assert recipe.models == {"colour": "stablepaint quick"}
@@ -363,7 +364,7 @@ def test_variations_at_full_size_know_no_way_between(shop: Workshop, easel: Ease
     vary.keep_candidate(easel, 0)
     assert easel.recipe is not None
     assert easel.recipe.models == {"colour": "controlnet quick"}
-    assert b"Stable Diffusion" in files.coloured_png(easel)
+    assert b"Stable Diffusion" in coloured_png(easel.document, easel.recipe)
 
 
 def test_full_size_models_are_named(tmp_path: Path) -> None:
@@ -412,7 +413,7 @@ def test_a_saved_picture_that_is_handed_in_again_has_its_strokes(
 ) -> None:
     draw(easel, hints=strokes())
     paint(shop, easel)
-    (tmp_path / "coloured.png").write_bytes(files.coloured_png(easel))
+    (tmp_path / "coloured.png").write_bytes(coloured_png(easel.document, easel.recipe))
     assert same_layers(files.read(tmp_path / "coloured.png").document, easel.document)
 
 

@@ -1,0 +1,158 @@
+"""Command line: `python -m pipelines colour drawing.png --out coloured/`.
+
+Colours drawings: scans, photos of paper, or pictures, whose lines are drawn first. Every file is a
+PNG that the app's Colour tab opens with its lines and strokes. Ctrl-C keeps what is finished.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
+
+from pipelines.colorize.document import Document
+from pipelines.colorize.drawing import read_drawing
+from pipelines.colorize.lineart import extract
+from pipelines.colorize.regions import find_regions, within_lines
+from pipelines.colorize.saving import coloured_png, recipe_of
+from pipelines.colorize.settings import StablePaintConfig, variation_seeds
+from pipelines.errors import AppError, InvalidInput, StorageError
+from pipelines.presets import MAX_SEED, check_range
+
+MOST = 8
+"""Pictures of one drawing."""
+
+
+def parser() -> argparse.ArgumentParser:
+    p = argparse.ArgumentParser(
+        prog="python -m pipelines colour",
+        description="Colour drawings, from strokes where there are some.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    p.add_argument("drawings", nargs="+", type=Path, help="scans, photos, line art, pictures")
+    p.add_argument("--out", type=Path, default=Path("coloured"), help="folder of the results")
+    p.add_argument("--hints", type=Path, help="strokes: a PNG of the drawing's size, else clear")
+    p.add_argument("--seed", type=int, default=0, help="other seeds choose other colours")
+    p.add_argument("--count", type=int, default=1, help=f"pictures of each, 1 to {MOST}")
+    p.add_argument("--model", choices=("paintstorch", "stablepaint"), default="paintstorch")
+    p.add_argument("--steps", type=int, default=StablePaintConfig.steps, help="of stablepaint")
+    p.add_argument(
+        "--lines", type=float, metavar="STRENGTH",
+        help="draw lines from a picture, 0 = faint ones as well, 1 = bold ones only",
+    )  # fmt: skip
+    p.add_argument("--strokes-only", action="store_true",
+                   help="do not choose colours for what has no stroke")  # fmt: skip
+    p.add_argument("--over-lines", action="store_true", help="let colours flow over the lines")
+    return p
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Exit status: 0 all are coloured, 1 some are not, 130 stopped."""
+    args = parser().parse_args(arguments)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        return _colour(args)
+    except AppError as error:
+        print(f"storybrush: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"\nStopped. What is finished is in {args.out}.", file=sys.stderr)
+        return 130
+
+
+def _colour(args: argparse.Namespace) -> int:
+    check_range("--count", args.count, 1, MOST)
+    check_range("--seed", args.seed, 0, MAX_SEED)
+    check_range("--steps", args.steps, 1, 100)
+    if args.lines is not None:
+        check_range("--lines", args.lines, 0.0, 1.0)
+    if args.hints is not None and len(args.drawings) > 1:
+        raise InvalidInput("--hints goes with one drawing: colour them one by one.")
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+    except OSError as e:
+        raise StorageError(f"The folder {args.out} cannot be made ({e.strerror or e}).") from e
+    failed = 0
+    for path in args.drawings:
+        try:
+            document = _read(path, args)
+        except InvalidInput as error:
+            print(f"storybrush: {path}: {error}", file=sys.stderr)
+            failed += 1
+            continue
+        for number, (seed, picture) in enumerate(_paint(document, args), start=1):
+            name = path.stem if args.count == 1 else f"{path.stem}-{number}"
+            settings = {
+                "within_lines": not args.over_lines, "suggested": not args.strokes_only
+            }  # fmt: skip
+            if args.model == "stablepaint":
+                settings["steps"] = args.steps
+            recipe = recipe_of(args.model, seed, settings)
+            _write(args.out / f"{name}.png",
+                   coloured_png(replace(document, colours=picture), recipe))  # fmt: skip
+    return 1 if failed else 0
+
+
+def _read(path: Path, args: argparse.Namespace) -> Document:
+    """Raises InvalidInput."""
+    drawing = read_drawing(path)
+    for note in drawing.notes:
+        print(f"{path}: {note}")
+    lineart = drawing.lineart
+    if args.lines is not None:
+        lineart = extract(drawing.original, strength=args.lines)
+    document = Document(lineart)
+    if args.hints is None:
+        return document
+    try:
+        with Image.open(args.hints) as file:
+            hints = file.convert("RGBA")
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
+        raise InvalidInput(f"The strokes in {args.hints} cannot be read: give a PNG.") from e
+    if hints.size != lineart.size:
+        raise InvalidInput(
+            f"The strokes are {hints.width}x{hints.height} pixels and the drawing "
+            f"{lineart.width}x{lineart.height}: draw them on a layer over it."
+        )
+    return document.with_strokes(hints, None)
+
+
+def _paint(document: Document, args: argparse.Namespace) -> Iterator[tuple[int, Image.Image]]:
+    """Seeds and pictures, one after the other."""
+    from pipelines.colorize.paintstorch import PaintsTorchPipeline
+    from pipelines.colorize.planning import ColourPlanner
+    from pipelines.colorize.stablepaint import StablePaintPipeline
+
+    lineart = document.lineart
+    quick = args.model == "paintstorch"
+    painter = (PaintsTorchPipeline if quick else StablePaintPipeline).from_pretrained("embedded")
+    planner = None if args.strokes_only else ColourPlanner.from_pretrained("embedded")
+    regions = None if args.over_lines else find_regions(lineart)
+    for seed in variation_seeds(args.seed, args.count):
+        hints = document.hints if planner is None else planner(lineart, document.hints, seed=seed)
+        if isinstance(painter, PaintsTorchPipeline):
+            picture = painter(lineart, hints)
+        else:
+            config = StablePaintConfig(
+                variations=1, steps=args.steps, seed=seed, preview_every=args.steps
+            )
+            picture = painter(lineart, hints, config).pictures[0]
+        if regions is not None:
+            picture = within_lines(regions, lineart, picture, document.hints)
+        yield seed, picture
+
+
+def _write(path: Path, png: bytes) -> None:
+    fresh = path.with_name(path.name + ".tmp")
+    try:
+        fresh.write_bytes(png)
+        fresh.replace(path)
+    except OSError as e:
+        fresh.unlink(missing_ok=True)
+        raise StorageError(f"{path} cannot be written: {e.strerror or e}.") from e
+    print(path)

@@ -1,0 +1,89 @@
+"""`python -m pipelines colour`: files in, coloured files out, bad ones said and left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.book import read_recipe
+from pipelines.colorize.document import Document
+from pipelines.colour_command import main
+from tests.tiny_colorizer import drawing, strokes
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    path = tmp_path / "page.png"
+    drawing(128, 96).save(path)
+    return path
+
+
+def test_every_seed_gives_a_picture_with_its_lines_inside(page: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    assert main([str(page), "--out", str(out), "--count", "2", "--seed", "4"]) == 0
+    assert sorted(p.name for p in out.iterdir()) == ["page-1.png", "page-2.png"]
+    one, two = ((out / f"page-{n}.png").read_bytes() for n in (1, 2))
+    recipes = [read_recipe(png) for png in (one, two)]
+    assert [r and r.seed for r in recipes] == [4, 5]
+    inside = Document.read_from(one)
+    assert inside is not None
+    assert inside.size == (128, 96)
+    assert main([str(page), "--out", str(tmp_path / "again"), "--seed", "4"]) == 0
+    assert (tmp_path / "again" / "page.png").read_bytes() == one
+
+
+def test_strokes_are_obeyed_and_kept(page: Path, tmp_path: Path) -> None:
+    layer = strokes(128, 96)
+    layer.save(tmp_path / "strokes.png")
+    command = [str(page), "--hints", str(tmp_path / "strokes.png"), "--out", str(tmp_path)]
+    assert main([*command, "--strokes-only"]) == 0
+    png = page.read_bytes()  # page.png itself, coloured
+    y, x = np.argwhere(np.asarray(layer)[..., 3] > 127).mean(axis=0).astype(int)
+    with Image.open(page) as picture:
+        found = np.asarray(picture.convert("RGB"))[y, x].astype(int)
+    assert np.abs(found - (220, 30, 20)).max() < 40
+    inside = Document.read_from(png)
+    assert inside is not None
+    assert inside.hinted
+
+
+def test_variations_of_the_diffusion_model(page: Path, tmp_path: Path) -> None:
+    command = [str(page), "--model", "stablepaint", "--steps", "1", "--over-lines"]
+    assert main([*command, "--out", str(tmp_path / "v")]) == 0
+    recipe = read_recipe((tmp_path / "v" / "page.png").read_bytes())
+    assert recipe is not None
+    assert recipe.models["colour"] == "stablepaint embedded"
+    assert recipe.settings == {"within_lines": False, "suggested": True, "steps": 1}
+
+
+def test_a_file_that_is_no_picture_is_said_and_the_others_are_coloured(
+    page: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "notes.txt"
+    bad.write_text("no picture")
+    assert main([str(bad), str(page), "--out", str(tmp_path / "o"), "--strokes-only"]) == 1
+    assert str(bad) in capsys.readouterr().err
+    assert (tmp_path / "o" / "page.png").exists()
+
+
+@pytest.mark.parametrize(
+    "more,said",
+    [
+        (["--count", "9"], "--count"),
+        (["--lines", "2"], "--lines"),
+        (["--hints", "gone.png"], "gone.png"),
+        (["--hints", "small.png"], "32x32"),
+    ],
+)
+def test_what_cannot_be_done_is_said(
+    page: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    Image.new("RGBA", (32, 32)).save("small.png")
+    assert main([str(page), *more]) == 1
+    assert said in capsys.readouterr().err
+    assert not list((tmp_path / "coloured").glob("*"))
