@@ -73,6 +73,11 @@ def _colour(args: argparse.Namespace) -> int:
         check_range("--lines", args.lines, 0.0, 1.0)
     if args.hints is not None and len(args.drawings) > 1:
         raise InvalidInput("--hints goes with one drawing: colour them one by one.")
+    results = [p for d in args.drawings for p in _results(d, args)]
+    if len(set(results)) < len(results):
+        raise InvalidInput("Two drawings have the same name: colour them into different folders.")
+    if {p.resolve() for p in results} & {p.resolve() for p in args.drawings}:
+        raise InvalidInput(f"{args.out} holds the drawing itself: name another folder with --out.")
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as e:
@@ -85,17 +90,22 @@ def _colour(args: argparse.Namespace) -> int:
             print(f"storybrush: {path}: {error}", file=sys.stderr)
             failed += 1
             continue
-        for number, (seed, picture) in enumerate(_paint(document, args), start=1):
-            name = path.stem if args.count == 1 else f"{path.stem}-{number}"
+        for file, (seed, picture) in zip(_results(path, args), _paint(document, args), strict=True):
             settings = {
                 "within_lines": not args.over_lines, "suggested": not args.strokes_only
             }  # fmt: skip
             if args.model == "stablepaint":
                 settings["steps"] = args.steps
             recipe = recipe_of(args.model, seed, settings)
-            _write(args.out / f"{name}.png",
-                   coloured_png(replace(document, colours=picture), recipe))  # fmt: skip
+            _write(file, coloured_png(replace(document, colours=picture), recipe))
     return 1 if failed else 0
+
+
+def _results(drawing: Path, args: argparse.Namespace) -> list[Path]:
+    """Where the pictures of a drawing go."""
+    if args.count == 1:
+        return [args.out / f"{drawing.stem}.png"]
+    return [args.out / f"{drawing.stem}-{n}.png" for n in range(1, args.count + 1)]
 
 
 def _read(path: Path, args: argparse.Namespace) -> Document:

@@ -38,11 +38,11 @@ def test_every_seed_gives_a_picture_with_its_lines_inside(page: Path, tmp_path: 
 def test_strokes_are_obeyed_and_kept(page: Path, tmp_path: Path) -> None:
     layer = strokes(128, 96)
     layer.save(tmp_path / "strokes.png")
-    command = [str(page), "--hints", str(tmp_path / "strokes.png"), "--out", str(tmp_path)]
+    command = [str(page), "--hints", str(tmp_path / "strokes.png"), "--out", str(tmp_path / "out")]
     assert main([*command, "--strokes-only"]) == 0
-    png = page.read_bytes()  # page.png itself, coloured
+    png = (tmp_path / "out" / "page.png").read_bytes()
     y, x = np.argwhere(np.asarray(layer)[..., 3] > 127).mean(axis=0).astype(int)
-    with Image.open(page) as picture:
+    with Image.open(tmp_path / "out" / "page.png") as picture:
         found = np.asarray(picture.convert("RGB"))[y, x].astype(int)
     assert np.abs(found - (220, 30, 20)).max() < 40
     inside = Document.read_from(png)
@@ -73,6 +73,8 @@ def test_a_file_that_is_no_picture_is_said_and_the_others_are_coloured(
     "more,said",
     [
         (["--count", "9"], "--count"),
+        (["--out", "."], "the drawing itself"),
+        (["other/page.jpg"], "the same name"),
         (["--lines", "2"], "--lines"),
         (["--hints", "gone.png"], "gone.png"),
         (["--hints", "small.png"], "32x32"),
