@@ -133,21 +133,27 @@ def parser() -> argparse.ArgumentParser:
         public.add_argument(
             f"--max-{name}",
             type=positive,
-            default=env(f"STORYBRUSH_MAX_{name.replace('-', '_').upper()}", default=default),
+            default=env(f"STORYBRUSH_MAX_{name.replace('-', '_').upper()}", default=default)
+            or None,
             metavar="N",
-            help=f"{unit} (now: %(default)s)",
+            help=f"{unit} (now: %(default)s)" if default else unit,
         )
     return options
 
 
 UPLOAD = 20
 OWN_UPLOAD = 2000
-"""Megabytes of a file where models of one's own may be trained, unless another limit is set."""
+"""Megabytes of a file, in general and where models of one's own may be trained."""
 
 LIMITS = (
     ("jobs", "100", "jobs in line, of all visitors"),
     ("jobs-each", "4", "jobs in line of one visitor"),
-    ("upload", str(UPLOAD), "megabytes of a file that is handed in"),
+    (
+        "upload",
+        "",
+        f"megabytes of a file that is handed in (otherwise {UPLOAD}, and {OWN_UPLOAD} "
+        "where models of one's own are trained on a computer of one's own)",
+    ),
     ("request", "500", "characters of a request for a story"),
     ("words", "400", "words of a story"),
     ("side", str(MAX_SIDE), "pixels of a picture's longer side while it is painted"),
@@ -177,6 +183,13 @@ def for_one_computer(options: argparse.Namespace) -> bool:
     """Whether nobody else gets in: no public address, no password to share, no Space."""
     local = options.host in ("127.0.0.1", "localhost", "::1")
     return local and not (options.share or options.auth or os.environ.get("SPACE_ID"))
+
+
+def upload_limit(options: argparse.Namespace, *, training: bool) -> int:
+    """Megabytes of a file that is handed in: what was asked for, else what suits the place."""
+    if options.max_upload is not None:
+        return options.max_upload
+    return OWN_UPLOAD if training and for_one_computer(options) else UPLOAD
 
 
 def own_models(options: argparse.Namespace, library: Any) -> Training | None:
@@ -309,9 +322,7 @@ def launch(shop: Workshop, options: argparse.Namespace) -> None:
 
     signal.signal(signal.SIGTERM, terminate)  # so that whoever stops us leaves nothing behind
     demo = build(shop)
-    upload = options.max_upload
-    if shop.training is not None and for_one_computer(options) and upload == UPLOAD:
-        upload = OWN_UPLOAD
+    upload = upload_limit(options, training=shop.training is not None)
     demo.launch(
         server_name=options.host,
         server_port=options.port,

@@ -448,6 +448,8 @@ def status_line(easel: Easel, job: Job | None, ahead: int) -> tuple[str, str, st
         return "Only the masked part changes. Draw a stroke of colour in it.", "", ""
     if mask is not None:
         return "Only the masked part changes. Keep going when you like it.", "done", ""
+    if not easel.document.hinted and easel.suggest:
+        return "Coloured by itself. Draw a stroke where you want another colour.", "done", ""
     if not easel.document.hinted:
         return "Draw a stroke of colour where you want it.", "", ""
     return "Coloured. Draw on, or mask a part to change only that.", "done", ""

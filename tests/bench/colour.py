@@ -1,7 +1,8 @@
 """Speed and memory of colouring at 512x512: `python -m tests.bench.colour`; part of `make bench`.
 
 Every figure is the median of several, after one that warms up. A "stroke" is a further one on the
-same drawing, as the app answers it: model and filter. The last line is JSON.
+same drawing. The app answers it by model and filter, then chooses colours anew for the rest and paints
+once more. The last line is JSON.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ def main() -> None:
     from pipelines.colorize.drawing import read_drawing
     from pipelines.colorize.lineart import extract
     from pipelines.colorize.paintstorch import PaintsTorchPipeline
+    from pipelines.colorize.planning import ColourPlanner
     from pipelines.colorize.progress import ColourProgress
     from pipelines.colorize.regions import find_regions, within_lines
     from pipelines.colorize.settings import StablePaintConfig
@@ -102,6 +104,8 @@ def main() -> None:
     note("find regions", seconds(lambda n: find_regions(lineart), 3))
     regions = find_regions(lineart)
     note("keep within lines", seconds(lambda n: within_lines(regions, lineart, kept, layers[n])))
+    planner = ColourPlanner.from_pretrained()
+    note("choose colours", seconds(lambda n: planner(lineart, layers[n])))
     note("XDoG of 2048x2048", seconds(lambda n: extract(whole), 3))
     note("read a scan of 2048x2048", seconds(lambda n: read_drawing(whole), 3))
 

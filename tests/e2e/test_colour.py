@@ -84,6 +84,23 @@ def hand_in(page: Page, file: Path) -> None:
     page.get_by_label("Choose a drawing").set_input_files(file)
 
 
+def test_other_colours_are_chosen_and_left_out(
+    colours: Server, visit: Visit, tmp_path: Path
+) -> None:
+    page = visit(colours.url)
+    hand_in(page, a_drawing(tmp_path))
+    expect(page.get_by_text("Coloured by itself.")).to_be_visible()
+    easel = page.locator(".easel")
+    bare = easel.get_attribute("data-picture")
+    page.get_by_role("button", name="Other colours").click()
+    expect(easel).not_to_have_attribute("data-picture", bare or "")
+    other = easel.get_attribute("data-picture")
+    page.get_by_label("Choose colours where I drew none").uncheck()
+    expect(easel).not_to_have_attribute("data-picture", other or "")
+    expect(page.get_by_role("button", name="Other colours")).to_be_hidden()
+    expect(page.get_by_text("Draw a stroke of colour where you want it.")).to_be_visible()
+
+
 def test_strokes_masks_variations_and_a_reload(
     colours: Server, visit: Visit, tmp_path: Path
 ) -> None:

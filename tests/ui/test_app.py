@@ -53,7 +53,12 @@ def test_a_house_open_to_everybody_has_the_rules_it_was_given(
     assert (shop.jobs.most, shop.jobs.each, shop.rules.side) == (9, 2, 256)
     assert shop.rules.banned == ("zombie",)
     plain = app.parser().parse_args([])
-    assert plain.max_upload == 20
+    assert app.upload_limit(plain, training=False) == 20
+    assert app.upload_limit(plain, training=True) == 2000
+    asked = app.parser().parse_args(["--max-upload", "20"])
+    assert app.upload_limit(asked, training=True) == 20
+    shared = app.parser().parse_args(["--share"])
+    assert app.upload_limit(shared, training=True) == 20
     assert Rules(plain.max_request, plain.max_words, plain.max_side, plain.max_steps) == Rules()
 
 
