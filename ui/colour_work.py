@@ -30,6 +30,9 @@ from ui.workshop import Workshop, file_for_browser, url_of
 MAX_LAYER = 12_000_000
 """Characters of a layer that a browser sends."""
 
+CALM = 0.5
+"""Temperature of the first choice of colours: near what is likeliest. Other ones are livelier."""
+
 MAX_HISTORY = 12
 """Rounds that one can step back."""
 
@@ -329,16 +332,18 @@ def told(models: Colourists, easel: Easel, document: Document, quick: bool) -> I
         if document.hints is not None:
             layer.alpha_composite(document.hints)
         return layer
-    layer = suggested(models, document, easel.choice)
+    calm = {} if easel.choice else {"temperature": CALM}
+    layer = suggested(models, document, easel.choice, **calm)
     easel.plan = Plan(document, easel.choice, layer)
     return layer
 
 
-def suggested(models: Colourists, document: Document, seed: int) -> Image.Image:
+def suggested(models: Colourists, document: Document, seed: int, **settings: float) -> Image.Image:
     """The document's strokes, and around them colours for what has none."""
     return models.planner()(
-        document.lineart, document.hints, mask=document.mask, picture=document.kept, seed=seed
-    )
+        document.lineart, document.hints, mask=document.mask, picture=document.kept, seed=seed,
+        **settings,
+    )  # fmt: skip
 
 
 def settings_of(easel: Easel) -> dict[str, Any]:

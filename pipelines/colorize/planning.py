@@ -25,7 +25,10 @@ from pipelines.weights import EMBEDDED
 GLANCE = 256 * 256
 """Pixels of the small copy that is planned on, which the planner was trained at."""
 STEPS = 6
-TEMPERATURE = 0.6
+TEMPERATURE = 1.0
+BARENESS = -1.0
+"""Half of all pages of picture books are paper with something on it; whoever asks for colours wants
+some."""
 REMEMBERED = 4
 """Drawings whose features and regions are kept."""
 
@@ -101,6 +104,7 @@ class ColourPlanner:
                 plan = self.planner.plan(
                     known.seen, torch.from_numpy(few)[None].to(self.device),
                     torch.Generator().manual_seed(seed), steps=steps, temperature=temperature,
+                    bareness=BARENESS,
                 )  # fmt: skip
         planned = spread(plan[0].float().cpu().numpy(), known.regions, drawing.size)
         return hint_layer(np.where(strokes[3] > 0, strokes, planned), *drawing.size)
