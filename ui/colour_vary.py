@@ -65,14 +65,18 @@ def paint_variations(
     start = document.kept or document.colours
     full = shop.colourists.full if prompt is not None else None
     yield Varying(0, config.steps, (), None)
-    painter = full() if full else shop.colourists.variations()
-    more: dict[str, Any] = {"prompt": prompt} if full and prompt else {}
     seed = draw_seed() if config.seed is None else config.seed
     config = replace(config, seed=seed)
     hints = document.hints if full else plans(shop, easel, document, seed, config.variations)
-    events = painter.stream(
-        document.lineart, hints, config, mask=document.mask, picture=start, **more
-    )
+    if full:
+        painter = full()
+        more: dict[str, Any] = {"prompt": prompt} if prompt else {}
+        events = painter.stream(
+            document.lineart, document.hints, config, mask=document.mask, picture=start, **more
+        )
+    else:
+        painter = shop.colourists.variations()
+        events = painter.stream(document.lineart, hints, config, mask=document.mask, picture=start)
     for event in _followed(easel, document, job, events, between=False):
         if isinstance(event, Varying):
             yield event

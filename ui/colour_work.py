@@ -30,8 +30,8 @@ from ui.workshop import Workshop, file_for_browser, url_of
 MAX_LAYER = 12_000_000
 """Characters of a layer that a browser sends."""
 
-CALM = 0.5
-"""Temperature of the first choice of colours: near what is likeliest. Other ones are livelier."""
+CALM, LIVELY = 0.5, 1.0
+"""Temperature of the first choice of colours, near what is likeliest, and of others."""
 
 MAX_HISTORY = 12
 """Rounds that one can step back."""
@@ -332,17 +332,18 @@ def told(models: Colourists, easel: Easel, document: Document, quick: bool) -> I
         if document.hints is not None:
             layer.alpha_composite(document.hints)
         return layer
-    calm = {} if easel.choice else {"temperature": CALM}
-    layer = suggested(models, document, easel.choice, **calm)
+    layer = suggested(models, document, easel.choice, LIVELY if easel.choice else CALM)
     easel.plan = Plan(document, easel.choice, layer)
     return layer
 
 
-def suggested(models: Colourists, document: Document, seed: int, **settings: float) -> Image.Image:
+def suggested(
+    models: Colourists, document: Document, seed: int, temperature: float = LIVELY
+) -> Image.Image:
     """The document's strokes, and around them colours for what has none."""
     return models.planner()(
         document.lineart, document.hints, mask=document.mask, picture=document.kept, seed=seed,
-        **settings,
+        temperature=temperature,
     )  # fmt: skip
 
 
