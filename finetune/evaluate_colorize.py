@@ -42,7 +42,7 @@ from pipelines.colorize.generator import Generator
 from pipelines.colorize.hints import hint_layer
 from pipelines.colorize.paintstorch import PaintsTorchPipeline
 from pipelines.colorize.planning import ColourPlanner
-from pipelines.colorize.regions import Regions, find_regions, within_lines
+from pipelines.colorize.regions import Regions, after_strokes, find_regions, within_lines
 from pipelines.colorize.settings import StablePaintConfig
 from pipelines.colorize.stablepaint import StablePaintPipeline
 from pipelines.colorize.stenciltorch import StencilTorchPipeline
@@ -273,12 +273,31 @@ def stablepaint_methods(
 
 
 def planned(method: Method, planner: ColourPlanner) -> Method:
-    """A method that is told the planner's choice where there is no hint."""
+    """A method that is told the planner's choice where there is no hint.
+
+    As in the app, a choice holds while strokes are added to those that it was made with.
+    """
+    last: tuple[Image.Image, Image.Image | None, Image.Image, Regions] | None = None
 
     def paint(lineart: Image.Image, hints: Image.Image | None, seed: int) -> Image.Image:
-        return method.paint(lineart, planner(lineart, hints, seed=seed), seed)
+        nonlocal last
+        if last is None or last[0] is not lineart or not adds(last[1], hints):
+            last = lineart, hints, planner(lineart, hints, seed=seed), find_regions(lineart)
+        _, before, layer, regions = last
+        return method.paint(lineart, after_strokes(layer, before, hints, regions), seed)
 
     return Method(method.name + PLANNED, paint, None, method.baselines, live=method.live)
+
+
+def adds(before: Image.Image | None, now: Image.Image | None) -> bool:
+    """Whether the strokes of before are there, but for what others were drawn over, and more."""
+    if before is None or now is None:
+        return False
+    old, new = np.asarray(before), np.asarray(now)
+    drawn = old[..., 3] > 127
+    if not drawn.any() or (new[drawn][:, 3] <= 127).any():
+        return False
+    return bool((old[drawn] == new[drawn]).any() and (old != new).any())
 
 
 def all_methods(

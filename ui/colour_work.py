@@ -18,7 +18,7 @@ from pipelines.colorize.document import Document
 from pipelines.colorize.drawing import Drawing, clean
 from pipelines.colorize.hints import palette, paste, read_mask
 from pipelines.colorize.lineart import extract
-from pipelines.colorize.regions import Regions, find_regions, within_lines
+from pipelines.colorize.regions import Regions, after_strokes, find_regions, within_lines
 from pipelines.colorize.saving import recipe_of
 from pipelines.colorize.settings import StablePaintConfig
 from pipelines.errors import InvalidInput
@@ -102,8 +102,9 @@ class Plan:
 
     def suits(self, document: Document, seed: int) -> bool:
         """Whether the other one differs in nothing but its strokes."""
-        mine, parts = self.document, ("lineart", "mask", "kept")
-        return seed == self.seed and all(getattr(mine, p) is getattr(document, p) for p in parts)
+        mine = self.document
+        same = mine.lineart is document.lineart and mine.kept is document.kept
+        return seed == self.seed and same and mine.mask == document.mask
 
 
 @dataclass(eq=False)
@@ -148,8 +149,6 @@ class Easel:
     """The seed of that choice."""
     plan: Plan | None = None
     """The last choice; the thread that paints has it to itself."""
-    rough: bool = False
-    """Whether `document.colours` was painted before colours were chosen anew for its strokes."""
     regions: Regions | None = None
     """Of the line art; None until they are needed."""
     table: tuple[str, ...] = CRAYONS
@@ -302,39 +301,29 @@ def swapped(easel: Easel) -> Image.Image:
 # --- jobs ---------------------------------------------------------------------------------
 
 
-def paint_once(
-    models: Colourists, easel: Easel, document: Document, *, quick: bool = False
-) -> tuple[Image.Image, str]:
-    """The document coloured by the model that is meant for it, and that model's name.
-
-    `quick` leaves colours that were chosen before the newest strokes as they are.
-    """
-    easel.rough = False
+def paint_once(models: Colourists, easel: Easel, document: Document) -> tuple[Image.Image, str]:
+    """The document coloured by the model that is meant for it, and that model's name."""
     if document.mask is None and document.kept is not None:
         return document.kept, ""
-    hints = told(models, easel, document, quick) if easel.suggest else document.hints
+    hints = told(models, easel, document) if easel.suggest else document.hints
     if document.mask is not None:
         picture = models.stencil()(document.lineart, hints, document.mask, document.kept)
         return tidied(easel, document, picture), "stenciltorch"
     return tidied(easel, document, models.live()(document.lineart, hints)), "paintstorch"
 
 
-def told(models: Colourists, easel: Easel, document: Document, quick: bool) -> Image.Image:
-    """The document's strokes, and around them colours chosen for it, or `quick`, the last ones."""
+def told(models: Colourists, easel: Easel, document: Document) -> Image.Image:
+    """The document's strokes, and around them chosen colours.
+
+    A choice holds until other colours are asked for: strokes change what they touch and no more.
+    """
     plan = easel.plan
     if plan is None or not plan.suits(document, easel.choice):
-        plan, quick = None, False
-    if plan is not None and plan.document.hints is document.hints:
-        return plan.layer
-    if plan is not None and quick:
-        easel.rough = True
-        layer = plan.layer.copy()
-        if document.hints is not None:
-            layer.alpha_composite(document.hints)
+        layer = suggested(models, document, easel.choice, LIVELY if easel.choice else CALM)
+        easel.plan = Plan(document, easel.choice, layer)
         return layer
-    layer = suggested(models, document, easel.choice, LIVELY if easel.choice else CALM)
-    easel.plan = Plan(document, easel.choice, layer)
-    return layer
+    before, now = plan.document.hints, document.hints
+    return after_strokes(plan.layer, before, now, regions_of(easel, document))
 
 
 def suggested(
@@ -352,15 +341,21 @@ def settings_of(easel: Easel) -> dict[str, Any]:
     return {"within_lines": easel.tidy, "suggested": easel.suggest}
 
 
-def tidied(easel: Easel, document: Document, picture: Image.Image) -> Image.Image:
-    """With colours kept within the lines, if wished; outside a mask stands what was kept."""
-    if not easel.tidy:
-        return picture
+def regions_of(easel: Easel, document: Document) -> Regions:
+    """The regions of a document's lines, remembered while they lie on the easel."""
     regions = easel.regions
     if regions is None or document.lineart is not easel.document.lineart:
         regions = find_regions(document.lineart)
         if document.lineart is easel.document.lineart:
             easel.regions = regions
+    return regions
+
+
+def tidied(easel: Easel, document: Document, picture: Image.Image) -> Image.Image:
+    """With colours kept within the lines, if wished; outside a mask stands what was kept."""
+    if not easel.tidy:
+        return picture
+    regions = regions_of(easel, document)
     lineart, mask, before = document.lineart, document.mask, document.kept or picture
     if picture.size != lineart.size:  # a preview
         lineart = lineart.resize(picture.size, Image.Resampling.BOX)
@@ -375,21 +370,16 @@ def tidied(easel: Easel, document: Document, picture: Image.Image) -> Image.Imag
 
 
 def paint_live(shop: Workshop, desk: Desk, easel: Easel, job: Job) -> Iterator[str]:
-    """Paint until the newest strokes are seen: the latest win, whatever came before them.
-
-    They are shown at once, among the colours that were there; what has no stroke follows them when
-    there is time.
-    """
+    """Paint until the newest strokes are seen: the latest win, whatever came before them."""
     yield "Colouring…"
     try:
         while True:
             with desk.lock:
-                seen = easel.painted == easel.revision
-                if job.stopped or (seen and not easel.rough) or desk.easel is not easel:
+                if job.stopped or easel.painted == easel.revision or desk.easel is not easel:
                     easel.live = False
                     return
                 document, revision = easel.document, easel.revision
-            picture, model = paint_once(shop.colourists, easel, document, quick=not seen)
+            picture, model = paint_once(shop.colourists, easel, document)
             url = address(picture, "picture")
             with desk.lock:
                 if document.lineart is easel.document.lineart:

@@ -27,8 +27,9 @@ from pipelines.weights import building, load_weights, read_config
 
 PER_CELL = STRIDE // CELL
 """Cells of the hint map along a side of one cell of the plan."""
-PAPER = 0.85
-"""Colours whose darkest channel is above this look like bare paper."""
+PAPER, INK = 0.85, -0.75
+"""Colours whose darkest channel is above the first look like bare paper; those whose brightest is
+below the second like ink."""
 LIKELY = 0.15
 """Colours this much less likely than the likeliest are never chosen (Nguyen et al. 2024, min-p):
 of 256 cells a few would always be, and look like confetti."""
@@ -136,13 +137,14 @@ class Planner(nn.Module):
 
         generator: on the CPU. temperature: of the first choices, 0 takes the likeliest; later ones,
         which have to go with those, are less and less left to chance. bareness: added to the logits
-        of colours that look like bare paper.
+        of colours that look like bare paper or ink.
         """
         b, h, w, _ = drawing.shape
         unknown = self.config.colours
         tokens = self._told(hints)
         free = int((tokens == unknown).sum(dim=(1, 2)).max())
-        bare = bareness * (self.palette.amin(dim=1) > PAPER).float()
+        paper, ink = self.palette.amin(dim=1) > PAPER, self.palette.amax(dim=1) < INK
+        bare = bareness * (paper | ink).float()
         for step in range(1, steps + 1):
             logits = self(drawing, hints, tokens).float() + bare
             noise = _gumbel((b, h, w, self.config.colours), generator).to(logits.device)

@@ -26,9 +26,9 @@ GLANCE = 256 * 256
 """Pixels of the small copy that is planned on, which the planner was trained at."""
 STEPS = 6
 TEMPERATURE = 1.0
-BARENESS = -1.0
-"""Half of all pages of picture books are paper with something on it; whoever asks for colours wants
-some."""
+BARENESS = -1.5
+"""Half of all pages of picture books are paper with something on it, many have black figures;
+whoever asks for colours wants some."""
 REMEMBERED = 4
 """Drawings whose features and regions are kept."""
 

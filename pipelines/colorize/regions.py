@@ -101,6 +101,38 @@ def within_lines(
     return Image.fromarray(cv2.multiply(colours, cv2.merge([ink] * 3), scale=1 / 255))
 
 
+def after_strokes(
+    layer: Image.Image, before: Image.Image | None, now: Image.Image | None, regions: Regions
+) -> Image.Image:
+    """A planned layer when strokes have changed since: the same choice, but for what they touch.
+
+    Around strokes that are new or gone the plan makes way as far as their region goes, so that the
+    strokes that are there now decide; all else stays as it was. before, now: the strokes, PIL RGBA
+    or None for none, of the layer's size. -> PIL RGBA.
+    """
+    old, new = (_pixels(strokes, layer.size) for strokes in (before, now))
+    changed = (old != new).any(axis=2) & ((old[..., 3] > 127) | (new[..., 3] > 127))
+    result = np.array(layer)
+    if changed.any():
+        size = regions.labels.shape[::-1]
+        small = cv2.resize(changed.astype(np.uint8), size, interpolation=cv2.INTER_AREA)
+        small = np.maximum(small, cv2.resize(changed.astype(np.uint8), size,
+                                             interpolation=cv2.INTER_NEAREST))  # fmt: skip
+        touched = np.zeros(len(regions.areas), np.bool_)
+        touched[regions.labels[small > 0]] = True
+        away = np.asarray(cv2.distanceTransform((small == 0).astype(np.uint8), cv2.DIST_L2, 5))
+        way = touched[regions.labels] & (away <= REACH * max(size))
+        clear = cv2.resize(way.astype(np.uint8), layer.size, interpolation=cv2.INTER_NEAREST)
+        result[clear > 0] = 0
+    strokes = new[..., 3] > 127
+    result[strokes] = new[strokes]
+    return Image.fromarray(result)
+
+
+def _pixels(strokes: Image.Image | None, size: tuple[int, int]) -> NDArray[np.uint8]:
+    return np.asarray(Image.new("RGBA", size) if strokes is None else strokes.convert("RGBA"))
+
+
 Planes = NDArray[np.float32]
 """(3, h, w): red, green and blue by themselves, which is quicker than side by side."""
 

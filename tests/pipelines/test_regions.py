@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from pipelines.colorize.regions import find_regions, within_lines
+from pipelines.colorize.regions import after_strokes, find_regions, within_lines
 
 SIZE = (200, 140)
 
@@ -82,3 +82,25 @@ def test_any_size_and_empty_paper(size: tuple[int, int]) -> None:
         painted = Image.new("RGB", size, (120, 130, 140))
         result = within_lines(find_regions(lineart), lineart, painted, Image.new("RGBA", size))
         assert result.size == size
+
+
+def test_a_plan_makes_way_for_strokes_in_their_region_alone() -> None:
+    regions, plan = find_regions(boxes()), Image.new("RGBA", SIZE, "green")
+    red = stroke((55, 70), "red")
+    layer = np.asarray(after_strokes(plan, None, red, regions))
+    assert layer[70, 55].tolist() == [255, 0, 0, 255]
+    assert layer[40, 40, 3] == 0  # the rest of the left box is the stroke's
+    assert layer[70, 145].tolist() == layer[5, 5].tolist() == [0, 128, 0, 255]
+    assert after_strokes(plan, red, red.copy(), regions).getpixel((40, 40)) == (0, 128, 0, 255)
+    erased = np.asarray(after_strokes(plan, red, None, regions))
+    assert erased[70, 55, 3] == erased[40, 40, 3] == 0
+
+
+def test_a_plan_makes_way_near_a_stroke_in_a_large_region() -> None:
+    paper = Image.new("L", (800, 400), 255)
+    dot = Image.new("RGBA", paper.size)
+    ImageDraw.Draw(dot).ellipse((90, 190, 110, 210), fill="red")
+    plan = Image.new("RGBA", paper.size, "green")
+    layer = np.asarray(after_strokes(plan, None, dot, find_regions(paper)))
+    assert layer[200, 150, 3] == 0
+    assert layer[200, 700].tolist() == [0, 128, 0, 255]

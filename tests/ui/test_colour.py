@@ -121,10 +121,10 @@ def test_colours_are_chosen_for_what_has_no_stroke(shop: Workshop, easel: Easel)
     assert not near(paint(shop, easel), (12, 12), tint(7))
 
 
-def test_a_stroke_is_shown_at_once_and_then_colours_follow_it(
+def test_a_choice_holds_until_another_is_asked_for(
     shop: Workshop, easel: Easel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A further stroke is painted among the colours that were there; the planner is asked after."""
+    """Strokes change what they touch, and the planner is not asked again for them."""
     order = list[str]()
     live, planner = shop.colourists.live(), shop.colourists.planner()
 
@@ -140,21 +140,17 @@ def test_a_stroke_is_shown_at_once_and_then_colours_follow_it(
     shop = replace(shop, colourists=Colourists(live=noted[0], planner=noted[1]))
     easel.choice = 3
     paint(shop, easel)
-    assert order == ["choose", "paint"]
-    order.clear()
     draw(easel, hints=strokes(at=(70, 32)))
-    assert near(paint(shop, easel), (70, 16), (217, 79, 61))
-    assert order == ["paint", "choose", "paint"]
-    order.clear()
-    easel.tidy = False  # nothing to choose anew
-    easel.changed()
-    paint(shop, easel)
-    assert order == ["paint"]
+    picture = paint(shop, easel)
+    assert near(picture, (70, 16), (217, 79, 61))
+    assert near(picture, (2, 2), tint(3))  # the corner that the planner chose
+    assert order == ["choose", "paint", "paint"]
     easel.choice = 4
     easel.changed()
-    order.clear()
-    paint(shop, easel)
-    assert order == ["choose", "paint"]
+    picture = paint(shop, easel)
+    assert near(picture, (70, 16), (217, 79, 61))
+    assert near(picture, (2, 2), tint(4))
+    assert order[3:] == ["choose", "paint"]
 
 
 def test_every_variation_has_colours_of_its_own(shop: Workshop, easel: Easel) -> None:
