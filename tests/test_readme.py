@@ -17,8 +17,10 @@ from typing import Any
 
 import pytest
 import yaml
+from PIL import Image
 
 from tests.test_project import ROOT, clean_environment, needs_make, pins, repo_files, targets
+from tests.tiny_colorizer import drawing
 
 README = (ROOT / "README.md").read_text()
 
@@ -151,8 +153,9 @@ def test_options_of_the_app_are_those_it_has():
 
 def test_python_examples_run(tmp_path: Path):
     examples = code_blocks("python")
-    assert len(examples) == 2
-    for code in examples:  # the second one reads what the first one wrote
+    assert len(examples) == 3
+    drawing(256, 192).save(tmp_path / "drawing.jpg")
+    for code in examples:  # another one reads what the first one wrote
         subprocess.run(
             [sys.executable, "-c", code],
             cwd=tmp_path,
@@ -161,6 +164,8 @@ def test_python_examples_run(tmp_path: Path):
             env=clean_environment(PYTHONPATH=str(ROOT)),
         )
     assert (tmp_path / "fox.png").stat().st_size > 10_000
+    with Image.open(tmp_path / "coloured.png") as picture:
+        assert picture.size == (256, 192)
 
 
 def test_the_command_line_example_runs(tmp_path: Path):
