@@ -511,7 +511,7 @@ def grid(
     lined = [("sparse", n) for n in range(min(most, len(held_out)))]
     lined += [("none", n) for n in range(min(most // 2, len(held_out)))]
     titles = ["strokes", *names, ORIGINAL]
-    top = 40
+    top = 56
     page = Image.new("RGB", (len(titles) * side, top + len(lined) * side), "white")
     pen = ImageDraw.Draw(page)
     for x, title in enumerate(titles):

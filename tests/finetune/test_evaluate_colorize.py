@@ -227,4 +227,4 @@ def test_a_picture_of_one_colour_has_no_probe(held_out: list[Sample]) -> None:
     plain = sample("plain", Image.new("RGB", (300, 200), "red"), 0.5, np.random.default_rng(1), 1)
     assert plain.probe is None
     page = grid([Row(FILL, r, (), [plain.picture]) for r in ("sparse", "none")], [plain])
-    assert page.height == 40 + 2 * 176
+    assert page.height == 56 + 2 * 176
