@@ -65,8 +65,12 @@ def _again(png: bytes) -> Easel | None:
     if document is None:
         return None
     easel = new_easel(Drawing(document.lineart, document.picture, "lineart", (AGAIN,)))
-    easel.begin_round(document, read_recipe(png))
+    recipe = read_recipe(png)
+    easel.begin_round(document, recipe)
     easel.painted = easel.revision
+    if recipe is not None:  # draw on with the same choice of colours, or with none
+        easel.suggest = bool(recipe.settings.get("suggested", False))
+        easel.choice = recipe.seed
     return easel
 
 

@@ -177,7 +177,7 @@ def keep_candidate(easel: Easel, number: int) -> None:
     found = easel.candidates
     if number not in range(len(found.pictures)) or found.config is None:
         raise GONE
-    settings = {**asdict(found.config), **settings_of(easel)}
+    settings = {**asdict(found.config), **settings_of(easel), "suggested": found.suggested}
     model = "stablepaint" if found.mixable else "controlnet"
     recipe = recipe_of(model, found.seeds[number], settings, found.painter)
     keep(easel, found.pictures[number], recipe)
@@ -191,7 +191,8 @@ def keep_mixed(easel: Easel, number: int) -> None:
     seeds = [found.seeds[end] for end in mixed.ends]
     share = number / (len(mixed.pictures) - 1)
     settings = {
-        **asdict(found.config), **settings_of(easel), "between": seeds, "share": share
+        **asdict(found.config), **settings_of(easel), "suggested": found.suggested,
+        "between": seeds, "share": share,
     }  # fmt: skip
     recipe = recipe_of("stablepaint", seeds[round(share)], settings, found.painter)
     keep(easel, mixed.pictures[number], recipe)

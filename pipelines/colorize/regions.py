@@ -115,12 +115,13 @@ def after_strokes(
     result = np.array(layer)
     if changed.any():
         size = regions.labels.shape[::-1]
-        small = cv2.resize(changed.astype(np.uint8), size, interpolation=cv2.INTER_AREA)
-        small = np.maximum(small, cv2.resize(changed.astype(np.uint8), size,
-                                             interpolation=cv2.INTER_NEAREST))  # fmt: skip
+        small = np.asarray(cv2.resize(changed.astype(np.float32), size,
+                                      interpolation=cv2.INTER_AREA)) > 0  # fmt: skip
+        rows, columns = np.nonzero(small)
+        here = _meant(rows, columns, regions.labels)
         touched = np.zeros(len(regions.areas), np.bool_)
-        touched[regions.labels[small > 0]] = True
-        away = np.asarray(cv2.distanceTransform((small == 0).astype(np.uint8), cv2.DIST_L2, 5))
+        touched[regions.labels[here]] = True
+        away = np.asarray(cv2.distanceTransform((~small).astype(np.uint8), cv2.DIST_L2, 5))
         way = touched[regions.labels] & (away <= REACH * max(size))
         clear = cv2.resize(way.astype(np.uint8), layer.size, interpolation=cv2.INTER_NEAREST)
         result[clear > 0] = 0

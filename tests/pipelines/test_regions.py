@@ -96,6 +96,15 @@ def test_a_plan_makes_way_for_strokes_in_their_region_alone() -> None:
     assert erased[70, 55, 3] == erased[40, 40, 3] == 0
 
 
+def test_a_stroke_that_slips_over_a_line_leaves_the_neighbour_s_plan() -> None:
+    regions, plan = find_regions(boxes()), Image.new("RGBA", SIZE, "green")
+    slipped = Image.new("RGBA", SIZE)
+    ImageDraw.Draw(slipped).line((50, 70, 93, 70), fill="red", width=4)
+    layer = np.asarray(after_strokes(plan, None, slipped, regions))
+    assert layer[40, 40, 3] == 0
+    assert layer[30, 100].tolist() == [0, 128, 0, 255]
+
+
 def test_a_plan_makes_way_near_a_stroke_in_a_large_region() -> None:
     paper = Image.new("L", (800, 400), 255)
     dot = Image.new("RGBA", paper.size)

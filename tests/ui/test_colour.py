@@ -381,6 +381,7 @@ def test_a_page_brings_its_strokes_back(shop: Workshop, easel: Easel) -> None:
     book = Book("Pip", (Page("A fox slept.", picture=encode_png(Image.new("RGB", SIZE))),),
                 owner="ada")  # fmt: skip
     shop.library.save(book)
+    easel.choice = 5
     draw(easel, hints=strokes())
     paint(shop, easel)
     draw(easel, mask=right_half(), hints=strokes("#3d6fb6", (70, 32)))
@@ -393,6 +394,7 @@ def test_a_page_brings_its_strokes_back(shop: Workshop, easel: Easel) -> None:
     assert again.document == easel.document or same_layers(again.document, easel.document)
     np.testing.assert_array_equal(np.asarray(again.document.picture), np.asarray(picture))
     assert again.recipe == page.recipe
+    assert (again.choice, again.suggest) == (5, True)  # drawn on, it keeps its colours
     stranger = colour.page_of(shop.library.get(book.id), 0, Desk("bob", "tab"))
     assert stranger.place is None
     with pytest.raises(InvalidInput, match="gone"):
