@@ -33,8 +33,12 @@ def save_samples(task: Task, model: Generator, made: ColourBatch, path: Path) ->
         for hints in (torch.zeros_like(made.hints), made.hints)
     )
     first = seen[:, :3] if seen.shape[1] >= 3 else seen.expand(-1, 3, -1, -1)
-    columns = [first, over_lines(made), plain, hinted, made.picture]
-    grid = torch.stack([c.float() for c in columns], dim=1)  # (B, 5, 3, H, W)
+    write_columns([first, over_lines(made), plain, hinted, made.picture], path)
+
+
+def write_columns(columns: list[Tensor], path: Path) -> None:
+    """A picture with a row for each item: columns (B, 3, H, W) in [-1, 1], side by side."""
+    grid = torch.stack([c.float() for c in columns], dim=1)  # (B, n, 3, H, W)
     b, n, _, h, w = grid.shape
     pixels = grid.permute(0, 3, 1, 4, 2).reshape(b * h, n * w, 3)
     pixels = ((pixels + 1) * 127.5).round().clamp(0, 255).byte()

@@ -17,13 +17,12 @@ import cv2
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor
 
 from finetune.colorizer import Batches, load
-from finetune.colour_samples import over_lines
+from finetune.colour_samples import over_lines, write_columns
 from finetune.data.illustrations import ColourBatch, IllustrationSet, byte_batch
+from finetune.data.simplify import to_lab
 from finetune.distributed import average_gradients, leave, processes, rank
 from finetune.own import base_folder, guarded
 from finetune.training import (
@@ -70,7 +69,7 @@ def choose_palette(data: IllustrationSet, count: int, rng: np.random.Generator) 
     """k-means in CIELAB of a set's flat colours: (count, 3) RGB in [-1, 1]."""
     some = rng.integers(len(data), size=600)
     pixels = np.concatenate([data.simplified[n][8::16, 8::16].reshape(-1, 3) for n in some])
-    points = _lab(pixels[rng.permutation(len(pixels))[:40_000]])
+    points = to_lab(pixels[rng.permutation(len(pixels))[:40_000]])
     _, centres = kmeans(points, min(count, len(np.unique(points, axis=0))))
     rgb = cv2.cvtColor(centres[None], cv2.COLOR_LAB2RGB)[0]
     palette = torch.zeros(count, 3)
@@ -78,14 +77,9 @@ def choose_palette(data: IllustrationSet, count: int, rng: np.random.Generator) 
     return palette
 
 
-def _lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """(N, 3) RGB in [0, 255] -> CIELAB."""
-    return np.asarray(cv2.cvtColor(rgb[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB))[0]
-
-
 def alike(palette: Tensor) -> Tensor:
     """(K, K): how far each colour passes for each other; rows sum to 1."""
-    lab = torch.from_numpy(_lab(((palette.cpu().numpy() + 1) * 127.5).round().astype(np.uint8)))
+    lab = torch.from_numpy(to_lab(((palette.cpu().numpy() + 1) * 127.5).round().astype(np.uint8)))
     return torch.softmax(-(torch.cdist(lab, lab) ** 2) / (2 * LIKE**2), dim=1).to(palette.device)
 
 
@@ -210,12 +204,8 @@ def save_plans(model: Planner, made: ColourBatch, path: Path) -> None:
         plans.append(model.plan(drawing, hints, torch.Generator().manual_seed(seed)))
     wanted = model.palette[wanted_colours(made, model.palette)].permute(0, 3, 1, 2)
     size = made.lineart.shape[2:]
-    columns = [over_lines(made), *(F.interpolate(x, size) for x in (*plans, wanted)), made.picture]
-    grid = torch.stack([c.float().cpu() for c in columns], dim=1)  # (B, n, 3, H, W)
-    b, n, _, h, w = grid.shape
-    pixels = grid.permute(0, 3, 1, 4, 2).reshape(b * h, n * w, 3)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(((pixels + 1) * 127.5).round().clamp(0, 255).byte().numpy()).save(path)
+    large = (F.interpolate(x, size) for x in (*plans, wanted))
+    write_columns([over_lines(made), *large, made.picture], path)
 
 
 def main() -> None:

@@ -82,7 +82,7 @@ def _colour(args: argparse.Namespace) -> int:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise StorageError(f"The folder {args.out} cannot be made ({e.strerror or e}).") from e
-    failed = 0
+    failed, paint = 0, _Painter(args)
     for path in args.drawings:
         try:
             document = _read(path, args)
@@ -90,7 +90,7 @@ def _colour(args: argparse.Namespace) -> int:
             print(f"storybrush: {path}: {error}", file=sys.stderr)
             failed += 1
             continue
-        for file, (seed, picture) in zip(_results(path, args), _paint(document, args), strict=True):
+        for file, (seed, picture) in zip(_results(path, args), paint(document), strict=True):
             settings = {
                 "within_lines": not args.over_lines, "suggested": not args.strokes_only
             }  # fmt: skip
@@ -132,29 +132,37 @@ def _read(path: Path, args: argparse.Namespace) -> Document:
     return document.with_strokes(hints, None)
 
 
-def _paint(document: Document, args: argparse.Namespace) -> Iterator[tuple[int, Image.Image]]:
-    """Seeds and pictures, one after the other."""
-    from pipelines.colorize.paintstorch import PaintsTorchPipeline
-    from pipelines.colorize.planning import ColourPlanner
-    from pipelines.colorize.stablepaint import StablePaintPipeline
+class _Painter:
+    """The models that the arguments ask for, loaded once for all drawings."""
 
-    lineart = document.lineart
-    quick = args.model == "paintstorch"
-    painter = (PaintsTorchPipeline if quick else StablePaintPipeline).from_pretrained("embedded")
-    planner = None if args.strokes_only else ColourPlanner.from_pretrained("embedded")
-    regions = None if args.over_lines else find_regions(lineart)
-    for seed in variation_seeds(args.seed, args.count):
-        hints = document.hints if planner is None else planner(lineart, document.hints, seed=seed)
-        if isinstance(painter, PaintsTorchPipeline):
-            picture = painter(lineart, hints)
-        else:
-            config = StablePaintConfig(
-                variations=1, steps=args.steps, seed=seed, preview_every=args.steps
-            )
-            picture = painter(lineart, hints, config).pictures[0]
-        if regions is not None:
-            picture = within_lines(regions, lineart, picture, document.hints)
-        yield seed, picture
+    def __init__(self, args: argparse.Namespace) -> None:
+        from pipelines.colorize.paintstorch import PaintsTorchPipeline
+        from pipelines.colorize.planning import ColourPlanner
+        from pipelines.colorize.stablepaint import StablePaintPipeline
+
+        self.args = args
+        self.planner = None if args.strokes_only else ColourPlanner.from_pretrained()
+        self.quick = PaintsTorchPipeline.from_pretrained() if args.model == "paintstorch" else None
+        self.varied = None if self.quick else StablePaintPipeline.from_pretrained()
+
+    def __call__(self, document: Document) -> Iterator[tuple[int, Image.Image]]:
+        """Seeds and pictures, one after the other."""
+        lineart, hints = document.lineart, document.hints
+        regions = None if self.args.over_lines else find_regions(lineart)
+        for seed in variation_seeds(self.args.seed, self.args.count):
+            told = self.planner(lineart, hints, seed=seed) if self.planner else hints
+            picture = self._paint(lineart, told, seed)
+            if regions is not None:
+                picture = within_lines(regions, lineart, picture, hints)
+            yield seed, picture
+
+    def _paint(self, lineart: Image.Image, hints: Image.Image | None, seed: int) -> Image.Image:
+        if self.quick is not None:
+            return self.quick(lineart, hints)
+        assert self.varied is not None
+        steps = self.args.steps
+        config = StablePaintConfig(variations=1, steps=steps, seed=seed, preview_every=steps)
+        return self.varied(lineart, hints, config).pictures[0]
 
 
 def _write(path: Path, png: bytes) -> None:

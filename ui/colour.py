@@ -214,24 +214,12 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
             work.redraw(easel, lineart)
         follow(shop, desk)
 
-    def keep_within(desk: Desk, wished: bool) -> None:
+    def repaint(desk: Desk, **wishes: bool | int) -> None:
+        """Paint the easel's drawing anew, with other wishes."""
         easel = needed(desk)
         with desk.lock:
-            easel.tidy = bool(wished)
-            easel.changed()
-        follow(shop, desk)
-
-    def choose_for_me(desk: Desk, wished: bool) -> None:
-        easel = needed(desk)
-        with desk.lock:
-            easel.suggest = bool(wished)
-            easel.changed()
-        follow(shop, desk)
-
-    def choose_others(desk: Desk) -> None:
-        easel = needed(desk)
-        with desk.lock:
-            easel.choice += 1
+            for name, value in wishes.items():
+                setattr(easel, name, value)
             easel.changed()
         follow(shop, desk)
 
@@ -329,9 +317,9 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
         [strength],
         watch=True,
     )
-    runner.acts(tidy.input, keep_within, [tidy], watch=True)
-    runner.acts(suggest.input, choose_for_me, [suggest], watch=True)
-    runner.acts(others.click, choose_others, watch=True)
+    runner.acts(tidy.input, lambda d, on: repaint(d, tidy=bool(on)), [tidy], watch=True)
+    runner.acts(suggest.input, lambda d, on: repaint(d, suggest=bool(on)), [suggest], watch=True)
+    runner.acts(others.click, lambda d: repaint(d, choice=needed(d).choice + 1), watch=True)
     runner.acts(going.click, go_on)
     runner.acts(back.click, lambda desk: go_step(desk, True), watch=True)
     runner.acts(forward.click, lambda desk: go_step(desk, False), watch=True)

@@ -28,7 +28,7 @@ def flatten(rgb: NDArray[np.uint8], *, colours: int = MOST_COLOURS) -> NDArray[n
     )
     regions = _merge_small(_segment(half, colours))
     medians, sizes = _medians(half, regions)
-    points = _lab(medians)
+    points = to_lab(medians)
     # A region counts once, and again for every 1/500 of the picture.
     votes = np.repeat(points, 1 + sizes * 500 // regions.size, axis=0)
     _, centres = kmeans(votes, min(colours, len(np.unique(votes, axis=0))))
@@ -89,7 +89,7 @@ def _gradient_response(height: int, width: int) -> NDArray[np.float32]:
     return packed.astype(np.float32)
 
 
-def _lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
+def to_lab(rgb: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(N, 3) uint8 -> CIE L*a*b*."""
     lab = cv2.cvtColor(rgb[None].astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
     return np.asarray(lab[0], np.float32)
