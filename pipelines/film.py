@@ -160,14 +160,12 @@ def film_of_camera(
 
     Raises: InvalidInput, OutOfMemory, StorageError.
     """
-    from pipelines.vqgan_clip.animation import animate
-
     path = args.out / f"moving.{args.video or 'mp4'}"
     recipe = request.recipe({"pictures": pipeline.name}, request.config.seed or 0)
     comment = f"{GENERATED_NOTE} {json.dumps(recipe.to_json(), ensure_ascii=False)}"
     frames: list[Image] = []
     try:
-        for event in animate(pipeline, request, camera):
+        for event in pipeline.animate(request, camera):
             if event.preview is not None:
                 frames.append(event.preview)
                 tell(event.step)

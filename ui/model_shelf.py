@@ -13,13 +13,9 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipelines.errors import InvalidInput, NotFound, StorageError
-
-if TYPE_CHECKING:
-    from pipelines.story import StoryPipeline
-    from pipelines.vqgan_clip import VQGANCLIPPipeline
 
 KINDS: dict[str, str] = {"writer": "story writer", "painter": "picture maker"}
 
@@ -46,6 +42,14 @@ class OwnModel:
     def slug(self) -> str:
         """The name of its folder, by which buttons know it."""
         return self.folder.name
+
+    @property
+    def version(self) -> int:
+        """Another number for another model of the same name. Raises: NotFound."""
+        try:
+            return (self.folder / CARD).stat().st_mtime_ns
+        except OSError as error:
+            raise NotFound(f"“{self.name}” is gone: choose another in “Your models”.") from error
 
 
 def check_name(text: str) -> str:
@@ -75,7 +79,6 @@ class ModelShelf:
         self.folder = folder
         self._lock = threading.RLock()
         self._used = {k: s for k, s in self._read_used().items() if k not in ignore}
-        self._loaded: dict[str, tuple[tuple[str, int], Any]] = {}
         self.models: tuple[OwnModel, ...] = ()
         """Newest first, as of the last `refresh`."""
         self.refresh()
@@ -162,54 +165,22 @@ class ModelShelf:
             if slug:
                 kind = self.get(slug).kind
             self._used[kind] = slug
-            self._loaded.pop(kind, None)
             self.folder.mkdir(parents=True, exist_ok=True)
             fresh = self.folder / (IN_USE + ".new")
             fresh.write_text(json.dumps(self._used) + "\n", encoding="utf-8")
             os.replace(fresh, self.folder / IN_USE)
 
-    def writer(self) -> StoryPipeline | None:
-        """The story writer in use; None: the app's own. Raises: ModelUnavailable, NotFound."""
-
-        def load(model: OwnModel) -> StoryPipeline:
-            from pipelines.story import StoryPipeline
-
-            writer = StoryPipeline.from_pretrained(str(model.folder))
-            writer.name = model.name  # recipes travel, and name no folders of this machine
-            return writer
-
-        return self._load("writer", load)
-
-    def painter(self, clip: str = "") -> VQGANCLIPPipeline | None:
-        """The picture maker in use, `clip` as in `from_pretrained`; None: the app's own.
-
-        Raises: ModelUnavailable, NotFound.
-        """
-
-        def load(model: OwnModel) -> VQGANCLIPPipeline:
-            from pipelines.vqgan_clip import VQGANCLIPPipeline
-
-            return VQGANCLIPPipeline.from_pretrained("embedded", vqgan=str(model.folder), clip=clip)
-
-        return self._load("painter", load)
-
-    def _load(self, kind: str, load: Any) -> Any:
+    def in_use(self, kind: str) -> OwnModel | None:
+        """The model in use; None: the app's own. Raises: NotFound."""
         with self._lock:
             slug = self.used(kind)
-            if not slug:
-                return None
             try:
-                model = self.get(slug)
+                return self.get(slug) if slug else None
             except NotFound as error:
                 raise NotFound(
                     f"The {KINDS[kind]} of yours that was in use is gone: open “Your models” and "
                     "choose another."
                 ) from error
-            key = slug, (model.folder / CARD).stat().st_mtime_ns
-            found = self._loaded.get(kind)
-            if found is None or found[0] != key:
-                found = self._loaded[kind] = key, load(model)
-            return found[1]
 
     def _read_used(self) -> dict[str, str]:
         used = _read(self.folder / IN_USE)

@@ -113,14 +113,12 @@ def move_through(
 
     The desk has the film of this picture then. Frames are on the disk meanwhile.
     """
-    from pipelines.vqgan_clip.animation import animate
-
     now = Moving(0, moves.frames)
     yield now
     painter = shop.painter()
     reel = Reel(most=None)
     try:
-        for event in until_stopped(job, animate(painter, wanted, moves)):
+        for event in until_stopped(job, painter.animate(wanted, moves)):
             if event.preview is None:
                 continue
             reel.add(event.preview)

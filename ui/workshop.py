@@ -27,6 +27,7 @@ from storage.ratings import Survey
 from ui.colour_models import Colourists
 from ui.desk import Desk, Desks
 from ui.jobs import Jobs
+from ui.model_process import ModelProcess
 from ui.model_work import Training
 from ui.rules import Rules
 
@@ -61,6 +62,8 @@ class Workshop:
     """Coloured drawings to be rated; None where that is switched off."""
     training: Training | None = None
     """Models of one's own; None where visitors must not train any."""
+    models: ModelProcess | None = None
+    """Where writer and painter are; None where they are in this process."""
 
     def save(self, book: Book) -> None:
         """Put a visitor's book onto the shelf, or among those that wait.
@@ -120,6 +123,8 @@ class Workshop:
     def close(self) -> None:
         """End all work; what a library still has to publish waits for its next start."""
         self.jobs.close()
+        if self.models is not None:
+            self.models.close()
         if self.training is not None:
             self.training.close()
         for library in (self.library, self.waiting):

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
-from pipelines.events import Sentence
+from pipelines.camera import Camera
+from pipelines.events import PictureProgress, Sentence
+from pipelines.picture_request import PictureRequest
 from pipelines.presets import PictureConfig
 from ui.colour_models import Colourists
 
@@ -32,24 +35,44 @@ def seconds(sentence: Sentence, config: PictureConfig, given: Any = None) -> int
     return round(SECONDS + config.steps * SECONDS_A_STEP * area)
 
 
+def seconds_of_film(request: PictureRequest, camera: Camera) -> int:
+    """How long the card is asked for to paint all frames."""
+    steps = request.config.steps + camera.steps * (camera.frames - 1)
+    return seconds(request.sentence, replace(request.config, steps=steps))
+
+
 class LentPainter:
-    """A picture maker whose every `stream` is one call to ZeroGPU.
+    """A picture maker whose every picture, or picture that moves, is one call to ZeroGPU.
 
     `load` gives the real one. It is looked up by whoever runs the call, since it cannot be sent
     to the process that has the card.
     """
 
     def __init__(self, load: Callable[[], Any]) -> None:
+        self._load = load
         import spaces  # type: ignore[import-not-found]  # a Space brings it
 
         def page(sentence: Sentence, config: PictureConfig, given: Any) -> Iterator[Any]:
             yield from load().stream(sentence, config, **given)
 
+        def frames(request: PictureRequest, camera: Camera) -> Iterator[PictureProgress]:
+            yield from load().animate(request, camera)
+
         self._page = spaces.GPU(duration=seconds)(page)
+        self._frames = spaces.GPU(duration=seconds_of_film)(frames)
+
+    @property
+    def name(self) -> str:
+        """What recipes call it."""
+        return self._load().name
 
     def stream(self, sentence: Sentence, config: PictureConfig, **given: Any) -> Iterator[Any]:
         """As `VQGANCLIPPipeline.stream`; `given` are the pictures that go in."""
         return self._page(sentence, config, given)
+
+    def animate(self, request: PictureRequest, camera: Camera) -> Iterator[PictureProgress]:
+        """As `VQGANCLIPPipeline.animate`."""
+        return self._frames(request, camera)
 
 
 def models(

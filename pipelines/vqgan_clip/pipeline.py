@@ -16,6 +16,7 @@ from PIL.Image import Image as Picture
 from torch import Tensor
 
 from pipelines.book import Page, encode_png
+from pipelines.camera import Camera
 from pipelines.device import fast_bf16, is_out_of_memory, pick_device
 from pipelines.errors import OutOfMemory
 from pipelines.events import Eta, PictureProgress, Sentence
@@ -270,6 +271,12 @@ class VQGANCLIPPipeline:
             pixels = resize(pixels, height, width)
         kept = self._kept(request, height, width, canvas)
         return pixels if kept is None else kept.over(pixels)
+
+    def animate(self, request: PictureRequest, camera: Camera) -> Iterator[PictureProgress]:
+        """A picture that moves: `animation.animate` with these models."""
+        from pipelines.vqgan_clip.animation import animate
+
+        return animate(self, request, camera)
 
     def turn(self) -> AbstractContextManager[object]:
         """Wait until the models are free, and keep them within."""

@@ -148,7 +148,7 @@ def test_missing_packages_are_named_with_their_versions(monkeypatch: pytest.Monk
 def test_what_is_in_use_is_remembered_until_it_is_deleted(tmp_path: Path) -> None:
     found = ModelShelf(tmp_path / "models")
     assert found.models == ()
-    assert found.writer() is None
+    assert found.in_use("writer") is None
     model_at(tmp_path / "built")
     card = {"created": "2026-11-27T10:00:00+00:00", "figures": {"perplexity": 9.0}}
     model = found.add("Old tales", "writer", tmp_path / "built", card)
@@ -176,7 +176,7 @@ def test_a_model_that_was_removed_by_hand_is_said_to_be_gone(tmp_path: Path) -> 
     found.use("", "old-tales")
     (tmp_path / "old-tales" / CARD).unlink()
     with pytest.raises(NotFound, match="choose another"):
-        found.writer()
+        found.in_use("writer")
     (tmp_path / "old-tales" / CARD).write_text("{ damaged")
     assert ModelShelf(tmp_path).models == ()
 
