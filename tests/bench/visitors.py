@@ -122,16 +122,17 @@ class Visitor:
             data[place] = value
         begin = time.monotonic()
         try:
-            await self.client.post(
+            joined = await self.client.post(
                 "/gradio_api/queue/join",
                 json={"data": data, "fn_index": dependency["id"], "session_hash": self.session,
                       "event_data": event_data, "trigger_id": dependency["targets"][0][0]},
             )  # fmt: skip
+            event = joined.json().get("event_id")
             address = f"/gradio_api/queue/data?session_hash={self.session}"
             async with self.client.stream("GET", address) as lines:
                 async for line in lines.aiter_lines():
                     message = json.loads(line[6:]) if line.startswith("data: ") else {}
-                    if message.get("msg") == "process_completed":
+                    if message.get("msg") == "process_completed" and message["event_id"] == event:
                         self.figures.note(what, begin)
                         if not message["success"]:
                             self.figures.errors.append(f"{what}: {message['output']}")

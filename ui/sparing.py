@@ -1,0 +1,51 @@
+"""Gradio's Blocks, sparing with what an event leaves as it is.
+
+Gradio 6 builds every component anew that an event may change, and looks its signature up to do so,
+also where the event says to skip it. The page's events may change dozens and change one or two;
+that was half of what answering visitors cost.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import gradio as gr
+from gradio.blocks import Block, BlockFunction
+from gradio.state_holder import SessionState
+
+UNCHANGED = gr.skip()
+
+
+class SparingBlocks(gr.Blocks):
+    """Blocks whose handlers return what has changed: `{component: value, ...}`."""
+
+    async def postprocess_data(
+        self, block_fn: BlockFunction, predictions: list[Any] | dict[Any, Any],
+        state: SessionState | None,
+    ) -> list[Any]:  # fmt: skip
+        """What the browser is told of each output; those left out are skipped unseen."""
+        if not (isinstance(predictions, dict) and predictions and _by_component(predictions)):
+            return await super().postprocess_data(block_fn, predictions, state)
+        changed = {c._id: v for c, v in predictions.items() if not _is_skip(v)}
+        places = {block._id: n for n, block in enumerate(block_fn.outputs)}
+        told: list[Any] = [None if b.stateful else gr.skip() for b in block_fn.outputs]
+        if not changed.keys() <= places.keys():  # Gradio knows what to say
+            return await super().postprocess_data(block_fn, predictions, state)
+        if changed:
+            some = copy.copy(block_fn)
+            some.outputs = [block_fn.outputs[places[id]] for id in changed]
+            values = [*changed.values()]
+            given = values if len(values) > 1 else values[0]
+            data = await super().postprocess_data(some, given, state)
+            for id, value in zip(changed, data, strict=True):
+                told[places[id]] = value
+        return told
+
+
+def _by_component(predictions: dict[Any, Any]) -> bool:
+    return all(isinstance(key, Block) for key in predictions)
+
+
+def _is_skip(value: object) -> bool:
+    return isinstance(value, dict) and value == UNCHANGED
