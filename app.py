@@ -351,7 +351,7 @@ def launch(shop: Workshop, options: argparse.Namespace) -> None:
         enable_monitoring=False,
         max_file_size=f"{upload}mb",
         blocked_paths=shop.private_folders(),
-        app_kwargs={"middleware": [Middleware(Doorkeeper)]},
+        app_kwargs={"middleware": [Middleware(Doorkeeper, board=shop.news)]},
         state_session_capacity=1000,
         prevent_thread_lock=True,
         quiet=True,

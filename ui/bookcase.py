@@ -1,16 +1,13 @@
 """The bookcase of the Gallery: covers newest first, searched, by style, 24 on a page.
 
 A book that appears, changes or goes is seen without loading the page again: the browser asks for
-the library's stamp (`assets/shelf.js`), and has the shelf filled anew when it is another one.
+the library's news (`assets/shelf.js`), and has the shelf filled anew when it is another one.
 """
 
 from __future__ import annotations
 
-import asyncio
 import math
-import threading
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -37,58 +34,18 @@ TO_TOP = "() => setTimeout(() => document.querySelector('#tabs')?.scrollIntoView
 
 @dataclass(frozen=True)
 class Bookcase:
-    """What the reading room needs: `fill(desk, *place)` says what `shown` shows, and `stamp` is
-    what browsers ask for."""
+    """What the reading room needs: `fill(desk, *place)` says what `shown` shows."""
 
     column: gr.Column
     shelf: gr.HTML
     place: list[Component]
     shown: list[Component]
     fill: Callable[..., dict[Any, Any]]
-    stamp: Callable[..., Awaitable[str]]
-
-
-class Stamp:
-    """The stamp of a shop's books, looked up once a second however many browsers ask for it."""
-
-    def __init__(self, shop: Workshop, seconds: float = 1.0) -> None:
-        self._shop = shop
-        self._seconds = seconds
-        self._lock = threading.Lock()
-        self._last = -math.inf
-        self._value = ""
-
-    def fresh(self) -> str | None:
-        """The stamp, if it need not be looked up."""
-        return self._value if time.monotonic() - self._last < self._seconds else None
-
-    def now(self) -> str:
-        """The stamp; "" while the library cannot be read."""
-        with self._lock:
-            value = self.fresh()
-            if value is None:
-                found = [lib for lib in (self._shop.library, self._shop.waiting) if lib is not None]
-                try:
-                    value = " ".join(text for lib in found for text in (lib.stamp(), lib.notice()))
-                except AppError:
-                    value = ""
-                self._value, self._last = value, time.monotonic()
-            return value
 
 
 def build(runner: Runner) -> Bookcase:
     """Lay out the bookcase inside the current tab and connect its own events."""
     shop = runner.shop
-    board = Stamp(shop)
-
-    async def stamp(question: object = None) -> str:
-        """What browsers ask for every other second; a thread is only needed to look it up.
-
-        Gradio hands over a question, though there is only one.
-        """
-        value = board.fresh()
-        return await asyncio.to_thread(board.now) if value is None else value
-
     with gr.Column(elem_id="bookcase") as column:
         with gr.Row(elem_id="finder"):
             search = gr.Textbox(
@@ -96,9 +53,7 @@ def build(runner: Runner) -> Bookcase:
                 max_length=200, elem_id="search", container=False, type="text",
             )  # fmt: skip
             looks = panel(events=("look",), elem_id="looks")
-        shelf = panel(
-            events=("open", "begin", "news"), script="shelf.js", server=[stamp], elem_id="shelf"
-        )
+        shelf = panel(events=("open", "begin", "news"), script="shelf.js", elem_id="shelf")
         with gr.Row(visible=False, elem_classes="actions pager") as pager:
             newer = gr.Button("‹ Newer", size="sm")
             where = panel()
@@ -114,7 +69,7 @@ def build(runner: Runner) -> Bookcase:
 
     def books(desk: Desk, search: str, style_now: str, offset_now: float) -> dict[Any, Any]:
         """Everything in the bookcase; the offset ends where the books end."""
-        seen = board.now()  # before the books: what comes in between is seen next time
+        seen = shop.news.now()  # before the books: what comes in between is seen next time
         words = (search or "").strip()
         styles = shop.library.styles()
         chosen = style_now if any(style_now == key for key, _ in styles) else ""
@@ -188,7 +143,7 @@ def build(runner: Runner) -> Bookcase:
 
     search.change(look_for, [search, style], shown, **{**QUIET, "trigger_mode": "always_last"})
     shelf.news(refresh, place, shown, **QUIET)
-    return Bookcase(column, shelf, place, shown, fill, stamp)
+    return Bookcase(column, shelf, place, shown, fill)
 
 
 def _waiting(shop: Workshop, desk: Desk) -> str:

@@ -62,7 +62,6 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
             reader = gr.HTML(
                 "",
                 js_on_load=asset("reader.js"),
-                server_functions=[case.stamp],
                 apply_default_css=False,
             )
             takeaway.build_buttons(runner)

@@ -7,8 +7,7 @@ readers speak what is new.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import gradio as gr
 
@@ -20,14 +19,12 @@ def panel(
     *,
     events: Sequence[str] = (),
     script: str = "",
-    server: Sequence[Callable[..., Any]] = (),
     elem_id: str | None = None,
 ) -> gr.HTML:
     """Show `value`, HTML from `ui/markup.py`.
 
     A click on `<button data-NAME="...">` becomes the Gradio event NAME, for every NAME of `events`.
-    `script` names a file of `ui/assets` whose function `changed()` runs after every change; it
-    may ask the functions of `server` something, outside the queue.
+    `script` names a file of `ui/assets` whose function `changed()` runs after every change.
     """
     names = ", ".join(f"'{event}'" for event in events)
     more = asset(script) if script else "function changed() {}"
@@ -35,7 +32,6 @@ def panel(
         value,
         html_template='<div class="panel"></div>',
         js_on_load=f"const events = [{names}];\n{more}\n{asset('panel.js')}",
-        server_functions=[*server],
         apply_default_css=False,
         elem_id=elem_id,
     )

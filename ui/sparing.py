@@ -11,7 +11,8 @@ import copy
 from typing import Any
 
 import gradio as gr
-from gradio.blocks import Block, BlockFunction
+from gradio.block_function import BlockFunction
+from gradio.blocks import Block
 from gradio.state_holder import SessionState
 
 UNCHANGED = gr.skip()

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -29,6 +30,7 @@ from ui.desk import Desk, Desks
 from ui.jobs import Jobs
 from ui.model_process import ModelProcess
 from ui.model_work import Training
+from ui.news import News
 from ui.rules import Rules
 
 if TYPE_CHECKING:
@@ -64,6 +66,11 @@ class Workshop:
     """Models of one's own; None where visitors must not train any."""
     models: ModelProcess | None = None
     """Where writer and painter are; None where they are in this process."""
+
+    @cached_property
+    def news(self) -> News:
+        """Whether the shelf or what waits for it has changed."""
+        return News([lib for lib in (self.library, self.waiting) if lib is not None])
 
     def save(self, book: Book) -> None:
         """Put a visitor's book onto the shelf, or among those that wait.

@@ -17,6 +17,8 @@ import numpy as np
 import psutil
 from PIL import Image, ImageDraw
 
+import app
+
 SIDE = 512
 
 
@@ -68,7 +70,8 @@ def memory() -> float:
 
 
 def main() -> None:
-    for name in ("app", "gradio", "torch"):  # what the app has in memory anyway
+    app.share_the_processor()
+    for name in ("gradio", "torch"):  # what the app has in memory anyway
         importlib.import_module(name)
 
     from pipelines.colorize.drawing import read_drawing

@@ -177,19 +177,7 @@ class Visitor:
 
     async def news(self) -> None:
         """What `ui/assets/shelf.js` asks every other second."""
-        begin = time.monotonic()
-        try:
-            answer = await self.client.post(
-                "/gradio_api/component_server",
-                json={"data": [], "session_hash": self.session, "fn_name": "stamp",
-                      "component_id": self.component("shelf")},
-            )  # fmt: skip
-        except httpx.HTTPError as error:
-            self.figures.errors.append(f"news: {type(error).__name__}")
-            return
-        self.figures.note("news", begin)
-        if answer.status_code != 200:
-            self.figures.errors.append(f"news: {answer.status_code}")
+        await self.get("news", "/news")
 
     async def look_around(self, until: Callable[[], bool], patience: random.Random) -> None:
         """Come, and look at this and that until it is over."""
@@ -240,8 +228,10 @@ class App:
             self.log.append(line.rstrip())
 
     def processor_seconds(self) -> float:
-        times = psutil.Process(self.process.pid).cpu_times()
-        return times.user + times.system
+        """Of the app and of the process that has its models."""
+        app = psutil.Process(self.process.pid)
+        all_times = [p.cpu_times() for p in (app, *app.children(recursive=True))]
+        return sum(times.user + times.system for times in all_times)
 
     async def told(self, pattern: str, since: int = 0, seconds: float = 1800) -> re.Match[str]:
         """What the log says from line `since` on, once it does."""

@@ -15,8 +15,9 @@ from storage.memory import MemoryLibrary
 from tests.storage.books import make_book
 from tests.ui.blocks import built
 from ui import bookcase
-from ui.bookcase import SHELF, Bookcase, Stamp
+from ui.bookcase import SHELF, Bookcase
 from ui.desk import Desk
+from ui.news import News
 from ui.running import Runner
 from ui.workshop import Workshop
 
@@ -118,7 +119,8 @@ def test_books_that_wait_are_shown_to_their_maker_and_the_administrator(
 
 def test_the_stamp_tells_of_books_that_come_change_and_go() -> None:
     shop = Workshop(nothing, nothing, MemoryLibrary(), waiting=MemoryLibrary())
-    stamp = Stamp(shop, seconds=0)
+    assert shop.waiting is not None
+    stamp = News([shop.library, shop.waiting], seconds=0)
     seen = [stamp.now()]
 
     def differs() -> bool:
@@ -139,7 +141,7 @@ def test_the_stamp_tells_of_books_that_come_change_and_go() -> None:
 
 def test_the_stamp_is_looked_up_once_for_all_browsers() -> None:
     shop = Workshop(nothing, nothing, MemoryLibrary())
-    stamp = Stamp(shop, seconds=1000)
+    stamp = News([shop.library], seconds=1000)
     first = stamp.now()
     shop.library.save(make_book(pages=1))
     assert stamp.now() == first

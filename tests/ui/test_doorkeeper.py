@@ -51,7 +51,9 @@ def server(shop: Workshop) -> Iterator[TestClient]:
         demo.max_file_size = 1000
         demo.blocked_paths = shop.private_folders()
         demo.allowed_paths = []
-        return App.create_app(demo, app_kwargs={"middleware": [Middleware(Doorkeeper)]})
+        return App.create_app(
+            demo, app_kwargs={"middleware": [Middleware(Doorkeeper, board=shop.news)]}
+        )
 
     with TestClient(built(build)) as client:
         yield client
@@ -62,6 +64,12 @@ def test_files_for_browsers_are_served_and_kept(server: TestClient) -> None:
     assert answer.content == picture(3)
     assert "immutable" in answer.headers["cache-control"]
     assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_news_are_told_without_gradio(server: TestClient, shop: Workshop) -> None:
+    answer = server.get("/news")
+    assert answer.text == shop.news.now()
+    assert answer.headers["cache-control"] == "no-store"
 
 
 def test_no_address_reaches_a_file_elsewhere(server: TestClient, folder: Path) -> None:

@@ -1,0 +1,79 @@
+"""What the browser is told of an event's outputs, beside what Gradio's own Blocks tell it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+import pytest
+from gradio.state_holder import SessionState
+
+from tests.ui.blocks import built
+from ui.sparing import SparingBlocks
+
+Answer = Callable[[gr.Textbox, gr.State, gr.HTML], Any]
+
+ANSWERS: dict[str, Answer] = {
+    "one": lambda text, state, html: {text: "fox"},
+    "an update": lambda text, state, html: {text: gr.update(value="owl", visible=False)},
+    "a state": lambda text, state, html: {state: 3, html: "<b>bold</b>"},
+    "all": lambda text, state, html: {text: "a", state: 1, html: "<i>i</i>"},
+    "none": lambda text, state, html: {html: gr.skip()},
+    "in order": lambda text, state, html: ["a", 2, gr.skip()],
+    "an empty text": lambda text, state, html: {text: "", html: None},
+}
+
+
+def told(blocks: type[gr.Blocks], answer: Answer) -> tuple[list[Any], Any]:
+    """What the browser is told, and the state afterwards."""
+
+    def build() -> tuple[gr.Blocks, list[Any]]:
+        with blocks() as demo:
+            outputs = [gr.Textbox(), gr.State(7), gr.HTML()]
+            gr.Button().click(lambda: None, None, outputs)
+        return demo, outputs
+
+    demo, outputs = built(build)
+    (event,) = demo.fns.values()
+    session = SessionState(demo)
+    data = asyncio.run(demo.postprocess_data(event, answer(*outputs), session))
+    return data, session[outputs[1]._id]
+
+
+def plain(value: Any) -> Any:
+    """Without the empty properties that Gradio sends of an HTML that is skipped."""
+    if isinstance(value, dict) and value.get("props") == gr.skip():
+        return {k: v for k, v in value.items() if k != "props"}
+    return value
+
+
+@pytest.mark.parametrize("name", ANSWERS)
+def test_the_browser_is_told_what_gradio_would_tell_it(name: str) -> None:
+    (ours, state), (theirs, same_state) = (
+        told(blocks, ANSWERS[name]) for blocks in (SparingBlocks, gr.Blocks)
+    )
+    assert [*map(plain, ours)] == [*map(plain, theirs)]
+    assert len(ours) == 3
+    assert state == same_state
+
+
+def test_what_is_left_as_it_is_is_not_built_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[str] = []
+    ordinary = gr.HTML.__init__
+
+    def counted(self: gr.HTML, *args: Any, **kwargs: Any) -> None:
+        begun.append("html")
+        ordinary(self, *args, **kwargs)
+
+    monkeypatch.setattr(gr.HTML, "__init__", counted)
+    for blocks, times in ((SparingBlocks, 1), (gr.Blocks, 2)):
+        begun.clear()
+        told(blocks, ANSWERS["one"])
+        assert len(begun) == times, "once when the page is laid out"
+
+
+def test_a_component_that_is_no_output_is_refused_as_by_gradio() -> None:
+    with pytest.raises(ValueError, match="not specified as output"):
+        told(SparingBlocks, lambda text, state, html: {text: "a", gr.Number(render=False): 1})
