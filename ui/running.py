@@ -21,7 +21,7 @@ from ui.jobs import Work
 from ui.messages import explain, guarded
 from ui.workshop import QUIET, Workshop, session_of
 
-LOOK_EVERY = 0.1
+LOOK_EVERY = 0.05
 """Seconds between two looks at a job."""
 
 WATCHING: Any = {**QUIET, "concurrency_limit": None, "trigger_mode": "multiple"}
@@ -94,12 +94,23 @@ class Runner:
             more = act(visit.desk, event, *values) if named else act(visit.desk, *values)
             return {**self.draw(visit), **(more or {})}
 
+        async def follow(
+            request: gr.Request, event: gr.EventData, *values: Any
+        ) -> AsyncIterator[dict[Any, Any]]:
+            yield await asyncio.to_thread(guarded(handle), request, event, *values)
+            async for changes in self._watch(request):
+                yield changes
+
         def connect() -> None:
+            # In one go, which saves the browser a round: a stroke is answered the sooner. What is
+            # to run in the browser runs at an event's end, and would wait for the job.
+            at_once = watch and not js
             kind = WATCHING if watch else QUIET
-            done = event(guarded(handle), [*inputs], [*self._shown, *outputs], **kind)
+            act_on = follow if at_once else guarded(handle)
+            done = event(act_on, [*inputs], [*self._shown, *outputs], **kind)
             if js:
                 done.success(None, js=js)
-            if watch:
+            if watch and not at_once:
                 done.success(self._watch, None, self._shown, **WATCHING)
 
         self._waiting.append(connect)
