@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
+from pipelines.device import share_the_processor
 from pipelines.errors import AppError
 from pipelines.presets import MAX_SIDE, PRESETS, picture_defaults
 
@@ -242,15 +243,6 @@ def stay_on_this_machine(preset: str, *named: str) -> None:
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
     # How soon it is noticed that a visitor has left; their job ends then.
     os.environ.setdefault("GRADIO_HEARTBEAT_INTERVAL", "3")
-
-
-def share_the_processor() -> None:
-    """Let PyTorch's threads sleep while they wait. Set before it is imported.
-
-    Spinning they are an eighth quicker on a machine that does nothing else, and take two to three
-    times as long beside a browser, since each waits for another that does not get its turn.
-    """
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def serve(options: argparse.Namespace) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.book import Book
 from pipelines.book_folder import save_book
+from pipelines.device import share_the_processor
 from pipelines.errors import AppError, InvalidInput
 from pipelines.events import (
     Draft,
@@ -226,6 +227,7 @@ def _told(bars: Progress, page: int, pages: int, progress: PictureProgress) -> s
 
 def main() -> int:
     """Exit status: 0 done, 1 a request that cannot be carried out, 130 stopped."""
+    share_the_processor()
     if sys.argv[1:2] == ["batch"]:
         from pipelines.batch.command import main as batch
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -11,6 +12,16 @@ from pipelines.errors import InvalidInput
 
 if TYPE_CHECKING:
     import torch
+
+
+def share_the_processor() -> None:
+    """Let PyTorch's threads sleep while they wait, in a program that calls this before torch is
+    imported; where the environment says otherwise, that holds.
+
+    Spinning they are an eighth quicker on a machine that does nothing else, and take two to three
+    times as long beside a browser, since each waits for another that does not get its turn.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def pick_device(name: str = "auto") -> torch.device:

@@ -26,10 +26,10 @@ ROOT = Path(__file__).resolve().parents[2]
 _BOOK = """
 import json, resource, sys, threading, time
 
-from app import share_the_processor  # the app's own imports count
+import app  # the app's own imports count
 import gradio
 
-share_the_processor()
+app.share_the_processor()
 
 found = {}
 begin = time.perf_counter()
