@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from pipelines.few_rows import linear
+
 
 class Reader:
     """A GPT-2 that reads on where it stopped, a position at a time.
@@ -40,13 +42,16 @@ class Reader:
             bias = bias + ahead * -1e9
         for k, block in enumerate(self.blocks):
             attn, mlp = block.attn, block.mlp
-            mixed = attn.c_attn(block.ln_1(x)).view(b, n, 3, self.heads, -1)
+            mixed = linear(attn.c_attn, block.ln_1(x), inputs_first=True)
+            mixed = mixed.view(b, n, 3, self.heads, -1)
             query, key, value = mixed.permute(2, 0, 3, 1, 4)  # (B, H, n, D) each
             self.keys[k, :, :, self.done : end] = key
             self.values[k, :, :, self.done : end] = value
             scores = query @ self.keys[k, :, :, :end].transpose(2, 3) * query.shape[-1] ** -0.5
             seen = (scores + bias).softmax(-1) @ self.values[k, :, :, :end]
-            x = x + attn.c_proj(seen.transpose(1, 2).reshape(b, n, width))
-            x = x + mlp.c_proj(mlp.act(mlp.c_fc(block.ln_2(x))))
+            seen = seen.transpose(1, 2).reshape(b, n, width)
+            x = x + linear(attn.c_proj, seen, inputs_first=True)
+            inner = mlp.act(linear(mlp.c_fc, block.ln_2(x), inputs_first=True))
+            x = x + linear(mlp.c_proj, inner, inputs_first=True)
         self.done = end
         return self.body.ln_f(x)

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from pipelines.device import one_thread
+from pipelines.few_rows import linear
 from pipelines.presets import StoryConfig
 from pipelines.reader import Reader
 from pipelines.scene import CHARACTERS, PLACES, RELATIONS, SKIES, TIMES, vocabulary
@@ -421,7 +422,7 @@ class _Writing:
             where = torch.arange(self._read.done, self.ids.shape[1], device=self._device)
             embedded = self._model.transformer.wte(self._fresh.to(self._device))
             hidden = self._read(embedded, where)[:, -1]
-            return self._model.lm_head(hidden).float().cpu()
+            return linear(self._model.transformer.wte, hidden).float().cpu()
 
     def add(self, tokens: list[int]) -> None:
         self._fresh = torch.tensor(tokens)[:, None]

@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from pipelines.few_rows import linear
 from pipelines.gpt2 import GPT2, GPT2Config
 from pipelines.plan import FIELDS, PIECES
 from pipelines.reader import Reader
@@ -124,8 +125,8 @@ class CodeHead(nn.Module):
 
     def logits(self, state: Tensor, group: int) -> Tensor:
         """(..., W) -> (..., K) for one group; `state` holds the codes before it."""
-        hidden = F.gelu(self.hidden[group](self.norm[group](state)))
-        return self.out[group](hidden)
+        hidden = F.gelu(linear(self.hidden[group], self.norm[group](state)))
+        return linear(self.out[group], hidden)
 
     def forward(self, hidden: Tensor, codes: Tensor) -> list[Tensor]:
         """hidden (B, N, W), the position's true codes (B, N, G) -> G logits (B, N, K)."""
