@@ -296,7 +296,7 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
             forward, vary, stop, varied, variations, mixed, to_page, saved,
         ],
     )  # fmt: skip
-    runner.opens(tab, "colour", lambda desk: None)
+    runner.opens(tab, "colour", lambda desk: shop.colourists.warm())
     runner.acts(given.given, hand_in, (), [strength], js=TO_BENCH, watch=True)
     runner.acts(samples.example, try_one, js=TO_BENCH, watch=True)
     runner.acts(pictures.pages.colour, colour_page, js=TO_BENCH, watch=True)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from pipelines.errors import InvalidInput
 
@@ -17,8 +19,24 @@ if TYPE_CHECKING:
     from pipelines.colorize.stablepaint import StablePaintPipeline
     from pipelines.colorize.stenciltorch import StencilTorchPipeline
 
+log = logging.getLogger(__name__)
 
-@cache
+Model = TypeVar("Model")
+
+
+def _once(load: Callable[[], Model]) -> Callable[[], Model]:
+    """Load on the first call; whoever calls meanwhile waits for it."""
+    lock, kept = threading.Lock(), cache(load)
+
+    @wraps(load)
+    def locked() -> Model:
+        with lock:
+            return kept()
+
+    return locked
+
+
+@_once
 def load_paintstorch() -> PaintsTorchPipeline:
     """Raises ModelUnavailable."""
     from pipelines.colorize.paintstorch import PaintsTorchPipeline
@@ -26,7 +44,7 @@ def load_paintstorch() -> PaintsTorchPipeline:
     return PaintsTorchPipeline.from_pretrained("embedded")
 
 
-@cache
+@_once
 def load_stenciltorch() -> StencilTorchPipeline:
     """Raises ModelUnavailable."""
     from pipelines.colorize.stenciltorch import StencilTorchPipeline
@@ -34,7 +52,7 @@ def load_stenciltorch() -> StencilTorchPipeline:
     return StencilTorchPipeline.from_pretrained("embedded")
 
 
-@cache
+@_once
 def load_stablepaint() -> StablePaintPipeline:
     """Raises ModelUnavailable."""
     from pipelines.colorize.stablepaint import StablePaintPipeline
@@ -42,7 +60,7 @@ def load_stablepaint() -> StablePaintPipeline:
     return StablePaintPipeline.from_pretrained("embedded")
 
 
-@cache
+@_once
 def load_planner() -> ColourPlanner:
     """Raises ModelUnavailable."""
     from pipelines.colorize.planning import ColourPlanner
@@ -71,6 +89,17 @@ class Colourists:
     planner: Callable[[], ColourPlanner] = load_planner
     full: Callable[[], ControlNetPipeline] | None = None
     """Paints variations at full size, where that is configured."""
+
+    def warm(self) -> None:
+        """Load what the first drawing needs, meanwhile; what goes wrong is said when it is used."""
+        threading.Thread(target=self._warm, name="warm colours", daemon=True).start()
+
+    def _warm(self) -> None:
+        try:
+            self.live()
+            self.planner()
+        except Exception:
+            log.exception("The colour models could not be loaded ahead of time")
 
 
 def colourists(full: str = "") -> Colourists:

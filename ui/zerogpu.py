@@ -103,12 +103,13 @@ def models(
             writer = StoryPipeline.from_pretrained(story or preset, device="cpu")
             writer.banned = banned
             return writer
-        from pipelines.colorize import paintstorch, stablepaint, stenciltorch
+        from pipelines.colorize import paintstorch, planning, stablepaint, stenciltorch
 
         kinds = {
             "live": paintstorch.PaintsTorchPipeline,
             "stencil": stenciltorch.StencilTorchPipeline,
             "variations": stablepaint.StablePaintPipeline,
+            "planner": planning.ColourPlanner,
         }
         return kinds[name].from_pretrained("embedded", device="cpu")
 
@@ -119,5 +120,6 @@ def models(
             partial(on_processor, "live"),
             partial(on_processor, "stencil"),
             partial(on_processor, "variations"),
+            partial(on_processor, "planner"),
         ),
     }

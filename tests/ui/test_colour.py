@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,14 +21,14 @@ from pipelines.colorize.document import Document
 from pipelines.colorize.drawing import read_drawing
 from pipelines.colorize.saving import coloured_png
 from pipelines.colorize.settings import StablePaintConfig
-from pipelines.errors import InvalidInput
+from pipelines.errors import InvalidInput, ModelUnavailable
 from storage.memory import MemoryLibrary
 from tests.ui.colour_stand_in import BARE, QuickVariations, quick_colourists, tint
 from ui import colour, colour_markup
 from ui import colour_files as files
 from ui import colour_vary as vary
 from ui import colour_work as work
-from ui.colour_models import Colourists, colourists
+from ui.colour_models import Colourists, _once, colourists
 from ui.colour_work import Easel, Place
 from ui.desk import Desk
 from ui.jobs import Job
@@ -455,3 +458,36 @@ def test_masks_of_a_part_of_nothing_and_of_everything_are_told_apart(
     assert "Everything is masked" in said()
     draw(easel, mask=address(Image.new("RGBA", SIZE)), hints=strokes())
     assert "Coloured." in said()
+
+
+def test_what_the_first_drawing_needs_is_loaded_meanwhile() -> None:
+    loaded = threading.Event()
+
+    def planner() -> Any:
+        loaded.set()
+
+    Colourists(live=lambda: None, planner=planner).warm()  # type: ignore[arg-type,return-value]
+    assert loaded.wait(10)
+
+    def broken() -> Any:
+        loaded.set()
+        raise ModelUnavailable("Its file is missing.")
+
+    loaded.clear()
+    Colourists(live=broken, planner=planner).warm()
+    assert loaded.wait(10)  # and nothing is raised, in whatever thread
+
+
+def test_a_model_is_loaded_once_whoever_asks() -> None:
+    loads: list[int] = []
+
+    @_once
+    def load() -> object:
+        loads.append(1)
+        time.sleep(0.05)
+        return object()
+
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: load(), range(8)))
+    assert loads == [1]
+    assert len(set(found)) == 1
