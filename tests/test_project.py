@@ -48,7 +48,8 @@ def pins(name: str) -> dict[str, str]:
         line = line.partition("#")[0].strip()
         if not line or line == "-r requirements.txt":
             continue
-        match = re.fullmatch(r"([\w.-]+)(\[[\w,-]+\])?==([\w.]+)", line)
+        pin = line.partition(";")[0].strip()  # where it is needed
+        match = re.fullmatch(r"([\w.-]+)(\[[\w,-]+\])?==([\w.]+)", pin)
         assert match, f"{name}: {line!r} is not pinned as name==version"
         found[match[1]] = match[3]
     return found
