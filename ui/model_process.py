@@ -140,8 +140,8 @@ class ModelProcess:
         """
         number = next(self._numbers)
         told: SimpleQueue[_Told | _Ended] = SimpleQueue()
-        self._send(_Call(number, asked, method, args, kwargs), told)
         try:
+            self._send(_Call(number, asked, method, args, kwargs), told)
             while isinstance(answer := told.get(), _Told):
                 yield answer.event
             if answer.error is not None:
