@@ -10,7 +10,7 @@ from functools import cache, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from pipelines.errors import InvalidInput
+from pipelines.errors import AppError, InvalidInput
 
 if TYPE_CHECKING:
     from pipelines.colorize.controlnet import ControlNetPipeline
@@ -98,6 +98,8 @@ class Colourists:
         try:
             self.live()
             self.planner()
+        except AppError as error:
+            log.warning("%s", error)
         except Exception:
             log.exception("The colour models could not be loaded ahead of time")
 
