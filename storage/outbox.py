@@ -51,8 +51,10 @@ class OutboxLibrary:
         self.waiting = LocalLibrary(folder / "waiting")
         self._first_pause = first_pause
         self._turn = folder / "publishing"
+        self._leaving = folder / "leaving"
         with explained(folder):
             self._turn.mkdir(exist_ok=True)
+            self._leaving.mkdir(exist_ok=True)
         self._trouble = ""
         self._refused: dict[str, str] = {}
         self._wake = threading.Event()
@@ -63,10 +65,12 @@ class OutboxLibrary:
     # What a Library does
 
     def save(self, book: Book) -> None:
-        kept = self.remote.owner(book.id)
-        if kept is not None:
-            refuse_other_owner(kept, book.owner)
-        self.waiting.save(book)
+        # A book that left the outbox between the two looks would be missed by both.
+        with explained(self._leaving), locked(self._leaving, fcntl.LOCK_SH):
+            kept = self.remote.owner(book.id)
+            if kept is not None:
+                refuse_other_owner(kept, book.owner)
+            self.waiting.save(book)
         self._wake.set()
 
     def get(self, book_id: str) -> Book:
@@ -178,7 +182,8 @@ class OutboxLibrary:
         book = self.waiting.get(book_id)
         self.remote.save(book, wanted=lambda: self.waiting.revision(book_id) is not None)
         try:
-            self.waiting.discard(book_id, revision)
+            with explained(self._leaving), locked(self._leaving, fcntl.LOCK_EX):
+                self.waiting.discard(book_id, revision)
         except NotFound:
             # Saved again, then its turn comes again; or deleted, then it must not come back.
             if self.waiting.revision(book_id) is None:

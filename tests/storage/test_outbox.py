@@ -129,6 +129,31 @@ def test_a_book_of_someone_else_is_kept_and_told(opened: Opener) -> None:
     assert version_of(other.get(ID)) == 1
 
 
+def test_a_book_that_is_just_leaving_is_not_replaced(
+    storage_server: StorageServer, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage_server.fault = Faults.gone_after(0)
+    library = opened()
+    library.save(make_book(version=1))
+    until(library.notice)
+    owner = library.remote.owner
+
+    def published_after_the_look(book_id: str) -> str | None:
+        kept = owner(book_id)
+        storage_server.fault = None
+        until(lambda: owner(book_id))
+        end = time.monotonic() + 0.5
+        while library.waiting.count() and time.monotonic() < end:
+            time.sleep(0.01)
+        return kept
+
+    monkeypatch.setattr(library.remote, "owner", published_after_the_look)
+    with pytest.raises(StorageError, match="belongs to someone else"):
+        library.save(make_book(version=2, owner=STRANGER))
+    until(lambda: not library.waiting.count())
+    assert version_of(library.get(ID)) == 1
+
+
 def test_two_processes_share_a_folder(
     storage_server: StorageServer, bucket_name: str, opened: Opener
 ) -> None:
