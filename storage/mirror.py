@@ -13,6 +13,7 @@ import os
 import re
 import secrets
 import threading
+import time
 from collections.abc import Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -25,12 +26,17 @@ from storage.database import Database, explained, locked, transaction
 KEPT_BYTES = 500_000_000
 """Bytes of files that are kept, the ones read lately."""
 
+GONE_SECONDS = 120.0
+"""How long a book that was dropped is not put back by somebody who read it before that."""
+
 
 class Mirror:
     """A list of books, each with the edition that the list tells of and the name of its cover."""
 
     def __init__(self, folder: Path) -> None:
         self._database = Database(folder / "list.sqlite3")
+        self._gone: dict[str, tuple[int, float]] = {}
+        self._gone_lock = threading.Lock()
         with explained(folder):
             folder.mkdir(parents=True, exist_ok=True)
             # Two processes must not switch a fresh file to WAL at once: SQLite refuses one.
@@ -38,18 +44,38 @@ class Mirror:
                 self._database.migrate(lambda _: None)
 
     def put(self, books: Iterable[tuple[Book, int, str]]) -> None:
-        """Books with their editions and their covers' names; older editions are skipped."""
+        """Books with their editions and their covers' names.
+
+        Skipped are editions that are no later than what the list has, or dropped a moment ago.
+        """
         with self._database.open() as db, transaction(db):
             for book, edition, cover in books:
-                if edition > _edition(index.revision(db, book.id)):
+                there = max(_edition(index.revision(db, book.id)), self._gone_edition(book.id))
+                if edition > there:
                     index.put(db, book, f"{edition}.{cover}")
 
     def drop(self, editions: Iterable[tuple[str, int]]) -> None:
         """Forget the books of these ids that are of that edition or an older one."""
+        dropped = dict(editions)
         with self._database.open() as db, transaction(db):
-            for book_id, edition in editions:
+            self._note_gone(dropped)  # a put that waits for this transaction is to know
+            for book_id, edition in dropped.items():
                 if _edition(index.revision(db, book_id)) <= edition:
                     db.execute("DELETE FROM books WHERE id = ?", (book_id,))
+
+    def _note_gone(self, dropped: dict[str, int]) -> None:
+        now = time.monotonic()
+        with self._gone_lock:
+            kept = {i: note for i, note in self._gone.items() if now - note[1] <= GONE_SECONDS}
+            for book_id, edition in dropped.items():
+                before, _ = kept.get(book_id, (-1, now))
+                kept[book_id] = (max(edition, before), now)
+            self._gone = kept
+
+    def _gone_edition(self, book_id: str) -> int:
+        with self._gone_lock:
+            edition, since = self._gone.get(book_id, (-1, 0.0))
+        return edition if time.monotonic() - since <= GONE_SECONDS else -1
 
     def editions(self) -> dict[str, int]:
         """Every book's id and edition."""

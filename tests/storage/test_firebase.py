@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 
 from pipelines.book import Page
 from pipelines.errors import NotFound, StorageError, Unreachable
-from storage import local
+from storage import local, mirror
 from storage.bucket import Bucket, Occupied, as_metadata
 from storage.firebase import FirebaseLibrary
 from storage.manifest import sha256
-from storage.mirror import Cache
+from storage.mirror import Cache, Mirror
 from tests.storage.books import OWNER, STRANGER, make_book, picture, version_of
 from tests.storage.emulator import Fault, Faults, Handler, StorageServer
 
@@ -496,6 +496,23 @@ def test_a_deletion_that_was_cut_off_is_completed(
 
 
 # This machine
+
+
+def test_a_book_read_before_it_was_deleted_is_not_put_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listed, book = Mirror(tmp_path), make_book()
+    listed.put([(book, 1, "")])
+    listed.drop([(ID, 2)])
+    listed.put([(book, 1, "")])
+    assert listed.ids() == []
+    listed.put([(book, 3, "")])  # saved again since
+    assert listed.editions() == {ID: 3}
+    listed.drop([(ID, 4)])
+    # Long after that a bucket may have lost the mark of the deletion, and counts anew.
+    monkeypatch.setattr(mirror, "GONE_SECONDS", -1.0)
+    listed.put([(book, 1, "")])
+    assert listed.editions() == {ID: 1}
 
 
 def test_the_cache_forgets_what_was_not_used(tmp_path: Path) -> None:
