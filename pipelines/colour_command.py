@@ -90,14 +90,14 @@ def _colour(args: argparse.Namespace) -> int:
             print(f"storybrush: {path}: {error}", file=sys.stderr)
             failed += 1
             continue
-        for file, (seed, picture) in zip(_results(path, args), paint(document), strict=True):
+        for file, (seed, coloured) in zip(_results(path, args), paint(document), strict=True):
             settings = {
                 "within_lines": not args.over_lines, "suggested": not args.strokes_only
             }  # fmt: skip
             if args.model == "stablepaint":
                 settings["steps"] = args.steps
             recipe = recipe_of(args.model, seed, settings)
-            _write(file, coloured_png(replace(document, colours=picture), recipe))
+            _write(file, coloured_png(coloured, recipe))
     return 1 if failed else 0
 
 
@@ -145,16 +145,16 @@ class _Painter:
         self.quick = PaintsTorchPipeline.from_pretrained() if args.model == "paintstorch" else None
         self.varied = None if self.quick else StablePaintPipeline.from_pretrained()
 
-    def __call__(self, document: Document) -> Iterator[tuple[int, Image.Image]]:
-        """Seeds and pictures, one after the other."""
+    def __call__(self, document: Document) -> Iterator[tuple[int, Document]]:
+        """Seeds and the document coloured with each, one after the other."""
         lineart, hints = document.lineart, document.hints
         regions = None if self.args.over_lines else find_regions(lineart)
         for seed in variation_seeds(self.args.seed, self.args.count):
-            told = self.planner(lineart, hints, seed=seed) if self.planner else hints
-            picture = self._paint(lineart, told, seed)
+            planned = self.planner(lineart, hints, seed=seed) if self.planner else None
+            picture = self._paint(lineart, planned or hints, seed)
             if regions is not None:
                 picture = within_lines(regions, lineart, picture, hints)
-            yield seed, picture
+            yield seed, replace(document, colours=picture, planned=planned)
 
     def _paint(self, lineart: Image.Image, hints: Image.Image | None, seed: int) -> Image.Image:
         if self.quick is not None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.book import Book, Page, read_recipe
+from pipelines.book import Book, Page, Recipe, read_recipe
 from pipelines.colorize.document import Document
 from pipelines.colorize.drawing import Drawing, read_drawing
 from pipelines.colorize.lineart import extract
-from pipelines.colorize.openraster import is_openraster
+from pipelines.colorize.openraster import is_openraster, read_note
 from pipelines.colorize.saving import coloured_png
 from pipelines.errors import InvalidInput
 from ui.colour_work import STRENGTH, Easel, Place, new_easel
@@ -39,9 +40,8 @@ def read(path: Path) -> Easel:
     data = path.read_bytes()
     if is_openraster(data):
         document = Document.from_openraster(data)
-        easel = new_easel(Drawing(document.lineart, document.picture, "lineart", ()))
-        easel.begin_round(document, None)
-        return easel
+        # Painted anew, as another program may have changed any layer.
+        return _taken_up(document, _recipe_in(data), ())
     return _again(data) or new_easel(read_drawing(path))
 
 
@@ -64,14 +64,28 @@ def _again(png: bytes) -> Easel | None:
     document = Document.read_from(png)
     if document is None:
         return None
-    easel = new_easel(Drawing(document.lineart, document.picture, "lineart", (AGAIN,)))
-    recipe = read_recipe(png)
-    easel.begin_round(document, recipe)
+    easel = _taken_up(document, read_recipe(png), (AGAIN,))
     easel.painted = easel.revision
-    if recipe is not None:  # draw on with the same choice of colours, or with none
-        easel.suggest = bool(recipe.settings.get("suggested", False))
-        easel.choice = recipe.seed
     return easel
+
+
+def _taken_up(document: Document, recipe: Recipe | None, notes: tuple[str, ...]) -> Easel:
+    """A document to go on with, with the choice of colours that it was saved with."""
+    easel = new_easel(Drawing(document.lineart, document.picture, "lineart", notes))
+    if recipe is not None:
+        easel.suggest = bool(recipe.settings.get("suggested", False))
+        easel.tidy = bool(recipe.settings.get("within_lines", easel.tidy))
+        easel.choice = recipe.seed
+    easel.begin_round(document, recipe)
+    return easel
+
+
+def _recipe_in(ora: bytes) -> Recipe | None:
+    """The recipe that travels with an OpenRaster file, None where there is none."""
+    try:
+        return Recipe.from_json(json.loads(read_note(ora)))
+    except (InvalidInput, ValueError, TypeError):
+        return None
 
 
 def save_files(easel: Easel) -> None:

@@ -16,7 +16,7 @@ from PIL import Image, ImageChops
 from pipelines.book import Recipe
 from pipelines.colorize.document import Document
 from pipelines.colorize.drawing import Drawing, clean
-from pipelines.colorize.hints import palette, paste, read_mask
+from pipelines.colorize.hints import CELL, hint_map, palette, paste, read_mask
 from pipelines.colorize.lineart import extract
 from pipelines.colorize.regions import Regions, after_strokes, find_regions, within_lines
 from pipelines.colorize.saving import recipe_of
@@ -100,6 +100,19 @@ class Plan:
     layer: Image.Image
     """The document's strokes and the choice around them, PIL RGBA."""
 
+    @staticmethod
+    def kept_in(document: Document, seed: int) -> Plan | None:
+        """The choice that a document brings along. Strokes that were not told to a model yet, such
+        as another program has drawn, are new to it."""
+        layer, hints = document.planned, document.hints
+        if layer is not None and hints is not None:
+            drawn, told = (hint_map(strokes, *document.size) for strokes in (hints, layer))
+            other = (np.abs(drawn - told).max(axis=0) > 0.02).repeat(CELL, 0).repeat(CELL, 1)
+            known = np.array(hints)
+            known[other[: hints.height, : hints.width]] = 0
+            document = replace(document, hints=Image.fromarray(known))
+        return layer and Plan(document, seed, layer)
+
     def suits(self, document: Document, seed: int) -> bool:
         """Whether the other one differs in nothing but its strokes."""
         mine = self.document
@@ -168,6 +181,7 @@ class Easel:
     def begin_round(self, document: Document, recipe: Recipe | None) -> None:
         """Show another document; what was there can be stepped back to by the caller."""
         self.document, self.recipe = document, recipe
+        self.plan = Plan.kept_in(document, self.choice)
         self.frozen = False
         self.drop_candidates()
         self.round += 1
@@ -301,15 +315,18 @@ def swapped(easel: Easel) -> Image.Image:
 # --- jobs ---------------------------------------------------------------------------------
 
 
-def paint_once(models: Colourists, easel: Easel, document: Document) -> tuple[Image.Image, str]:
+def paint_once(models: Colourists, easel: Easel, document: Document) -> tuple[Document, str]:
     """The document coloured by the model that is meant for it, and that model's name."""
     if document.mask is None and document.kept is not None:
-        return document.kept, ""
-    hints = told(models, easel, document) if easel.suggest else document.hints
+        return replace(document, colours=document.kept), ""
+    planned = told(models, easel, document) if easel.suggest else None
+    hints = planned or document.hints
     if document.mask is not None:
+        model = "stenciltorch"
         picture = models.stencil()(document.lineart, hints, document.mask, document.kept)
-        return tidied(easel, document, picture), "stenciltorch"
-    return tidied(easel, document, models.live()(document.lineart, hints)), "paintstorch"
+    else:
+        model, picture = "paintstorch", models.live()(document.lineart, hints)
+    return replace(document, colours=tidied(easel, document, picture), planned=planned), model
 
 
 def told(models: Colourists, easel: Easel, document: Document) -> Image.Image:
@@ -379,11 +396,14 @@ def paint_live(shop: Workshop, desk: Desk, easel: Easel, job: Job) -> Iterator[s
                     easel.live = False
                     return
                 document, revision = easel.document, easel.revision
-            picture, model = paint_once(shop.colourists, easel, document)
-            url = address(picture, "picture")
+            painted, model = paint_once(shop.colourists, easel, document)
+            assert painted.colours is not None
+            url = address(painted.colours, "picture")
             with desk.lock:
                 if document.lineart is easel.document.lineart:
-                    easel.document = replace(easel.document, colours=picture)
+                    easel.document = replace(
+                        easel.document, colours=painted.colours, planned=painted.planned
+                    )
                     easel.painted, easel.urls["picture"] = revision, url
                     if model:
                         easel.recipe = recipe_of(model, easel.choice, settings_of(easel))

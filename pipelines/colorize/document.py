@@ -25,11 +25,14 @@ from pipelines.colorize.openraster import Layer
 from pipelines.errors import InvalidInput
 
 LINES, HINTS, MASK, KEPT, COLOURS = "Lines", "Hints", "Mask", "Kept so far", "Colours"
+PLANNED = "Chosen colours"
 """Names of layers in a saved document."""
 CHUNK = "storybrush-layers"
 """Keyword of the text inside a PNG that holds what the picture was made from."""
 MAX_CHUNK = 8_000_000
 """Characters of it that are read."""
+_MODES = {"lines": "L", "hints": "RGBA", "mask": "L", "planned": "RGBA"}
+"""What is in there, and PIL's mode for each."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,9 @@ class Document:
     """PIL RGB: the picture of the round before, which stays outside the mask."""
     colours: Image.Image | None = field(default=None, compare=False)
     """PIL RGB: what a model has made of all this; None = nothing yet."""
+    planned: Image.Image | None = field(default=None, compare=False)
+    """PIL RGBA: the strokes and the colours chosen around them that `colours` were made from; None
+    = nobody chose any."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -92,7 +98,8 @@ class Document:
         return hint_layer(hint_map(self.hints, *self.size), *self.size)
 
     def to_openraster(self, about: Mapping[str, Any] | None = None) -> bytes:
-        """An .ora file: lines on top, strokes, mask (hidden), the colours, what was kept.
+        """An .ora file: lines on top, strokes, mask and chosen colours (hidden), the colours, what
+        was kept.
 
         The lines are black with the paper transparent, so that they can be drawn over anything.
         `about` holds JSON values that travel along.
@@ -102,6 +109,8 @@ class Document:
             layers.append(Layer(HINTS, self.hints, visible=False))
         if self.mask is not None:
             layers.append(Layer(MASK, _tint(self.mask), visible=False, opacity=0.5))
+        if self.planned is not None:
+            layers.append(Layer(PLANNED, self.planned, visible=False))
         if self.colours is not None:
             layers.append(Layer(COLOURS, self.colours))
         if self.kept is not None:
@@ -128,18 +137,22 @@ class Document:
             lineart,
             kept=None if kept is None else kept.convert("RGB"),
             colours=None if colours is None else colours.convert("RGB"),
+            planned=found.get(PLANNED),
         )
         mask = found.get(MASK)
         return plain.with_strokes(found.get(HINTS), mask and mask.getchannel("A"))
 
     def write_into(self, png: bytes) -> bytes:
-        """A PNG of `picture` that brings the lines, the strokes and the mask along.
+        """A PNG of `picture` that brings the lines, strokes, mask and chosen colours along.
 
         They are text behind the picture, which other programs show as it is.
         """
+        parts = {
+            "lines": self.lineart, "hints": self.hints, "mask": self.mask, "planned": self.planned
+        }  # fmt: skip
         layers: dict[str, Any] = {
             name: base64.b64encode(_as_png(layer)).decode("ascii")
-            for name, layer in (("lines", self.lineart), ("hints", self.hints), ("mask", self.mask))
+            for name, layer in parts.items()
             if layer is not None
         }
         layers["kept"] = self.kept is not None
@@ -161,12 +174,12 @@ class Document:
                 return None
             inside = json.loads(text)
             layers = dict[str, Image.Image]()
-            for name in {"lines", "hints", "mask"} & set(inside):
+            for name in _MODES.keys() & set(inside):
                 data = base64.b64decode(inside[name], validate=True)
                 with Image.open(io.BytesIO(data), formats=["PNG"]) as layer:
                     if layer.size != picture.size:
                         return None
-                    layers[name] = layer.convert("RGBA" if name == "hints" else "L")
+                    layers[name] = layer.convert(_MODES[name])
             if "lines" not in layers:
                 return None
         except (OSError, SyntaxError, ValueError, TypeError, AttributeError, RecursionError,
@@ -177,6 +190,7 @@ class Document:
             layers["lines"],
             kept=picture if stood else None,
             colours=None if stood and "mask" not in layers else picture,
+            planned=layers.get("planned"),
         )
         return plain.with_strokes(layers.get("hints"), layers.get("mask"))
 

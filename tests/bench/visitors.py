@@ -16,10 +16,7 @@ import os
 import random
 import re
 import secrets
-import socket
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -30,14 +27,13 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import psutil
 
 from pipelines.book import Book
 from pipelines.book import Page as BookPage
 from storage.local import LocalLibrary
+from tests.bench.app_process import App
 from tests.storage.books import picture
 
-ROOT = Path(__file__).resolve().parents[2]
 BOOKS = 60
 STAMP_EVERY = 2.0
 """Seconds, as in `ui/assets/shelf.js`."""
@@ -208,42 +204,6 @@ class Visitor:
                 books = await self.shelf()
 
 
-class App:
-    """The app with its log."""
-
-    def __init__(self, library: Path) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
-        command = [sys.executable, "app.py", "--port", str(self.port), "--library", str(library)]
-        self.process = subprocess.Popen(
-            command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        self.log: list[str] = []
-        threading.Thread(target=self._read, daemon=True).start()
-
-    def _read(self) -> None:
-        assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.log.append(line.rstrip())
-
-    def processor_seconds(self) -> float:
-        """Of the app and of the process that has its models."""
-        app = psutil.Process(self.process.pid)
-        all_times = [p.cpu_times() for p in (app, *app.children(recursive=True))]
-        return sum(times.user + times.system for times in all_times)
-
-    async def told(self, pattern: str, since: int = 0, seconds: float = 1800) -> re.Match[str]:
-        """What the log says from line `since` on, once it does."""
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and self.process.poll() is None:
-            for line in self.log[since:]:
-                if found := re.search(pattern, line):
-                    return found
-            await asyncio.sleep(0.1)
-        raise SystemExit("\n".join(self.log[-20:]) or "The app did not start.")
-
-
 async def make_book(app: App, client: httpx.AsyncClient, pages: int) -> tuple[float, float]:
     """Seconds of one book by the app's own log, and of a processor that the app used meanwhile."""
     before = app.processor_seconds()
@@ -257,8 +217,8 @@ async def make_book(app: App, client: httpx.AsyncClient, pages: int) -> tuple[fl
     await maker.act("make", make, given)
     if maker.figures.errors:
         raise SystemExit(maker.figures.errors)
-    seconds = float((await app.told(r"make: done after ([\d.]+) s", since))[1])
-    return seconds, app.processor_seconds() - before
+    done = await asyncio.to_thread(app.told, r"make: done after ([\d.]+) s", since)
+    return float(done[1]), app.processor_seconds() - before
 
 
 async def measure(visitors: int, pages: int) -> dict[str, Any]:
@@ -274,10 +234,8 @@ async def measure(visitors: int, pages: int) -> dict[str, Any]:
         os.nice(10)
         limits = httpx.Limits(max_connections=None)
         try:
-            await app.told("is open at")
-            await app.told("Models ready")
-            address = f"http://127.0.0.1:{app.port}"
-            async with httpx.AsyncClient(base_url=address, timeout=120, limits=limits) as client:
+            app.told("Models ready")
+            async with httpx.AsyncClient(base_url=app.url, timeout=120, limits=limits) as client:
                 await make_book(app, client, pages)  # warm
                 alone, needed = await make_book(app, client, pages)
                 figures, over = Figures(), threading.Event()
@@ -297,8 +255,7 @@ async def measure(visitors: int, pages: int) -> dict[str, Any]:
                 over.set()
                 await asyncio.gather(*crowd)
         finally:
-            app.process.terminate()
-            app.process.wait(20)
+            app.close()
     failed = [line for line in app.log if "failed" in line or "Traceback" in line]
     return {
         "visitors": visitors,

@@ -31,6 +31,8 @@ def test_every_seed_gives_a_picture_with_its_lines_inside(page: Path, tmp_path: 
     inside = Document.read_from(one)
     assert inside is not None
     assert inside.size == (128, 96)
+    assert inside.planned is not None
+    assert inside.planned.size == (128, 96)
     assert main([str(page), "--out", str(tmp_path / "again"), "--seed", "4"]) == 0
     assert (tmp_path / "again" / "page.png").read_bytes() == one
 
@@ -48,6 +50,7 @@ def test_strokes_are_obeyed_and_kept(page: Path, tmp_path: Path) -> None:
     inside = Document.read_from(png)
     assert inside is not None
     assert inside.hinted
+    assert inside.planned is None
 
 
 def test_variations_of_the_diffusion_model(page: Path, tmp_path: Path) -> None:

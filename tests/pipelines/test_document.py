@@ -72,14 +72,16 @@ def test_the_next_round_begins_with_what_was_kept() -> None:
 
 def test_a_saved_document_comes_back() -> None:
     colours, kept = Image.new("RGB", SIZE, (10, 200, 30)), Image.new("RGB", SIZE, (90, 20, 30))
-    before = Document(drawing(), kept=kept, colours=colours).with_strokes(strokes(), mask())
+    chosen = Image.new("RGBA", SIZE, (60, 90, 200, 255))
+    before = Document(drawing(), kept=kept, colours=colours, planned=chosen)
+    before = before.with_strokes(strokes(), mask())
     data = before.to_openraster({"seed": 5})
     after = Document.from_openraster(data)
-    for name in ("lineart", "hints", "mask", "kept", "colours"):
+    for name in ("lineart", "hints", "mask", "kept", "colours", "planned"):
         assert same(getattr(before, name), getattr(after, name)), name
     assert openraster.read_note(data) == '{"seed": 5}'
     plain = Document.from_openraster(Document(drawing()).to_openraster())
-    assert (plain.hints, plain.mask, plain.kept, plain.colours) == (None, None, None, None)
+    assert (plain.hints, plain.mask, plain.kept, plain.colours, plain.planned) == (None,) * 5
 
 
 def test_layers_without_lines_are_refused() -> None:
@@ -98,11 +100,13 @@ def test_the_hint_map_is_what_models_see() -> None:
 
 def test_a_png_brings_its_strokes_along() -> None:
     picture = Image.new("RGB", SIZE, (10, 200, 30))
-    before = Document(drawing(), kept=picture, colours=picture).with_strokes(strokes(), mask())
+    chosen = Image.new("RGBA", SIZE, (60, 90, 200, 255))
+    before = Document(drawing(), kept=picture, colours=picture, planned=chosen)
+    before = before.with_strokes(strokes(), mask())
     png = before.write_into(encode_png(picture, Recipe("", 5), "A fox."))
     after = Document.read_from(png)
     assert after is not None
-    for name in ("lineart", "hints", "mask", "kept", "colours"):
+    for name in ("lineart", "hints", "mask", "kept", "colours", "planned"):
         assert same(getattr(before, name), getattr(after, name)), name
     with Image.open(io.BytesIO(png)) as whole:  # it is still a picture like any other
         whole.load()

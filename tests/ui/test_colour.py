@@ -23,13 +23,19 @@ from pipelines.colorize.saving import coloured_png
 from pipelines.colorize.settings import StablePaintConfig
 from pipelines.errors import InvalidInput, ModelUnavailable
 from storage.memory import MemoryLibrary
-from tests.ui.colour_stand_in import BARE, QuickVariations, quick_colourists, tint
+from tests.ui.colour_stand_in import (
+    BARE,
+    QuickPlanner,
+    QuickVariations,
+    quick_colourists,
+    tint,
+)
 from ui import colour, colour_markup
 from ui import colour_files as files
 from ui import colour_vary as vary
 from ui import colour_work as work
 from ui.colour_models import Colourists, _once, colourists
-from ui.colour_work import Easel, Place
+from ui.colour_work import Easel, Place, Plan
 from ui.desk import Desk
 from ui.jobs import Job
 from ui.workshop import Workshop
@@ -260,6 +266,59 @@ def test_files_are_made_and_layers_come_back(shop: Workshop, easel: Easel, tmp_p
     again = files.read(tmp_path / "again.ora")
     assert again.document.hinted
     np.testing.assert_array_equal(np.asarray(again.document.picture), np.asarray(picture))
+
+
+@pytest.mark.parametrize("kind", ["png", "ora"])
+def test_a_saved_choice_of_colours_goes_on(
+    shop: Workshop, easel: Easel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """A planner asked anew would choose around all strokes at once, and otherwise."""
+    easel.choice = 7
+    paint(shop, easel)
+    draw(easel, hints=strokes(at=(70, 32)))
+    paint(shop, easel)
+    files.save_files(easel)
+    path = tmp_path / f"again.{kind}"
+    recipe = easel.recipe
+    assert recipe is not None
+    if kind == "png":
+        path.write_bytes(coloured_png(easel.document, recipe))
+    else:
+        path.write_bytes(easel.document.to_openraster(recipe.to_json()))
+    again = files.read(path)
+    monkeypatch.setattr(QuickPlanner, "__call__", lambda *given, **more: pytest.fail("chosen anew"))
+    assert (again.choice, again.suggest, again.tidy) == (7, True, True)
+    if kind == "ora":  # which another program may have drawn on
+        np.testing.assert_array_equal(
+            np.asarray(paint(shop, again)), np.asarray(easel.document.picture)
+        )
+    both = Image.alpha_composite(
+        Image.open(io.BytesIO(base64.b64decode(strokes(at=(70, 32)).partition(",")[2]))),
+        Image.open(io.BytesIO(base64.b64decode(strokes("#3d6fb6").partition(",")[2]))),
+    )
+    for one in (easel, again):
+        draw(one, hints=address(both))
+        paint(shop, one)
+    np.testing.assert_array_equal(
+        np.asarray(again.document.picture), np.asarray(easel.document.picture)
+    )
+
+
+def test_strokes_of_another_program_are_new_to_a_choice(
+    shop: Workshop, easel: Easel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    easel.choice = 7
+    assert near(paint(shop, easel), (12, 12), tint(7))
+    elsewhere = easel.document.with_strokes(work.read_layer(strokes(at=(24, 40)), SIZE), None)
+    path = tmp_path / "elsewhere.ora"
+    path.write_bytes(elsewhere.to_openraster(easel.recipe and easel.recipe.to_json()))
+    again = files.read(path)
+    picture = np.asarray(paint(shop, again))
+    draw(easel, hints=strokes(at=(24, 40)))
+    np.testing.assert_array_equal(picture, np.asarray(paint(shop, easel)))
+    monkeypatch.setattr(Plan, "kept_in", lambda *_: None)
+    anew = paint(shop, files.read(path))
+    assert (np.asarray(anew) != picture).any()  # the planner leaves what it chose beside a stroke
 
 
 def test_a_page_gets_its_picture_and_only_in_one_s_own_book(shop: Workshop, easel: Easel) -> None:
