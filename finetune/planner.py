@@ -51,6 +51,8 @@ PAPER = 0.2
 """Pixels of the line art above this are no line."""
 UNDER_LINES = 0.02
 """Votes of a pixel under a line; elsewhere 1."""
+UNREAD = 0.15
+"""Share of pictures whose drawing is not shown, for classifier-free guidance."""
 
 
 @dataclass(frozen=True)
@@ -172,8 +174,11 @@ def train(
         made = next(ready)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step * every + rank())
         cells = hide(wanted_colours(made, model.palette), config.colours, generator)
+        shown = torch.rand(len(cells.hidden), 1, 1, 1, generator=generator) >= UNREAD
         with low:
-            logits = model(model.read(made.lineart), made.hints, cells.tokens)
+            drawing = model.read(made.lineart)
+            drawing = torch.where(shown.to(device), drawing, model.unread(*cells.hidden.shape[1:]))
+            logits = model(drawing, made.hints, cells.tokens)
         loss, right = loss_of(logits, cells, likeness)
         set_learning_rate([optimizer], rate(progress, peak))
         optimizer.zero_grad()

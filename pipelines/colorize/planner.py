@@ -115,6 +115,11 @@ class Planner(nn.Module):
         _, h, w, _ = x.shape
         return x + self.placed(_places(h, w, x.device).to(x.dtype))
 
+    def unread(self, h: int, w: int) -> Tensor:
+        """What stands for a drawing that nobody has looked at: (1, h, w, W)."""
+        assert self.seen.bias is not None
+        return (self.seen.bias + self.placed(_places(h, w, self.palette.device)))[None]
+
     def forward(self, drawing: Tensor, hints: Tensor, tokens: Tensor) -> Tensor:
         """drawing from `read`, hints (B, 4, 4h, 4w) as the hint map has them, tokens (B, h, w) in
         [0, K], K = not known yet -> logits (B, h, w, K)."""
@@ -131,12 +136,15 @@ class Planner(nn.Module):
         *,
         steps: int = 8,
         temperature: float = 1.0,
+        guidance: float = 1.0,
         bareness: float = 0.0,
     ) -> Tensor:
         """Choose a colour for every cell: -> RGB (B, 3, h, w) in [-1, 1].
 
         generator: on the CPU. temperature: of the first choices, 0 takes the likeliest; later ones,
-        which have to go with those, are less and less left to chance. bareness: added to the logits
+        which have to go with those, are less and less left to chance. guidance: how far colours are
+        preferred that the drawing makes likelier than they are anyway (classifier-free guidance, Ho
+        and Salimans 2022); 1 = not at all. bareness: added to the logits
         of colours that look like bare paper or ink.
         """
         b, h, w, _ = drawing.shape
@@ -146,7 +154,7 @@ class Planner(nn.Module):
         paper, ink = self.palette.amin(dim=1) > PAPER, self.palette.amax(dim=1) < INK
         bare = bareness * (paper | ink).float()
         for step in range(1, steps + 1):
-            logits = self(drawing, hints, tokens).float() + bare
+            logits = self._logits(drawing, hints, tokens, guidance) + bare
             noise = _gumbel((b, h, w, self.config.colours), generator).to(logits.device)
             chance = temperature * (1 - (step - 1) / steps) ** 2
             likely = logits >= logits.amax(-1, keepdim=True) + math.log(LIKELY)
@@ -160,6 +168,14 @@ class Planner(nn.Module):
             rank = sure.argsort(dim=1).argsort(dim=1).view(b, h, w)
             tokens = torch.where(open_ & (rank >= stays), picked, tokens)
         return self.palette[tokens].permute(0, 3, 1, 2)
+
+    def _logits(self, drawing: Tensor, hints: Tensor, tokens: Tensor, guidance: float) -> Tensor:
+        if guidance == 1:
+            return self(drawing, hints, tokens).float()
+        unread = self.unread(*drawing.shape[1:3]).to(drawing.dtype).expand_as(drawing)
+        both = self(*(torch.cat(pair) for pair in ((drawing, unread), (hints,) * 2, (tokens,) * 2)))
+        seen, unseen = both.float().log_softmax(-1).chunk(2)
+        return unseen + guidance * (seen - unseen)
 
     def _told(self, hints: Tensor) -> Tensor:
         """Tokens (B, h, w): the nearest colour where strokes cover most of a cell, else K."""

@@ -26,6 +26,9 @@ GLANCE = 256 * 256
 """Pixels of the small copy that is planned on, which the planner was trained at."""
 STEPS = 6
 TEMPERATURE = 1.0
+GUIDANCE = 2.0
+"""Without it everything is as green as grass that stands on grass: what a thing is tells little of
+its colour, next to where it is."""
 BARENESS = -1.5
 """Half of all pages of picture books are paper with something on it, many have black figures;
 whoever asks for colours wants some."""
@@ -77,14 +80,15 @@ class ColourPlanner:
         seed: int = 0,
         steps: int = STEPS,
         temperature: float = TEMPERATURE,
+        guidance: float = GUIDANCE,
     ) -> Image.Image:
         """The strokes, and around them what the planner chose, as hints: PIL RGBA of the drawing's
         size, opaque in whole cells of the hint map.
 
         lineart: PIL L, 255 = paper, any size. hints: PIL RGBA of its size. With a mask (PIL L, 255
         = colour here) strokes outside it do not count, and what stands there in `picture` (PIL RGB)
-        is told like strokes. steps, temperature: as of `Planner.plan`. The same arguments give the
-        same plan.
+        is told like strokes. steps, temperature, guidance: as of `Planner.plan`. The same arguments
+        give the same plan.
 
         Raises: InvalidInput when nothing is masked.
         """
@@ -104,7 +108,7 @@ class ColourPlanner:
                 plan = self.planner.plan(
                     known.seen, torch.from_numpy(few)[None].to(self.device),
                     torch.Generator().manual_seed(seed), steps=steps, temperature=temperature,
-                    bareness=BARENESS,
+                    guidance=guidance, bareness=BARENESS,
                 )  # fmt: skip
         planned = spread(plan[0].float().cpu().numpy(), known.regions, drawing.size)
         return hint_layer(np.where(strokes[3] > 0, strokes, planned), *drawing.size)

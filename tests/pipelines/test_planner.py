@@ -9,6 +9,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 from pipelines.colorize.hints import hint_map
 from pipelines.colorize.planner import PER_CELL, Planner
@@ -96,6 +97,40 @@ def test_bare_paper_can_be_avoided() -> None:
 
     assert white(0) == 1
     assert white(-100) == 0
+
+
+def test_guidance_prefers_what_the_drawing_makes_likelier() -> None:
+    """Green is likeliest wherever one looks; the drawing makes red a little likelier than that."""
+    model = planner()
+    red, green = 0, 1
+    seen, unread = torch.ones(1, 4, 4, 16), torch.zeros(1, 4, 4, 16)
+    likely = torch.full((16,), -20.0)
+    likely[green], likely[red] = 3.0, 0.0
+
+    def logits(drawing: Tensor, *_: Tensor) -> Tensor:
+        return likely + 2 * drawing[..., :1] * torch.eye(16)[red]
+
+    def share(guidance: float, drawing: Tensor) -> float:
+        generator = torch.Generator().manual_seed(0)
+        hints = torch.zeros(1, 4, 16, 16)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(model, "forward", logits)
+            patch.setattr(model, "unread", lambda h, w: unread)
+            plan = model.plan(drawing, hints, generator, temperature=0, guidance=guidance)
+        return float((plan == model.palette[red][:, None, None]).all(dim=1).float().mean())
+
+    assert share(1.0, seen) == 0
+    assert share(2.0, seen) == 1
+    assert share(2.0, unread) == 0
+
+
+def test_a_drawing_that_nobody_has_looked_at_says_nothing_but_where_cells_are() -> None:
+    model = planner()
+    blank, busy = torch.ones(1, 1, 64, 96), torch.rand(1, 1, 64, 96) * 2 - 1
+    assert not torch.allclose(model.read(blank), model.read(busy))
+    torch.nn.init.zeros_(model.seen.weight)
+    for lines in (blank, busy):
+        assert torch.allclose(model.read(lines), model.unread(4, 6))
 
 
 def test_a_plan_stays_within_the_lines() -> None:
