@@ -6,6 +6,7 @@
 `pictures`  R-precision of each way to paint, by the judge, which guided none of them
 `story`     perplexity, distinct-2, endings and steering of the story writer
 `colorize`  the colour models against two baselines: finetune/evaluate_colorize.py
+`planner`   how likely the planner of colours finds those of held-out pictures
 
 The judge is a CLIP of another seed (`python -m finetune.clip --seed 1 --out
 pipelines/weights/judge`). The last line is JSON.
@@ -213,7 +214,7 @@ def reconstruction_grid(vqgan: VQGAN, scenes: SceneSet, path: Path, count: int =
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    p.add_argument("what", choices=("vqgan", "clip", "pictures", "story", "colorize"))
+    p.add_argument("what", choices=("vqgan", "clip", "pictures", "story", "colorize", "planner"))
     p.add_argument("--count", type=int, help="held-out scenes, or stories")
     p.add_argument("--weights", type=Path, default=EMBEDDED)
     p.add_argument("--runs", type=Path, default=Path("runs"), help="where painted scenes are kept")
@@ -279,8 +280,17 @@ def main() -> None:
         methods = colours.all_methods(args.weights, device)
         return colours.run(judge, methods, held_out, args.runs / "colorize", args.grid)
 
+    def planner() -> dict[str, float]:
+        from finetune import evaluate_planner
+        from finetune.evaluate_colorize import samples
+        from pipelines.colorize.planner import Planner
+
+        model = Planner.from_pretrained(args.weights / "planner", device)
+        return evaluate_planner.run(model, list(samples(args.count or 64, args.pages)))
+
     jobs: dict[str, Callable[[], dict[str, float]]] = {
         "vqgan": vqgan, "clip": clip, "pictures": pictures, "story": story, "colorize": colorize,
+        "planner": planner,
     }  # fmt: skip
     found = jobs[args.what]()
     for name, value in found.items():

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 from finetune import colour_metrics as metrics
 from finetune import evaluate_colorize as module
+from finetune import evaluate_planner
 from finetune.evaluate_colorize import (
     FILL,
     HINTS,
@@ -33,6 +37,7 @@ from finetune.evaluate_colorize import (
     sample,
     samples,
 )
+from finetune.planner import wanted_colours
 from pipelines.colorize.regions import find_regions
 from pipelines.colorize.settings import StablePaintConfig
 from pipelines.vqgan_clip.clip import CLIP
@@ -40,6 +45,7 @@ from pipelines.weights import save_model
 from storage.ratings import Results
 from tests import tiny, tiny_colorizer
 from tests.pipelines import test_stablepaint as tiny_stablepaint
+from tests.tiny_colorizer import CPU
 
 SIZE = (256, 256)
 
@@ -82,6 +88,33 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     planner = tiny_colorizer.planner()
     save_model(planner, planner.config, folder / "planner")
     return folder
+
+
+def test_a_planner_that_knows_the_colours_is_told_from_one_that_does_not(
+    held_out: list[Sample], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planner = tiny_colorizer.planner()
+    colours = planner.config.colours
+    plain = evaluate_planner.run(planner, held_out)
+    wanted = wanted_colours(evaluate_planner.batch_of(held_out, "none", CPU), planner.palette)
+    knowing = 20 * F.one_hot(wanted, colours).float()
+    unread = planner.unread(*wanted.shape[1:])
+
+    def logits(drawing: Tensor, hints: Tensor, tokens: Tensor) -> Tensor:
+        told = tokens < colours
+        assert (tokens[told] == wanted[told]).all()  # what is not hidden is true
+        return 0 * knowing if (drawing == unread).all() else knowing
+
+    monkeypatch.setattr(planner, "forward", logits)
+    found = evaluate_planner.run(planner, held_out)
+    assert len(found) == len(plain) == 16
+    for strokes in ("no strokes", "few strokes"):
+        for hidden in ("all hidden", "half hidden"):
+            name = f"{strokes}, {hidden}"
+            assert found[f"{name}: right"] == 1 > plain[f"{name}: right"]
+            assert found[f"{name}, drawing not shown: right"] < 1
+            uniform = pytest.approx(math.log(colours), abs=1e-4)
+            assert found[f"{name}, drawing not shown: nats"] == uniform
 
 
 def test_distances_are_nothing_between_a_picture_and_itself(judge: CLIP) -> None:
