@@ -33,6 +33,10 @@ below the second like ink."""
 LIKELY = 0.15
 """Colours this much less likely than the likeliest are never chosen (Nguyen et al. 2024, min-p):
 of 256 cells a few would always be, and look like confetti."""
+LARGE = 0.15
+"""Share of all cells above which a region is large."""
+REACH = 2
+"""Cells of a large region decide with those that are no farther."""
 WAVES = (1, 2, 4)
 """Half waves over a side of the picture that tell a cell where it is."""
 
@@ -138,6 +142,7 @@ class Planner(nn.Module):
         temperature: float = 1.0,
         guidance: float = 1.0,
         bareness: float = 0.0,
+        regions: Tensor | None = None,
     ) -> Tensor:
         """Choose a colour for every cell: -> RGB (B, 3, h, w) in [-1, 1].
 
@@ -145,7 +150,9 @@ class Planner(nn.Module):
         which have to go with those, are less and less left to chance. guidance: how far colours are
         preferred that the drawing makes likelier than they are anyway (classifier-free guidance, Ho
         and Salimans 2022); 1 = not at all. bareness: added to the logits
-        of colours that look like bare paper or ink.
+        of colours that look like bare paper or ink. regions: (h, w), equal within a region of the
+        drawing, whose cells choose together: one colour for a small region, and for a large one
+        colours that change slowly, as in a sky.
         """
         b, h, w, _ = drawing.shape
         unknown = self.config.colours
@@ -153,20 +160,23 @@ class Planner(nn.Module):
         free = int((tokens == unknown).sum(dim=(1, 2)).max())
         paper, ink = self.palette.amin(dim=1) > PAPER, self.palette.amax(dim=1) < INK
         bare = bareness * (paper | ink).float()
+        together = _Together(torch.arange(h * w).view(h, w) if regions is None else regions)
         for step in range(1, steps + 1):
-            logits = self._logits(drawing, hints, tokens, guidance) + bare
+            logits = together.mean(self._logits(drawing, hints, tokens, guidance) + bare)
             noise = _gumbel((b, h, w, self.config.colours), generator).to(logits.device)
+            noise = together.one(noise)
             chance = temperature * (1 - (step - 1) / steps) ** 2
             likely = logits >= logits.amax(-1, keepdim=True) + math.log(LIKELY)
             picked = (logits + chance * noise).masked_fill(~likely, -math.inf).argmax(-1)
             sure = logits.log_softmax(-1).gather(-1, picked[..., None])[..., 0]
             sure = sure + chance * _gumbel((b, h, w), generator).to(logits.device)
+            sure = together.turn(sure)
             open_ = tokens == unknown
             # What stays open is what is least sure; nothing after the last step.
             stays = math.floor(free * math.cos(math.pi / 2 * step / steps)) if step < steps else 0
-            sure = sure.masked_fill(~open_, math.inf).flatten(1)
-            rank = sure.argsort(dim=1).argsort(dim=1).view(b, h, w)
-            tokens = torch.where(open_ & (rank >= stays), picked, tokens)
+            sure = sure.masked_fill(~open_, math.inf)
+            least = sure.flatten(1).sort(dim=1).values[:, stays, None, None]
+            tokens = torch.where(open_ & (sure >= least), picked, tokens)
         return self.palette[tokens].permute(0, 3, 1, 2)
 
     def _logits(self, drawing: Tensor, hints: Tensor, tokens: Tensor, guidance: float) -> Tensor:
@@ -183,6 +193,38 @@ class Planner(nn.Module):
         mean = F.avg_pool2d(hints[:, :3], PER_CELL) / share.clamp_min(1e-6)
         away = torch.cdist(mean.permute(0, 2, 3, 1).float(), self.palette)
         return torch.where(share[:, 0] > 0.6, away.argmin(-1), self.config.colours)
+
+
+class _Together:
+    """What cells of a plan decide with others of their region."""
+
+    def __init__(self, regions: Tensor) -> None:
+        h, w = regions.shape
+        self.regions = regions.flatten()
+        same = self.regions[:, None] == self.regions
+        y, x = (
+            axis.flatten()
+            for axis in torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
+        )
+        far = torch.maximum((y[:, None] - y).abs(), (x[:, None] - x).abs()).to(regions.device)
+        self.small = same.sum(dim=1) <= LARGE * h * w
+        heard = same & (self.small[:, None] | (far <= REACH))
+        self.shares = heard.float() / heard.sum(dim=1, keepdim=True)
+        self.leader = same.float().argmax(dim=1)
+        """Index of the first cell of each cell's region."""
+
+    def mean(self, values: Tensor) -> Tensor:
+        """(B, h, w, C) -> the same: over a small region, around each cell of a large one."""
+        return (self.shares @ values.flatten(1, 2)).view_as(values)
+
+    def one(self, values: Tensor) -> Tensor:
+        """(B, h, w, C) -> the same: what a region's first cell has."""
+        return values.flatten(1, 2)[:, self.leader].view_as(values)
+
+    def turn(self, values: Tensor) -> Tensor:
+        """(B, h, w) -> the same: what a small region's first cell has; large ones keep theirs."""
+        flat = values.flatten(1)
+        return torch.where(self.small, flat[:, self.leader], flat).view_as(values)
 
 
 def _places(h: int, w: int, device: torch.device) -> Tensor:

@@ -44,6 +44,8 @@ class _Known:
         """Width and height of the plan, in its cells."""
         self.seen = seen
         self.regions = regions
+        self.speakers = torch.from_numpy(speakers(regions, *size[::-1])).to(seen.device)
+        """(height, width): the region that each cell speaks for."""
 
 
 class ColourPlanner:
@@ -109,6 +111,7 @@ class ColourPlanner:
                     known.seen, torch.from_numpy(few)[None].to(self.device),
                     torch.Generator().manual_seed(seed), steps=steps, temperature=temperature,
                     guidance=guidance, bareness=BARENESS,
+                    regions=known.speakers,
                 )  # fmt: skip
         planned = spread(plan[0].float().cpu().numpy(), known.regions, drawing.size)
         return hint_layer(np.where(strokes[3] > 0, strokes, planned), *drawing.size)
@@ -146,7 +149,7 @@ def spread(
     middles = _middles(size[1]), _middles(size[0])
     rows, columns = map(len, middles)
     labels = _read(regions.labels, *middles)  # (rows, columns): the region of each place
-    speaker = _speakers(regions.labels, h, w)
+    speaker = speakers(regions, h, w)
     y, x = middles[0] * h - 0.5, middles[1] * w - 0.5
     top, left = np.floor(y).astype(np.int64), np.floor(x).astype(np.int64)
     total = np.zeros((4, rows, columns), np.float32)
@@ -177,11 +180,11 @@ def _read(
     return labels[np.ix_(rows, columns)]
 
 
-def _speakers(labels: NDArray[np.int32], h: int, w: int) -> NDArray[np.int32]:
+def speakers(regions: Regions, h: int, w: int) -> NDArray[np.int32]:
     """The region that has most of each of h x w cells: (h, w)."""
     fine = 8
     y, x = ((np.arange(n * fine) + 0.5) / (n * fine) for n in (h, w))
-    grid = _read(labels, y, x)
+    grid = _read(regions.labels, y, x)
     cells = grid.reshape(h, fine, w, fine).transpose(0, 2, 1, 3).reshape(h * w, fine * fine)
     ordered = np.sort(cells, axis=1)
     # The longest run of equal numbers.

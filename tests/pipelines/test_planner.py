@@ -124,6 +124,43 @@ def test_guidance_prefers_what_the_drawing_makes_likelier() -> None:
     assert share(2.0, unread) == 0
 
 
+def test_cells_of_a_region_choose_together() -> None:
+    """A small thing in a large room: the thing has one colour, the room few."""
+    model = planner()
+    torch.nn.init.normal_(model.out.weight, std=0.3)
+    seen, hints = model.read(torch.rand(1, 1, 128, 128) * 2 - 1), torch.zeros(1, 4, 32, 32)
+    regions = torch.zeros(8, 8, dtype=torch.int64)
+    regions[2:5, 3:6] = 7
+    thing = regions == 7
+
+    def colours(regions: Tensor | None, seed: int, where: Tensor) -> int:
+        generator = torch.Generator().manual_seed(seed)
+        plan = model.plan(seen, hints, generator, temperature=2, regions=regions)
+        return len(plan[0, :, where].unique(dim=1)[0])
+
+    for seed in range(4):
+        assert colours(None, seed, thing) > 1
+        assert colours(regions, seed, thing) == 1
+        assert colours(regions, seed, ~thing) < colours(None, seed, ~thing)
+    hints[:, 3, 12:16, 16:20] = 1  # the stroke of one cell stays, the others of the thing agree
+    assert colours(regions, 0, thing) <= 2
+
+
+def test_a_large_region_may_change_its_colour_slowly() -> None:
+    model = planner()
+    above, below = torch.eye(16)[3] * 9, torch.eye(16)[8] * 9
+    seen = torch.zeros(1, 8, 8, 16)
+    with pytest.MonkeyPatch.context() as patch:
+        sky = torch.cat([above.expand(1, 4, 8, 16), below.expand(1, 4, 8, 16)], dim=1).clone()
+        sky[0, 1, 5] = below  # one cell that does not fit in
+        patch.setattr(model, "forward", lambda *_: sky)
+        regions = torch.zeros(8, 8, dtype=torch.int64)
+        hints = torch.zeros(1, 4, 32, 32)
+        plan = model.plan(seen, hints, torch.Generator(), temperature=0, regions=regions)
+    wanted = model.palette[torch.tensor([3] * 4 + [8] * 4)].T[..., None].expand(3, 8, 8)
+    assert torch.equal(plan[0], wanted)
+
+
 def test_a_drawing_that_nobody_has_looked_at_says_nothing_but_where_cells_are() -> None:
     model = planner()
     blank, busy = torch.ones(1, 1, 64, 96), torch.rand(1, 1, 64, 96) * 2 - 1
