@@ -1,7 +1,7 @@
 """Every figure that the model cards quote, on held-out data: `python -m finetune.evaluate NAME`.
 
-`vqgan`     PSNR of whole pictures and of clip art, codebook usage, and how well the judge ranks
-            reconstructions against originals
+`vqgan`     PSNR, SSIM and Fréchet distance (of the judge's patches) of reconstructions, PSNR of
+            clip art, codebook usage, and how well the judge ranks them against originals
 `clip`      recall among 100 held-out pairs, for the guiding CLIP and for the judge
 `pictures`  R-precision of each way to paint, by the judge, which guided none of them
 `story`     perplexity, distinct-2, endings and steering of the story writer
@@ -28,6 +28,7 @@ from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
 
+from finetune import colour_metrics as metrics
 from finetune.clip import recall
 from finetune.data.pages import PageSet, read_pages
 from finetune.data.scenes import SceneRecord, SceneSet
@@ -107,18 +108,27 @@ def real_recall(clip: CLIP, pages: PageSet) -> dict[str, float]:
 
 
 def evaluate_vqgan(vqgan: VQGAN, judge: CLIP, scenes: SceneSet, count: int) -> dict[str, float]:
-    """PSNR in dB (peak 255), share of codes used, judge's R-precision before and after."""
+    """PSNR in dB (peak 255), SSIM, how codes are used, judge's figures before and after.
+
+    Perplexity is of the codes of one group, the mean over groups: as many codes, used equally
+    often, would be as hard to guess.
+    """
     rng = random.Random(0)
     c = vqgan.config
-    used = torch.zeros(c.groups, c.codebook_size, dtype=torch.bool)
-    whole, front = list[float](), list[float]()
+    uses = torch.zeros(c.groups, c.codebook_size)
+    whole, front, alike = list[float](), list[float](), list[float]()
+    real, rebuilt_patches = list[Tensor](), list[Tensor]()
     before, after, prompts = list[Tensor](), list[Tensor](), list[str]()
     for ids, pixels in batches(scenes, count):
         with torch.no_grad():
             quantised, indices = vqgan.quantizer(vqgan.encode(pixels))
             fake = vqgan.decode(quantised).clamp(-1, 1)
         for g in range(c.groups):
-            used[g, indices[..., g].unique()] = True
+            uses[g] += indices[..., g].flatten().bincount(minlength=c.codebook_size).cpu()
+        originals, rebuilts = ([to_picture(p) for p in x] for x in (pixels, fake))
+        alike += map(metrics.ssim, rebuilts, originals)
+        real.append(metrics.patches(judge, originals))
+        rebuilt_patches.append(metrics.patches(judge, rebuilts))
         error = (fake - pixels).square().mean(1)  # (B, H, W)
         for k, i in enumerate(ids):
             whole.append(error[k].mean().item())
@@ -138,7 +148,10 @@ def evaluate_vqgan(vqgan: VQGAN, judge: CLIP, scenes: SceneSet, count: int) -> d
     return {
         "PSNR": decibel(whole),
         "PSNR clip art": decibel(front),
-        "codes used": used.float().mean().item(),
+        "SSIM": float(np.mean(alike)),
+        "Fréchet distance": metrics.frechet_distance(torch.cat(rebuilt_patches), torch.cat(real)),
+        "codes used": (uses > 0).float().mean().item(),
+        "perplexity of codes": torch.distributions.Categorical(uses).entropy().exp().mean().item(),
         "R-precision originals": original,
         "R-precision reconstructions": rebuilt,
         "reconstructions / originals": rebuilt / original if original else float("nan"),

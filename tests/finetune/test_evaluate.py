@@ -120,7 +120,11 @@ def test_figures_of_a_vqgan(scenes: SceneSet, judge: CLIP) -> None:
     found = evaluate_vqgan(tiny.vqgan(), judge, scenes, 104)
     assert 0 < found["PSNR"] < 25  # a random network: some dB
     assert 0 < found["PSNR clip art"] < 25
+    assert -1 < found["SSIM"] < 0.9
+    assert found["Fréchet distance"] > 1e-3
     assert 0 < found["codes used"] <= 1
+    size = tiny.VQGAN_CONFIG.codebook_size
+    assert 1 <= found["perplexity of codes"] <= found["codes used"] * size + 1e-3
     for name in ("R-precision originals", "R-precision reconstructions"):
         assert 0 <= found[name] <= 0.2
 
@@ -153,7 +157,10 @@ def test_a_perfect_vqgan_is_ranked_as_the_originals(scenes: SceneSet, judge: CLI
     found = evaluate_vqgan(Perfect(), judge, scenes, 104)  # type: ignore[arg-type]
     assert found["R-precision originals"] == found["R-precision reconstructions"]
     assert found["PSNR"] > 80
+    assert found["SSIM"] == pytest.approx(1)
+    assert found["Fréchet distance"] == pytest.approx(0, abs=1e-4)
     assert found["codes used"] == 1 / tiny.VQGAN_CONFIG.codebook_size
+    assert found["perplexity of codes"] == pytest.approx(1)
 
 
 def test_figures_of_ways_to_paint(scenes: SceneSet, judge: CLIP, tmp_path: Path) -> None:
