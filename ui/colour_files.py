@@ -14,6 +14,7 @@ from pipelines.colorize.lineart import extract
 from pipelines.colorize.openraster import is_openraster, read_note
 from pipelines.colorize.saving import coloured_png
 from pipelines.errors import InvalidInput
+from pipelines.presets import MAX_SEED
 from ui.colour_work import STRENGTH, Easel, Place, new_easel
 from ui.desk import Desk
 from ui.workshop import Workshop, file_for_browser, url_of
@@ -75,7 +76,7 @@ def _taken_up(document: Document, recipe: Recipe | None, notes: tuple[str, ...])
     if recipe is not None:
         easel.suggest = bool(recipe.settings.get("suggested", False))
         easel.tidy = bool(recipe.settings.get("within_lines", easel.tidy))
-        easel.choice = recipe.seed
+        easel.choice = recipe.seed if 0 <= recipe.seed <= MAX_SEED else 0
     easel.begin_round(document, recipe)
     return easel
 
@@ -84,7 +85,7 @@ def _recipe_in(ora: bytes) -> Recipe | None:
     """The recipe that travels with an OpenRaster file, None where there is none."""
     try:
         return Recipe.from_json(json.loads(read_note(ora)))
-    except (InvalidInput, ValueError, TypeError):
+    except (InvalidInput, ValueError, TypeError, RecursionError):
         return None
 
 

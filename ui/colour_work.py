@@ -161,7 +161,7 @@ class Easel:
     choice: int = 0
     """The seed of that choice."""
     plan: Plan | None = None
-    """The last choice; the thread that paints has it to itself."""
+    """The last choice of this round."""
     regions: Regions | None = None
     """Of the line art; None until they are needed."""
     table: tuple[str, ...] = CRAYONS
@@ -337,7 +337,9 @@ def told(models: Colourists, easel: Easel, document: Document) -> Image.Image:
     plan = easel.plan
     if plan is None or not plan.suits(document, easel.choice):
         layer = suggested(models, document, easel.choice, LIVELY if easel.choice else CALM)
-        easel.plan = Plan(document, easel.choice, layer)
+        fresh = Plan(document, easel.choice, layer)
+        if fresh.suits(easel.document, easel.choice):  # no other round has begun meanwhile
+            easel.plan = fresh
         return layer
     before, now = plan.document.hints, document.hints
     return after_strokes(plan.layer, before, now, regions_of(easel, document))

@@ -6,6 +6,7 @@ import base64
 import io
 import threading
 import time
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -302,6 +303,26 @@ def test_a_saved_choice_of_colours_goes_on(
     np.testing.assert_array_equal(
         np.asarray(again.document.picture), np.asarray(easel.document.picture)
     )
+
+
+@pytest.mark.parametrize(
+    "note", ["", "[]", "[" * 50_000, "{}", '{"prompt": "", "seed": 1e400, "models": {}, "settings": {}}',
+             '{"prompt": "", "seed": -5, "models": {}, "settings": {}}',
+             f'{{"prompt": "", "seed": {10**30}, "models": {{}}, "settings": {{}}}}'],
+)  # fmt: skip
+def test_any_note_in_a_document_is_borne(
+    shop: Workshop, easel: Easel, tmp_path: Path, note: str
+) -> None:
+    whole = easel.document.to_openraster()
+    path = tmp_path / "odd.ora"
+    with zipfile.ZipFile(io.BytesIO(whole)) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            if name != "storybrush.json":
+                new.writestr(name, old.read(name))
+        new.writestr("storybrush.json", note)
+    again = files.read(path)
+    assert again.choice == 0
+    paint(shop, again)
 
 
 def test_strokes_of_another_program_are_new_to_a_choice(
