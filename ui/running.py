@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,10 @@ from ui.workshop import QUIET, Workshop, session_of
 
 LOOK_EVERY = 0.05
 """Seconds between two looks at a job."""
+
+QUICK = 0.4
+"""Seconds in which a job that an act has begun may end before the page is told of it: a browser
+takes longer to show that something has begun than a stroke takes to be coloured."""
 
 WATCHING: Any = {**QUIET, "concurrency_limit": None, "trigger_mode": "multiple"}
 
@@ -89,15 +94,23 @@ class Runner:
         """
         named = "event" in inspect.signature(act).parameters
 
-        def handle(request: gr.Request, event: gr.EventData, *values: Any) -> Any:
+        def change(request: gr.Request, event: gr.EventData, *values: Any) -> tuple[Visit, Drawing]:
             visit = self._visit(request)
             more = act(visit.desk, event, *values) if named else act(visit.desk, *values)
-            return {**self.draw(visit), **(more or {})}
+            return visit, more or {}
+
+        def handle(request: gr.Request, event: gr.EventData, *values: Any) -> Any:
+            visit, more = change(request, event, *values)
+            return {**self.draw(visit), **more}
 
         async def follow(
             request: gr.Request, event: gr.EventData, *values: Any
         ) -> AsyncIterator[dict[Any, Any]]:
-            yield await asyncio.to_thread(guarded(handle), request, event, *values)
+            visit, more = await asyncio.to_thread(guarded(change), request, event, *values)
+            soon = time.monotonic() + QUICK
+            while visit.desk.job is not None and time.monotonic() < soon:
+                await asyncio.sleep(LOOK_EVERY / 2)
+            yield {**await asyncio.to_thread(self.draw, visit), **more}
             async for changes in self._watch(request):
                 yield changes
 

@@ -131,3 +131,39 @@ def test_the_page_is_at_rest_again_before_it_is_told_what_went_wrong(
         watch(runner)
     assert "at rest" in page.sent.values()
     assert watch(runner) == []  # once is enough
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_what_is_done_at_once_is_told_at_once(
+    shop: Workshop, monkeypatch: pytest.MonkeyPatch, quick: bool
+) -> None:
+    monkeypatch.setattr(running, "QUICK", 60.0 if quick else 0.05)
+    seen: list[Any] = []
+
+    def work(job: Job) -> Iterator[str]:
+        yield "painting"
+        while not (quick or seen):
+            yield "painting"
+
+    def begin(desk: Desk) -> None:
+        desk.begin(shop.jobs, "paint", work)
+
+    def build() -> Any:
+        with gr.Blocks() as demo:
+            with gr.Tabs() as tabs:
+                pass
+            runner, line, button = Runner(shop, tabs), gr.HTML(), gr.Button()
+            runner.shows(lambda d: {line: d.job.moment if d.job else "at rest"}, [line])
+            runner.acts(button.click, begin, watch=True)
+            runner.connect(demo.load(lambda: None))
+        return next(f.fn for f in demo.fns.values() if (button._id, "click") in f.targets)
+
+    click = built(build)
+    visit(shop)
+
+    async def collect() -> None:
+        async for changes in click(PAGE, None):
+            seen.extend(v for v in changes.values() if type(v) is str)
+
+    asyncio.run(collect())
+    assert seen == (["at rest"] if quick else ["painting", "at rest"])

@@ -18,6 +18,7 @@ let undone = [];
 let done = [];
 let stroke = null;
 let timer = 0;
+let sent = -Infinity; // when strokes were sent last
 const dirty = new Set();
 
 function make(tag, attributes, ...children) {
@@ -60,18 +61,20 @@ const empty = (canvas) => !canvas.getContext('2d').getImageData(0, 0, canvas.wid
   .data.some((value, n) => n % 4 === 3 && value > 127);
 
 function send() {
-  const sent = { name: known.name, round: known.round };
+  sent = performance.now();
+  const message = { name: known.name, round: known.round };
   for (const [name, canvas] of [['hints', hints], ['mask', mask]]) {
-    if (dirty.has(name)) sent[name] = empty(canvas) ? '' : canvas.toDataURL('image/png');
+    if (dirty.has(name)) message[name] = empty(canvas) ? '' : canvas.toDataURL('image/png');
   }
   dirty.clear();
-  trigger('draw', { value: JSON.stringify(sent) });
+  trigger('draw', { value: JSON.stringify(message) });
 }
 
 function touched(canvas) {
   dirty.add(canvas === mask ? 'mask' : 'hints');
   clearTimeout(timer);
-  timer = setTimeout(send, 90); // several quick strokes are sent as one
+  // At once, but several quick strokes are sent as one.
+  timer = setTimeout(send, performance.now() - sent > 500 ? 0 : 90);
   buttons();
 }
 
