@@ -25,7 +25,7 @@ PATIENCE = 300_000
 """Milliseconds until something is taken for broken."""
 STROKES = 9
 REST = 2.5
-"""Seconds between strokes, in which the colours of all else are chosen anew."""
+"""Seconds between strokes, as when one looks at what came of the last."""
 
 
 def until(page: Page, condition: str, argument: object = None) -> None:

@@ -1,8 +1,8 @@
 """Speed and memory of colouring at 512x512: `python -m tests.bench.colour`; part of `make bench`.
 
 Every figure is the median of several, after one that warms up. A "stroke" is a further one on the
-same drawing. The app answers it by model and filter, then chooses colours anew for the rest and
-paints once more. The last line is JSON.
+same drawing, which the app answers by model and filter; colours for all else are chosen once for a
+drawing, and when other ones are asked for. The last line is JSON.
 """
 
 from __future__ import annotations
