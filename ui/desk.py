@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -220,6 +221,15 @@ class Visit:
     mounted: bool = False
     """Whether the page has said that its first tab is open, as every page does by itself."""
 
+    def took(self, opened: Sequence[str]) -> None:
+        """The page has said that these tabs are open, in this order, and nothing else so far."""
+        clicked = list(opened)
+        if FIRST_TAB in clicked:
+            self.mounted = True
+            clicked.remove(FIRST_TAB)
+        if clicked:
+            self.desk.shown = clicked[-1]
+
 
 class Desks:
     """The desks of all visitors. Safe to call from any thread."""
@@ -229,7 +239,8 @@ class Desks:
         self._lock = threading.Lock()
         self._desks: list[Desk] = []
         self._visits: dict[str, Visit] = {}
-        self._early: dict[str, str] = {}
+        self._early: dict[str, list[str]] = {}
+        """Tabs that a page has said are open before it was ready, in that order, by session."""
 
     def arrive(
         self, session: str, owner: str, tab: str, last: str = "", *, ready: bool = True
@@ -256,20 +267,25 @@ class Desks:
                 belongs = desk.tab == last
             desk.tab = tab
             desk.sessions.add(session)
-            if self._early.get(session, FIRST_TAB) != FIRST_TAB:
-                desk.shown = self._early[session]
             visit = self._visits[session] = Visit(desk, ready=ready)
+            visit.took(self._early.get(session, ()))
             return visit, belongs
 
-    def wait_for(self, session: str, tab: str, seconds: float = 10.0) -> Visit:
-        """The visit of a page that opened a tab, maybe just before it arrived.
+    def wait_for(self, session: str, tab: str, seconds: float = 10.0) -> tuple[Visit, bool]:
+        """The visit of a page that opened a tab, and whether that was before it was ready: then its
+        desk shows the tab that was opened last, in whatever order those who wait go on.
 
         Raises InvalidInput when it does not arrive.
         """
         end = time.monotonic() + seconds
         with self._lock:
-            if session not in self._visits and tab != FIRST_TAB:
-                self._early[session] = tab
+            visit = self._visits.get(session)
+            early = visit is None or not visit.ready
+            if early:
+                opened = self._early.setdefault(session, [])
+                opened.append(tab)
+                if visit is not None:
+                    visit.took(opened)
         while time.monotonic() < end:
             with self._lock:
                 visit = self._visits.get(session)
@@ -278,7 +294,7 @@ class Desks:
             time.sleep(0.05)
         with self._lock:
             self._early.pop(session, None)
-        return self.visit(session)
+        return self.visit(session), early
 
     def visit(self, session: str) -> Visit:
         """The visit of a page that is open. Raises InvalidInput when this server never saw it."""

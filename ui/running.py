@@ -157,8 +157,10 @@ class Runner:
 
         def handle(request: gr.Request, *values: Any) -> Any:
             # Tabs are there, and may be clicked, before their visitor has arrived.
-            visit = self.shop.desks.wait_for(session_of(request), name)
-            if name == FIRST_TAB and not visit.mounted:
+            visit, early = self.shop.desks.wait_for(session_of(request), name)
+            if early:  # the desk shows the last of those; whatever the page was told is older
+                visit.sent.pop(self.tabs._id, None)
+            elif name == FIRST_TAB and not visit.mounted:
                 # No click: Gradio says so of every page that is loaded. It shows that tab now, even
                 # if it was told of another before its tabs were there, and is told again.
                 visit.mounted = True

@@ -87,22 +87,59 @@ def test_strangers_never_share_a_desk() -> None:
 
 def test_a_tab_that_was_clicked_before_the_page_arrived_stays_open() -> None:
     desks = Desks()
-    found: list[Visit] = []
+    found: list[tuple[Visit, bool]] = []
     waiting = threading.Thread(target=lambda: found.append(desks.wait_for("page", "gallery")))
     waiting.start()
     until(lambda: bool(desks._early))
     visit, _ = desks.arrive("page", "ada", "tab")
     waiting.join()
-    assert found == [visit]
+    assert found == [(visit, True)]
     assert visit.desk.shown == "gallery"
     assert not desks._early
+
+
+@pytest.mark.parametrize("arrived", [False, True])
+@pytest.mark.parametrize(
+    "told, shown",
+    [
+        (["story"], "colour"),  # said by every page that is loaded; the desk had another one open
+        (["story", "pictures"], "pictures"),
+        (["story", "pictures", "story"], "story"),  # said once by itself, once by a click
+        (["pictures", "gallery"], "gallery"),
+    ],
+)
+def test_of_several_tabs_before_the_page_is_ready_the_last_stays_open(
+    told: list[str], shown: str, arrived: bool
+) -> None:
+    desks = Desks()
+    desks.arrive("page before", "ada", "tab")[0].desk.shown = "colour"
+    desks.leave("page before")
+    if arrived:
+        desks.arrive("page", "ada", "tab", ready=False)
+    threads = list[threading.Thread]()
+    for number, name in enumerate(told, 1):
+        threads.append(threading.Thread(target=desks.wait_for, args=("page", name)))
+        threads[-1].start()
+        until(lambda number=number: len(desks._early.get("page", [])) == number)
+    if not arrived:
+        desks.arrive("page", "ada", "tab", ready=False)
+    visit = desks.visit("page")
+    assert visit.desk.shown == shown
+    assert visit.mounted == ("story" in told)
+    visit.ready = True
+    for thread in threads:
+        thread.join()
+    assert visit.desk.shown == shown
+    assert desks.wait_for("page", "gallery") == (visit, False)
 
 
 def test_a_tab_shows_nothing_older_than_the_page_that_arrives() -> None:
     desks = Desks()
     visit, _ = desks.arrive("page", "ada", "tab", ready=False)
     found: list[bool] = []
-    waiting = threading.Thread(target=lambda: found.append(desks.wait_for("page", "gallery").ready))
+    waiting = threading.Thread(
+        target=lambda: found.append(desks.wait_for("page", "gallery")[0].ready)
+    )
     waiting.start()
     time.sleep(0.2)  # enough for one that does not wait
     visit.ready = True
