@@ -220,15 +220,17 @@ class Visit:
     """False until the page has been told how its desk looks."""
     mounted: bool = False
     """Whether the page has said that its first tab is open, as every page does by itself."""
+    heard: str = ""
+    """The tab that the page has last said to be open."""
 
     def took(self, opened: Sequence[str]) -> None:
         """The page has said that these tabs are open, in this order, and nothing else so far."""
         clicked = list(opened)
         if FIRST_TAB in clicked:
-            self.mounted = True
+            self.mounted, self.heard = True, FIRST_TAB
             clicked.remove(FIRST_TAB)
-        if clicked:
-            self.desk.shown = clicked[-1]
+        if clicked:  # which the page is told once more, and has not heard yet
+            self.desk.shown, self.heard = clicked[-1], ""
 
 
 class Desks:

@@ -163,12 +163,17 @@ class Runner:
             elif name == FIRST_TAB and not visit.mounted:
                 # No click: Gradio says so of every page that is loaded. It shows that tab now, even
                 # if it was told of another before its tabs were there, and is told again.
-                visit.mounted = True
+                visit.mounted, visit.heard = True, FIRST_TAB
                 if visit.desk.shown != FIRST_TAB:
                     visit.sent.pop(self.tabs._id, None)
             else:
                 visit.desk.shown = name
-                self.knows_tab(visit, name)
+                told = visit.sent.get(self.tabs._id)
+                if told in (None, *(gr.update(selected=t) for t in (visit.heard, name))):
+                    self.knows_tab(visit, name)
+                else:  # it was clicked before the page was told of another one, and is told again
+                    visit.sent.pop(self.tabs._id, None)
+                visit.heard = name
             more = act(visit.desk, *values)
             return {**self.draw(visit), **(more or {})}
 

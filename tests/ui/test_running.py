@@ -93,6 +93,37 @@ def test_a_page_that_is_loaded_keeps_the_tab_it_had_open(shop: Workshop) -> None
     assert page.desk.shown == "story"
 
 
+def test_a_click_that_was_sent_before_another_tab_was_told_wins(shop: Workshop) -> None:
+    """The page is told of Pictures while the click on Story is on its way."""
+
+    def build() -> Any:
+        with gr.Blocks() as demo:
+            with gr.Tabs() as tabs:
+                runner = Runner(shop, tabs)
+                with gr.Tab("Story") as story:
+                    pass
+                with gr.Tab("Pictures") as pictures:
+                    pass
+            runner.opens(story, "story", lambda desk: None)
+            runner.opens(pictures, "pictures", lambda desk: None)
+            runner.connect(demo.load(lambda: None))
+        select = {t: f.fn for f in demo.fns.values() for t in f.targets}
+        return runner, select[story._id, "select"], select[pictures._id, "select"]
+
+    (runner, story, pictures), page = built(build), visit(shop)
+    story(PAGE)  # said by the page itself
+    assert "selected" not in str(pictures(PAGE))  # clicks are not answered by what the page knows
+    assert "selected" not in str(story(PAGE))
+    page.desk.shown = "pictures"
+    assert "pictures" in str(runner.draw(page))
+    assert "story" in str(story(PAGE))
+    assert page.desk.shown == "story"
+    # The page has shown Pictures for a moment, which it says, and Story again.
+    pictures(PAGE)
+    assert "selected" not in str(story(PAGE))
+    assert page.desk.shown == "story"
+
+
 def test_a_job_is_watched_from_its_place_in_line_to_its_end(shop: Workshop, runner: Runner) -> None:
     page, go_on = visit(shop), []
 
