@@ -229,8 +229,8 @@ class Visit:
         if FIRST_TAB in clicked:
             self.mounted, self.heard = True, FIRST_TAB
             clicked.remove(FIRST_TAB)
-        if clicked:  # which the page is told once more, and has not heard yet
-            self.desk.shown, self.heard = clicked[-1], ""
+        if clicked:
+            self.desk.shown = self.heard = clicked[-1]
 
 
 class Desks:

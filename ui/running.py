@@ -29,7 +29,7 @@ QUICK = 0.4
 """Seconds in which a job that an act has begun may end before the page is told of it: a browser
 takes longer to show that something has begun than a stroke takes to be coloured."""
 
-WATCHING: Any = {**QUIET, "concurrency_limit": None, "trigger_mode": "multiple"}
+NEVER_LOST: Any = {**QUIET, "concurrency_limit": None, "trigger_mode": "multiple"}
 
 Drawing = Mapping[Any, Any]
 """What components show, by component."""
@@ -74,7 +74,7 @@ class Runner:
             asked = event(guarded(start), [*inputs], self._shown, **QUIET)
             if js:
                 asked.success(None, js=js)
-            asked.success(self._watch, None, self._shown, **WATCHING)
+            asked.success(self._watch, None, self._shown, **NEVER_LOST)
 
         self._waiting.append(connect)
 
@@ -118,13 +118,13 @@ class Runner:
             # In one go, which saves the browser a round: a stroke is answered the sooner. What is
             # to run in the browser runs at an event's end, and would wait for the job.
             at_once = watch and not js
-            kind = WATCHING if watch else QUIET
+            kind = NEVER_LOST if watch else QUIET
             act_on = follow if at_once else guarded(handle)
             done = event(act_on, [*inputs], [*self._shown, *outputs], **kind)
             if js:
                 done.success(None, js=js)
             if watch and not at_once:
-                done.success(self._watch, None, self._shown, **WATCHING)
+                done.success(self._watch, None, self._shown, **NEVER_LOST)
 
         self._waiting.append(connect)
 
@@ -143,7 +143,7 @@ class Runner:
         for connect in self._waiting:
             connect()
         # A job that went on while the page was loaded again is watched again.
-        arrived.success(self._watch, None, self._shown, **WATCHING)
+        arrived.success(self._watch, None, self._shown, **NEVER_LOST)
 
     def opens(
         self,
@@ -158,8 +158,8 @@ class Runner:
         def handle(request: gr.Request, *values: Any) -> Any:
             # Tabs are there, and may be clicked, before their visitor has arrived.
             visit, early = self.shop.desks.wait_for(session_of(request), name)
-            if early:  # the desk shows the last of those; whatever the page was told is older
-                visit.sent.pop(self.tabs._id, None)
+            if early:
+                pass  # the desk shows the last of those
             elif name == FIRST_TAB and not visit.mounted:
                 # No click: Gradio says so of every page that is loaded. It shows that tab now, even
                 # if it was told of another before its tabs were there, and is told again.
@@ -167,18 +167,12 @@ class Runner:
                 if visit.desk.shown != FIRST_TAB:
                     visit.sent.pop(self.tabs._id, None)
             else:
-                visit.desk.shown = name
-                told = visit.sent.get(self.tabs._id)
-                if told in (None, *(gr.update(selected=t) for t in (visit.heard, name))):
-                    self.knows_tab(visit, name)
-                else:  # it was clicked before the page was told of another one, and is told again
-                    visit.sent.pop(self.tabs._id, None)
-                visit.heard = name
+                visit.desk.shown = visit.heard = name
             more = act(visit.desk, *values)
             return {**self.draw(visit), **(more or {})}
 
         self._waiting.append(
-            lambda: tab.select(guarded(handle), [*inputs], [*self._shown, *outputs], **QUIET)
+            lambda: tab.select(guarded(handle), [*inputs], [*self._shown, *outputs], **NEVER_LOST)
         )
 
     def knows_tab(self, visit: Visit, name: str) -> None:
@@ -192,6 +186,8 @@ class Runner:
 
     def draw(self, visit: Visit) -> dict[Any, Any]:
         """What has changed since this page was last told; never empty, as Gradio wants it."""
+        if visit.desk.shown == visit.heard:  # told, it would be torn from what is clicked next
+            self.knows_tab(visit, visit.heard)
         fresh: dict[Any, Any] = {}
         for drawing in self._drawings:
             for component, value in drawing(visit.desk).items():
