@@ -268,9 +268,19 @@ def without_banned(candidate: Candidate, banned: tuple[str, ...]) -> Candidate:
 
 
 def with_mention(candidate: Candidate, request: Request) -> Candidate:
-    """The story, its title naming the request where nothing else in it does."""
-    if candidate.mentions or not request.content:
+    """The story, its title naming what the story forgot: words that no writer knows, and all of a
+    request of which it has nothing."""
+    told = f"{candidate.title} {candidate.text}"
+    forgotten = [w for w in request.unknown if not mentions(told, w)]
+    if candidate.mentions and not forgotten:
         return candidate
-    about = " ".join(request.content)[:60].rsplit(" ", 1)[0] or request.content[0]
+    about = " and ".join(forgotten) or " ".join(request.content)
+    if not about:
+        return candidate
+    about = about if len(about) <= ABOUT else about[: ABOUT + 1].rsplit(" ", 1)[0][:ABOUT]
     title = f"{about[:1].upper()}{about[1:]}: {candidate.title}"
-    return replace(candidate, title=title, mentions=1)
+    return replace(candidate, title=title, mentions=max(candidate.mentions, 1))
+
+
+ABOUT = 60
+"""Letters of a title that name what a story forgot."""

@@ -63,6 +63,8 @@ class Request:
     """What a story should mention, in lower case, the most telling first."""
     name: str = ""
     """A given name that no writer knows: it replaces the first one that the story uses."""
+    unknown: tuple[str, ...] = ()
+    """Things and names, as typed, that no writer knows: a story must mention each of them."""
 
 
 def normal_form(text: str, names: Set[str] = frozenset()) -> str:
@@ -100,8 +102,21 @@ def ban_list(own: Iterable[str] = ()) -> tuple[str, ...]:
 @cache
 def _ban_pattern(banned: tuple[str, ...]) -> re.Pattern[str]:
     forms = {f for w in banned for f in (w, plural(w), w + "s")}
-    choices = "|".join(re.escape(f) for f in sorted(forms, key=lambda f: (-len(f), f)))
-    return re.compile(rf"(?<!\w)(?:{choices})(?:['’]s)?(?!\w)")
+    choices = "|".join(map(_alone, sorted(forms, key=lambda f: (-len(f), f))))
+    return re.compile(rf"(?:{choices})")
+
+
+_UNSPACED = (
+    r"[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\U00020000-\U0003ffff]"
+)
+"""Letters of scripts that put no spaces between words: Thai, Lao, Burmese, Khmer, kana, Han."""
+
+
+def _alone(form: str) -> str:
+    """A pattern of a word that is not part of another, where its script has a way to tell."""
+    before = "" if re.match(_UNSPACED, form) else r"(?<!\w)"
+    after = "" if re.search(_UNSPACED + r"\Z", form) else r"(?:['’]s)?(?!\w)"
+    return before + re.escape(form) + after
 
 
 def find_banned(text: str, banned: tuple[str, ...]) -> str | None:
@@ -194,7 +209,9 @@ def allowed_words(words: str, banned: tuple[str, ...]) -> list[str]:
 def _without_phrases(words: list[str], banned: tuple[str, ...]) -> list[str]:
     text = " ".join(words)
     while phrase := find_banned(text, banned):
-        text = re.sub(re.escape(phrase), " ", text, flags=re.IGNORECASE)
+        fewer = re.sub(re.escape(phrase), " ", text, flags=re.IGNORECASE)
+        # Folding may change letters (ß, ﬁ): such a phrase is found in the folded text alone.
+        text = fewer if fewer != text else text.casefold()
     return text.split()
 
 
@@ -205,7 +222,7 @@ def _read_allowed(typed: list[str], lexicon: Set[str]) -> Request:
 
     mapped: list[str] = []
     put_back: dict[str, str] = {}
-    fresh_words, strong, weak = list[str](), list[str](), list[str]()
+    fresh_words, strong, weak, unknown = (list[str]() for _ in range(4))
     lone = not any(known(w) and w.lower() not in FUNCTION_WORDS for w in typed)
     abroad = lone and any(w.lower() in _FOREIGN_A | _FOREIGN_REST for w in typed)
     said = {f for w in typed for f in singulars(w.lower())}
@@ -214,6 +231,7 @@ def _read_allowed(typed: list[str], lexicon: Set[str]) -> Request:
     for n, word in enumerate(typed):
         low = word.lower()
         before = typed[n - 1].lower() if n else ""
+        after = typed[n + 1].lower() if n + 1 < len(typed) else ""
         if abroad and low in _FOREIGN_A | _FOREIGN_REST:
             mapped += ["a"] if low in _FOREIGN_A else []
             continue
@@ -246,8 +264,11 @@ def _read_allowed(typed: list[str], lexicon: Set[str]) -> Request:
             if called and mapped and mapped[-1] == before:
                 mapped.pop()
             fresh_words.append(word.removesuffix("'s").lower())
+            unknown.append(word.removesuffix("'s"))
             continue
         base, ending = _base_of_unknown(word, before, first=n == 0)
+        if _names_a_thing(base, before, after):
+            unknown.append(base)
         fresh = next((k for k, v in put_back.items() if v.lower() == base.lower()), None)
         if fresh is None:
             free = [k for k in NEW_WORDS if k not in put_back]
@@ -268,6 +289,7 @@ def _read_allowed(typed: list[str], lexicon: Set[str]) -> Request:
         put_back,
         tuple(dict.fromkeys([*fresh_words, *strong, *telling])),
         name,
+        tuple(dict.fromkeys(unknown)),
     )
 
 
@@ -279,6 +301,13 @@ def _is_actor(word: str) -> bool:
 def _named(typed: Sequence[str]) -> bool:
     """Whether a request begins with a name: "Zuri the elephant"."""
     return len(typed) > 2 and typed[1].lower() == "the" and known_word(typed[2]) is not None
+
+
+def _names_a_thing(word: str, before: str, after: str) -> bool:
+    """Whether an unknown word looks like a noun or name: no verb, and not said of what follows."""
+    if before in _BEFORE_VERB or re.search(r"(?:ly|ing|ed)$", word):
+        return False
+    return known_word(after) is None
 
 
 def _base_of_unknown(word: str, before: str, *, first: bool) -> tuple[str, str]:

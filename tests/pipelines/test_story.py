@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines import hub, story
@@ -45,6 +45,7 @@ from pipelines.story_ranking import (
 from pipelines.story_requests import (
     LONGEST_REQUEST,
     Request,
+    allowed_words,
     ban_list,
     find_banned,
     mentions,
@@ -257,6 +258,27 @@ def test_banned_words_are_found_in_other_forms_but_not_inside_others() -> None:
     assert find_banned("foxglove and skill", banned) is None
 
 
+@pytest.mark.parametrize(
+    "text, word", [("月の猫の話", "猫"), ("แมวดำ", "แมว"), ("ねこがいた", "ねこ")]
+)
+def test_banned_words_of_scripts_without_spaces_are_found(text: str, word: str) -> None:
+    assert find_banned(text, ban_list([word])) == word
+
+
+PHRASES = st.text("abcßﬁŸİıſ \u0345Σς", min_size=1, max_size=8)
+
+
+@given(PHRASES, st.lists(PHRASES, max_size=3))
+@example("Straße eins", ["Straße eins"])
+def test_no_banned_phrase_stays_in_a_request(words: str, ban: list[str]) -> None:
+    banned = ban_list(ban)
+    try:
+        left = allowed_words(f"a fox {words}", banned)
+    except InvalidInput:
+        return
+    assert find_banned(" ".join(left), banned) is None
+
+
 # The grammar
 
 
@@ -411,6 +433,39 @@ def test_the_title_names_a_request_that_the_story_forgot() -> None:
     request = read("zorblax")
     story = finished(written(("A rock sat.", "rock")), request, StoryConfig("zorblax"), 7)
     assert with_mention(story, request).title == "Zorblax: A title"
+
+
+@pytest.mark.parametrize(
+    "words, told, title",
+    [
+        ("a fox and a zorblax", "The fox sat.", "Zorblax: A title"),
+        ("a fox and a zorblax", "The fox sat on <new1>.", "A title"),
+        ("Zuri the elephant", "The elephant sat.", "Zuri: A title"),
+        ("a zorblax, a quokka, a blimfrot and a snarkel", "<new1>, <new2> and <new3> sat.",
+         "Snarkel: A title"),
+        ("a fox, a blimfrot and a snarkel", "The fox sat.", "Blimfrot and snarkel: A title"),
+        # No things: an adverb, a verb, what is said of a thing that is known.
+        ("a fox who zorblaxly sat", "The fox sat.", "A title"),
+        ("a fox who wanted to zorblax", "The fox sat.", "A title"),
+        ("a zorblaxian fox", "The fox sat.", "A title"),
+    ],
+)  # fmt: skip
+def test_the_title_names_unknown_things_that_the_story_forgot(
+    words: str, told: str, title: str
+) -> None:
+    request = read(words)
+    story = finished(written((told, "fox")), request, StoryConfig(words), 7)
+    assert with_mention(story, request).title == title
+
+
+def test_a_long_list_of_forgotten_things_does_not_fill_the_title() -> None:
+    words = " and a ".join(["a fox", *(f"zorblax{n}gruntle" for n in range(12))])
+    request = read(words)
+    story = finished(written(("The fox sat.", "fox")), request, StoryConfig(words), 7)
+    about, _, rest = with_mention(story, request).title.partition(": ")
+    assert rest == "A title"
+    assert about.startswith("Zorblax0gruntle and ")
+    assert len(about) <= 60
 
 
 # Writing, with random weights
