@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import struct
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageOps
+from tqdm import tqdm
 
 from pipelines.colorize.drawing import on_white
 
@@ -57,10 +59,14 @@ class Curation:
 
 def curate(files: Sequence[str], *, workers: int = 1) -> Curation:
     """Look at every file; of near-duplicates the first is kept."""
+
+    def told(examined: Iterable[Examined]) -> Curation:
+        return _choose(tqdm(examined, "looking", len(files), unit="picture", mininterval=2))
+
     if workers > 1:
         with multiprocessing.get_context("spawn").Pool(workers) as pool:
-            return _choose(pool.imap(examine, files, chunksize=16))
-    return _choose(map(examine, files))
+            return told(pool.imap(examine, files, chunksize=16))
+    return told(map(examine, files))
 
 
 def _choose(examined: Iterable[Examined]) -> Curation:
@@ -82,6 +88,14 @@ def _choose(examined: Iterable[Examined]) -> Curation:
     return Curation(tuple(kept), tuple(refused))
 
 
+def upright(image: Image.Image) -> Image.Image:
+    """Turned as the camera noted; EXIF data that cannot be read turn nothing."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except (SyntaxError, ValueError, KeyError, TypeError, struct.error):
+        return image
+
+
 def examine(file: str) -> Examined:
     """Open a picture and look at it; never raises for what is in the file."""
     cv2.setNumThreads(1)
@@ -93,7 +107,7 @@ def examine(file: str) -> Examined:
             if max(size) > 4 * min(size):
                 return Examined(file, f"too narrow: {size[0]} × {size[1]} pixels")
             image.draft("RGB", (512, 512))
-            picture = on_white(image)
+            picture = on_white(upright(image))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return Examined(file, f"cannot be read: {error}")
     picture.thumbnail((512, 512), Image.Resampling.BOX)

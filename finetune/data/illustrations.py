@@ -4,16 +4,19 @@
 
 prepares a folder of pictures and reports which were refused and why. A set holds `pictures.npy`
 (N, 256, 256, 3) uint8, `linearts.npy` (N, 256, 256) uint8, drawn and worn as scans and photos of
-drawings are, `simplified.npy` (N, 256, 256, 3) uint8 and `index.jsonl`.
+drawings are, `simplified.npy` (N, 256, 256, 3) uint8 and `index.jsonl`. The same command on a
+finished set of the same pictures does nothing.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import random
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -24,7 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
-from finetune.data.curation import curate
+from finetune.data.curation import curate, upright
 from finetune.data.pages import read_pages
 from finetune.data.scans import wear
 from finetune.data.scenes import sample_record
@@ -53,7 +56,10 @@ WORN = 0.6
 CLEANED = 0.7
 """Share of the worn line art that is cleaned afterwards, as the app does with what it is given."""
 
-ENDINGS = frozenset({".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".gif"})
+ENDINGS = frozenset(".png .jpg .jpeg .webp .bmp .tif .tiff .gif .avif .ppm".split())
+
+INDEX, FACTS = "index.jsonl", "made-with.json"
+"""Of a set: a row for each item, and what the set was made with."""
 
 
 class Source(Protocol):
@@ -102,7 +108,7 @@ class Pictures:
     def draw(self, n: int, rng: random.Random) -> tuple[Image.Image, dict[str, Any]]:
         file = self.files[n % len(self.files)]
         with Image.open(file) as image:
-            picture = on_white(image)
+            picture = on_white(upright(image))
         shorter = min(picture.size)
         # From 3/5 of a picture, or SIDE pixels of a large one, up to all of its shorter side.
         least = min(shorter, max(SIDE, shorter * 3 // 5))
@@ -179,15 +185,26 @@ def make_item(
 
 
 def build(
-    folder: Path, sources: Sequence[Source], count: int, *, seed: int = 0, workers: int = 1
+    folder: Path,
+    sources: Sequence[Source],
+    count: int,
+    *,
+    seed: int = 0,
+    workers: int = 1,
+    facts: Mapping[str, Any] | None = None,
 ) -> IllustrationSet:
     """Make a set of `count` items in `folder`; the same whatever the number of workers.
+
+    `facts` are JSON values that tell it from others: `facts_of` reads them again.
 
     Raises: InvalidInput when there is nothing to draw from.
     """
     if not sources or count < 1:
         raise InvalidInput("A set needs at least one source of pictures and one item.")
     folder.mkdir(parents=True, exist_ok=True)
+    # Whatever set was here is gone from now on, also for who comes back after an interruption.
+    for name in (INDEX, FACTS):
+        (folder / name).unlink(missing_ok=True)
     for name, shape in _ARRAYS.items():
         np.lib.format.open_memmap(
             folder / name, mode="w+", dtype=np.uint8, shape=(count, *shape)
@@ -199,9 +216,23 @@ def build(
             rows += made
             bar.update(len(made))
     lines = [json.dumps(row, ensure_ascii=False) for row in sorted(rows, key=lambda r: r["n"])]
+    if facts is not None:
+        (folder / FACTS).write_text(json.dumps(facts), encoding="utf-8")
     # Written last: its presence says that the folder is whole.
-    (folder / "index.jsonl").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    fresh = folder / f"{INDEX}.tmp"
+    fresh.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    fresh.replace(folder / INDEX)
     return IllustrationSet(folder)
+
+
+def facts_of(folder: Path) -> dict[str, Any] | None:
+    """What a finished set was made with; None where there is no such set, or nobody knows."""
+    if not (folder / INDEX).is_file():
+        return None
+    try:
+        return json.loads((folder / FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 _ARRAYS: dict[str, tuple[int, ...]] = {
@@ -242,7 +273,7 @@ class IllustrationSet:
     """
 
     def __init__(self, folder: Path) -> None:
-        index = folder / "index.jsonl"
+        index = folder / INDEX
         if not index.exists():
             raise InvalidInput(
                 f"{folder} holds no finished set of illustrations: make one with "
@@ -356,12 +387,34 @@ def byte_batch(
 
 
 def pictures_in(folder: Path, split: str = "train") -> tuple[str, ...]:
-    """The coloured pictures of a folder, by its pages.jsonl where it has one."""
+    """The coloured pictures of a folder, by its pages.jsonl where it has one.
+
+    Raises: InvalidInput when there is no such folder, or no picture in it.
+    """
+    if not folder.is_dir():
+        raise InvalidInput(f"There is no folder {folder}: name folders of pictures.")
     if (folder / "pages.jsonl").exists():
         pages = read_pages(folder, split)
-        return tuple(dict.fromkeys(str(page.picture) for page in pages))
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS)
-    return tuple(map(str, files))
+        found = tuple(dict.fromkeys(str(page.picture) for page in pages))
+    else:
+        files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in ENDINGS)
+        found = tuple(map(str, files))
+    if not found:
+        kinds = ", ".join(e[1:] for e in sorted(ENDINGS))
+        raise InvalidInput(f"There is no picture to learn from in {folder} ({kinds}).")
+    return found
+
+
+def others_in(folder: Path) -> Counter[str]:
+    """How many files of other kinds a folder holds, by ending; none where pages.jsonl lists what
+    counts."""
+    if (folder / "pages.jsonl").exists():
+        return Counter()
+    return Counter(
+        p.suffix.lower() or "no ending"
+        for p in folder.rglob("*")
+        if p.is_file() and p.suffix.lower() not in ENDINGS and not p.name.startswith(".")
+    )
 
 
 def parser() -> argparse.ArgumentParser:
@@ -384,8 +437,30 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     args = parser().parse_args(arguments)
-    sources: list[Source] = []
-    files = [f for folder in args.folders for f in pictures_in(folder, args.split)]
+    try:
+        make(args)
+    except InvalidInput as error:
+        raise SystemExit(str(error)) from error
+
+
+def make(args: argparse.Namespace) -> None:
+    """The command, its arguments read. Raises InvalidInput."""
+    files = tuple(f for folder in args.folders for f in pictures_in(folder, args.split))
+    others = sum((others_in(folder) for folder in args.folders), Counter[str]())
+    if others:
+        told = ", ".join(f"{n} {ending}" for ending, n in others.most_common())
+        print(f"Files that are no pictures which can be read here: {told}. "
+              "Export photos of other kinds (HEIC, RAW) as JPEG.")  # fmt: skip
+    facts = {
+        "files": fingerprint(files), "as_is": args.as_is, "count": args.count, "seed": args.seed,
+        "split": args.split,
+        "shares": [args.pictures if files else 0, args.storyworld, args.clipart],
+    }  # fmt: skip
+    if facts_of(args.out) == facts:
+        ready = len(IllustrationSet(args.out))
+        print(f"{args.out} is ready: {ready} items of these pictures and this seed. "
+              "Delete the folder to make them anew.")  # fmt: skip
+        return
     if files and not args.as_is:
         curation = curate(files, workers=args.workers)
         print(curation.report())
@@ -393,17 +468,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         refused = "".join(f"{file}\t{why}\n" for file, why in curation.refused)
         (args.out / "refused.tsv").write_text(refused, encoding="utf-8")
         files = curation.kept
+        if not files:
+            raise InvalidInput(
+                "None of the pictures is fit to learn from (see above); --as-is takes them all."
+            )
+    sources: list[Source] = []
     if files:
-        sources.append(Pictures(tuple(files), args.pictures))
+        sources.append(Pictures(files, args.pictures))
     if args.storyworld > 0:
         sources.append(StoryWorld(args.storyworld, args.split))
     if args.clipart > 0:
         sources.append(ClipArt(args.clipart))
     count = args.count or 2 * len(files)
-    try:
-        build(args.out, sources, count, seed=args.seed, workers=args.workers)
-    except InvalidInput as error:
-        raise SystemExit(str(error)) from error
+    build(args.out, sources, count, seed=args.seed, workers=args.workers, facts=facts)
+
+
+def fingerprint(files: Sequence[str]) -> str:
+    """The same for the same files, as long as nobody has written to them."""
+    digest = hashlib.sha256()
+    for path in map(Path, files):
+        state = path.stat() if path.exists() else None
+        digest.update(f"{path}:{state and (state.st_size, state.st_mtime_ns)};".encode())
+    return digest.hexdigest()
 
 
 if __name__ == "__main__":

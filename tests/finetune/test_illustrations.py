@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+import random
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,8 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from finetune.data.curation import curate
+from finetune.data import illustrations
+from finetune.data.curation import curate, examine
 from finetune.data.illustrations import (
     SIDE,
     ClipArt,
@@ -189,13 +191,70 @@ def test_unfit_pictures_are_refused(folder: Path) -> None:
     assert "5 pictures kept, 6 refused" in curation.report()
 
 
+def test_an_interrupted_rebuild_leaves_no_set(
+    sources: list[Source], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    build(tmp_path, sources[2:], 1)
+
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as m:
+        m.setattr(illustrations, "make_item", stop)
+        with pytest.raises(KeyboardInterrupt):
+            build(tmp_path, sources[2:], 1)
+    with pytest.raises(InvalidInput, match="no finished set"):
+        IllustrationSet(tmp_path)
+
+
 def test_the_command(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main([str(folder), "--out", str(tmp_path / "set"), "--count", "2"])
-    assert "mostly text (text.png)" in capsys.readouterr().out
-    assert len(IllustrationSet(tmp_path / "set")) == 2
+    command = [str(folder), "--out", str(tmp_path / "set"), "--count", "2"]
+    main(command)
+    said = capsys.readouterr()
+    assert "mostly text (text.png)" in said.out
+    assert "can be read here: 1 .txt" in said.out
+    assert "looking: 100%" in said.err
+    made = IllustrationSet(tmp_path / "set")
+    assert len(made) == 2
     assert "blurred.png\tblurred" in (tmp_path / "set" / "refused.tsv").read_text()
+    first = np.array(made.pictures)
+    written = (made.folder / "pictures.npy").stat().st_mtime_ns
+    main(command)
+    assert "is ready: 2 items" in capsys.readouterr().out
+    assert (made.folder / "pictures.npy").stat().st_mtime_ns == written
+    main([*command, "--seed", "1"])
+    assert "is ready" not in capsys.readouterr().out
+    assert not np.array_equal(IllustrationSet(made.folder).pictures, first)
+
+
+def test_a_folder_that_gives_nothing_is_said(folder: Path, tmp_path: Path) -> None:
+    more = ["--out", str(tmp_path / "set"), "--count", "1", "--storyworld", "45"]
+    with pytest.raises(SystemExit, match=f"no folder {tmp_path / 'typo'}"):
+        main([str(folder), str(tmp_path / "typo"), *more])
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.heic").touch()
+    with pytest.raises(SystemExit, match="no picture to learn from"):
+        main([str(tmp_path / "photos"), *more])
+    drawn(9).resize((60, 60)).save(tmp_path / "photos" / "tiny.png")
+    with pytest.raises(SystemExit, match="None of the pictures is fit"):
+        main([str(tmp_path / "photos"), *more])
     with pytest.raises(SystemExit, match="at least one source"):
-        main([str(tmp_path / "nothing"), "--out", str(tmp_path / "none")])
+        main(["--out", str(tmp_path / "set")])
+    assert not (tmp_path / "set" / "index.jsonl").exists()
+
+
+def test_photos_are_learned_upright(tmp_path: Path) -> None:
+    plain, turned, torn = (str(tmp_path / f"{n}.png") for n in range(3))
+    picture, exif = drawn(3), Image.Exif()
+    picture.save(plain)
+    exif[0x0112] = 6  # to be turned to the right
+    picture.transpose(Image.Transpose.ROTATE_90).save(turned, exif=exif)
+    picture.save(torn, exif=b"Exif\0\0no such thing")
+    assert len({examine(file).hash for file in (plain, turned, torn)}) == 1
+    one, *others = (
+        np.asarray(Pictures((file,)).draw(0, random.Random(1))[0]) for file in (plain, turned, torn)
+    )
+    assert all(np.array_equal(one, other) for other in others)
 
 
 def test_pages_are_taken_by_their_list(tmp_path: Path) -> None:
