@@ -1,4 +1,4 @@
-"""Work that visitors have asked for: one line for all, and a few jobs a visitor at most.
+"""Work that visitors have asked for: a line for books, one for colours, and a few jobs a visitor.
 
 A job runs on a thread of its own, not in the event of a page, so that it goes on while its
 visitor loads the page again. Pages look at its `moment` as often as they like.
@@ -27,7 +27,11 @@ ONE_AT_A_TIME = "One thing at a time: wait for your work to end, or press Stop."
 
 MOST_JOBS = 100
 MOST_EACH = 4
-"""Jobs in line, of all visitors and of one, counting the one that runs."""
+"""Jobs in line, of all visitors and of one, counting those that run."""
+
+COLOURING = frozenset({"colour", "vary"})
+"""Kinds of jobs with a line of their own: a stroke takes a moment and a book a minute, and the
+models of books are in another process (`ui/model_process.py`)."""
 
 
 class Job:
@@ -87,73 +91,85 @@ class Job:
 
 
 class Jobs:
-    """The line of all visitors' jobs: first come, first served, one at a time.
+    """The lines of all visitors' jobs, one of books and one of colours: in each, first come, first
+    served, one at a time.
 
-    The thread that works ends with the last job of the line and begins with the next one.
-    `most` jobs fit in the line, `each` of one visitor.
+    The thread that works on a line ends with its last job and begins with the next one. `most` jobs
+    fit in both lines together, `each` of one visitor.
     """
 
     def __init__(self, most: int = MOST_JOBS, each: int = MOST_EACH) -> None:
         self.most = most
         self.each = each
         self._lock = threading.Lock()
-        self._line: deque[Job] = deque()
-        self._worker: threading.Thread | None = None
+        self._books: deque[Job] = deque()
+        self._colours: deque[Job] = deque()
+        self._workers: list[threading.Thread] = []
+
+    def _line_of(self, job: Job) -> deque[Job]:
+        return self._colours if job.kind in COLOURING else self._books
 
     def add(self, job: Job) -> None:
-        """Put a job at the end of the line. Raises: InvalidInput when there is no room for it."""
+        """Put a job at the end of its line. Raises: InvalidInput when there is no room for it."""
         with self._lock:
-            line = [o for n, o in enumerate(self._line) if not (o.done or (n and o.stopped))]
-            if job.visitor and sum(o.visitor == job.visitor for o in line) >= self.each:
+            found = [
+                other
+                for line in (self._books, self._colours)
+                for n, other in enumerate(line)
+                if not (other.done or (n and other.stopped))
+            ]
+            if job.visitor and sum(o.visitor == job.visitor for o in found) >= self.each:
                 raise InvalidInput(
                     f"You have {self.each} thing{'s' if self.each != 1 else ''} in line already: "
                     "wait for one to end, or stop one in another tab."
                 )
-            if len(line) >= self.most:
+            if len(found) >= self.most:
                 raise InvalidInput(
-                    f"The line is full: {len(line)} jobs come first already. "
+                    f"The line is full: {len(found)} jobs come first already. "
                     "Try again in a few minutes; what you have typed stays."
                 )
-            self._line.append(job)
-            if self._worker is None:
-                self._worker = threading.Thread(target=self._serve, name="jobs", daemon=True)
-                self._worker.start()
+            line = self._line_of(job)
+            line.append(job)
+            if len(line) == 1:
+                worker = threading.Thread(target=self._serve, args=[line], name="jobs", daemon=True)
+                self._workers = [*(w for w in self._workers if w.is_alive()), worker]
+                worker.start()
 
     def stop(self, job: Job) -> None:
         """End a job: at once while it waits, at its next moment while it runs."""
         with self._lock:
             job.stop()
-            if job in self._line and self._line[0] is not job:
-                self._line.remove(job)
+            line = self._line_of(job)
+            if job in line and line[0] is not job:
+                line.remove(job)
                 job.done = True
 
     def ahead(self, job: Job) -> int:
         """How many jobs come first, without those that will be skipped; 0 for one that runs."""
         with self._lock:
-            line = list(self._line)
+            line = list(self._line_of(job))
         if job not in line:
             return 0
         return sum(n == 0 or not other.stopped for n, other in enumerate(line[: line.index(job)]))
 
     def close(self, seconds: float = 10.0) -> None:
-        """Stop all jobs and wait until the running one has ended, for some seconds at most."""
+        """Stop all jobs and wait until those that run have ended, for some seconds at most."""
         with self._lock:
-            for job in self._line:
+            for job in (*self._books, *self._colours):
                 job.stop()
-            worker = self._worker
-        if worker is not None:
-            worker.join(seconds)
+            workers = self._workers
+        end = time.monotonic() + seconds
+        for worker in workers:
+            worker.join(max(end - time.monotonic(), 0))
 
-    def _serve(self) -> None:
+    def _serve(self, line: deque[Job]) -> None:
+        """Work until the line is empty; whoever adds to an empty line begins anew."""
         while True:
+            line[0].run()  # nobody else takes the first one away
             with self._lock:
-                if not self._line:
-                    self._worker = None
+                line.popleft()
+                if not line:
                     return
-                job = self._line[0]
-            job.run()
-            with self._lock:
-                self._line.popleft()
 
 
 def until_stopped(job: Job, events: Iterator[Event]) -> Iterator[Event]:

@@ -1,4 +1,4 @@
-"""One line for all visitors; whoever stops or leaves ends their job and nobody else's."""
+"""Lines for all visitors; whoever stops or leaves ends their job and nobody else's."""
 
 from __future__ import annotations
 
@@ -117,6 +117,26 @@ def test_the_line_has_room_for_so_many_and_so_many_of_each() -> None:
         line.add(Job("paint", Gate(), visitor="eve"))
     finally:
         line.close()
+
+
+def test_a_stroke_does_not_wait_for_others_books() -> None:
+    line = Jobs(most=4)
+    book, next_book = Job("make", Gate()), Job("paint", Gate())
+    stroke, variations = Job("colour", Gate()), Job("vary", Gate())
+    try:
+        for job in (book, next_book, stroke, variations):
+            line.add(job)
+        until(lambda: book.news > 0 and stroke.news > 0)
+        assert [line.ahead(j) for j in (next_book, variations)] == [1, 1]
+        with pytest.raises(InvalidInput, match="The line is full: 4 jobs"):
+            line.add(Job("colour", Gate()))
+        line.stop(stroke)
+        until(lambda: variations.news > 0)
+        assert next_book.news == 0
+    finally:
+        line.close()
+    assert book.done
+    assert variations.done
 
 
 def test_the_log_tells_kind_and_end_and_no_words(
