@@ -323,6 +323,7 @@ def launch(shop: Workshop, options: argparse.Namespace) -> None:
 
     from ui.doorkeeper import Doorkeeper
     from ui.page import build
+    from ui.served_files import keep_swept
     from ui.theme import head, theme
 
     def terminate(number: int, frame: FrameType | None) -> None:
@@ -351,11 +352,14 @@ def launch(shop: Workshop, options: argparse.Namespace) -> None:
     print(f"Storybrush is open at {demo.local_url} (Ctrl-C ends it)", flush=True)
     # The page answers already; now the models may take the processor.
     threading.Thread(target=shop.warm, name="warm", daemon=True).start()
+    closed = threading.Event()
+    keep_swept(closed)
     try:
-        threading.Event().wait()
+        closed.wait()
     except KeyboardInterrupt:
         print("Storybrush is closing.", flush=True)
     finally:
+        closed.set()
         demo.close(verbose=False)
         shop.close()
 

@@ -17,7 +17,8 @@ from pipelines.errors import InvalidInput
 from pipelines.presets import MAX_SEED
 from ui.colour_work import STRENGTH, Easel, Place, new_easel
 from ui.desk import Desk
-from ui.workshop import Workshop, file_for_browser, url_of
+from ui.served_files import file_for_browser, url_of
+from ui.workshop import Workshop
 
 AGAIN = "Your strokes of last time are here again: they were kept inside the picture."
 

@@ -11,8 +11,8 @@ from PIL import Image
 from ui import markup
 from ui.colour_vary import Varying
 from ui.colour_work import Candidates, Easel, Mixed
+from ui.served_files import url_of
 from ui.theme import ASSETS
-from ui.workshop import url_of
 
 EXAMPLES = {"boat": "A hedgehog in a boat", "zebra": "A zebra and a pumpkin", "farmer": "A letter"}
 """Drawings of our own: the file in `assets/drawings` and what it shows."""

@@ -25,7 +25,8 @@ from pipelines.errors import InvalidInput
 from ui.colour_models import Colourists
 from ui.desk import Desk
 from ui.jobs import Job
-from ui.workshop import Workshop, file_for_browser, url_of
+from ui.served_files import file_for_browser, url_of
+from ui.workshop import Workshop
 
 MAX_LAYER = 12_000_000
 """Characters of a layer that a browser sends."""

@@ -25,7 +25,8 @@ from ui import markup
 from ui.desk import Desk
 from ui.jobs import Job, until_stopped
 from ui.running import Runner
-from ui.workshop import file_for_browser, paced, picture_url, url_of
+from ui.served_files import file_for_browser, picture_url, url_of
+from ui.workshop import paced
 
 if TYPE_CHECKING:
     from PIL.Image import Image

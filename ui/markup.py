@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.book import Book, Page, picture_name
 from pipelines.presets import STYLES
-from ui.workshop import file_for_browser, picture_url, url_of
+from ui.served_files import picture_url
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -335,7 +335,7 @@ def cover_url(book: BookSummary) -> str:
         data = book.cover.read_bytes() if book.cover else b""
     except OSError:
         return ""
-    return url_of(file_for_browser(data, "cover.webp")) if data else ""
+    return picture_url(data, "cover.webp") if data else ""
 
 
 def reader(book: Book) -> str:

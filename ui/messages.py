@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import html
 import inspect
@@ -27,6 +28,8 @@ def explain(error: Exception) -> gr.Error:
         return gr.Error(visible=False, print_exception=False)
     if isinstance(error, AppError):
         text = html.escape(str(error))
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        text = "The disk is full. Make room on it, then try again: what was saved is still there."
     else:
         run = secrets.token_hex(3)
         # The frames and the kind of error, but not its message: it may quote what was typed.

@@ -12,7 +12,7 @@ from typing import Any
 from ui import markup
 from ui.model_shelf import KINDS, SAMPLES, ModelShelf, OwnModel
 from ui.model_work import Moment, Record
-from ui.workshop import file_for_browser, picture_url, url_of
+from ui.served_files import file_for_browser, picture_url, url_of
 
 SHARPENING = 0.3
 """Part of a picture maker's minutes in which it is sharpened, after its codes are learned."""

@@ -21,7 +21,8 @@ from ui.model_shelf import KINDS
 from ui.model_work import Training
 from ui.panel import panel
 from ui.running import Drawing, Runner
-from ui.workshop import QUIET, clicked, file_for_browser, session_of
+from ui.served_files import file_for_browser
+from ui.workshop import QUIET, clicked, session_of
 
 TICK = 1.0
 """Seconds between two looks at a training that runs."""

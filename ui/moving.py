@@ -24,7 +24,8 @@ from ui import film, markup
 from ui.desk import Desk
 from ui.jobs import Job, until_stopped
 from ui.panel import panel
-from ui.workshop import Workshop, file_for_browser
+from ui.served_files import file_for_browser
+from ui.workshop import Workshop
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -18,19 +18,17 @@ from ui.pictures import PicturesTab
 from ui.recipe import STORY_FIELDS, named
 from ui.rules import Rules
 from ui.running import Runner
+from ui.served_files import KEEP_FILES, SWEEP_EVERY
 from ui.sparing import SparingBlocks
 from ui.story import StoryTab
 from ui.theme import ASSETS, HEADER, HEADER_JS
 from ui.workshop import Workshop, session_of
 
-KEEP_FILES = 24 * 3600
-"""Seconds that pictures stay where browsers fetch them; books in the library stay for good."""
-
 
 def build(shop: Workshop) -> gr.Blocks:
     """The app as Gradio Blocks; theme and style sheet are given to `launch`."""
     gr.set_static_paths([ASSETS / "styles", ASSETS / "drawings"])
-    with SparingBlocks(title="Storybrush", delete_cache=(3600, KEEP_FILES)) as demo:
+    with SparingBlocks(title="Storybrush", delete_cache=(SWEEP_EVERY, KEEP_FILES)) as demo:
         # The key only scrambles what lies in the browser; who reads it there is its owner anyway.
         secret = gr.BrowserState("", storage_key="storybrush-secret", secret="storybrush")
         gr.HTML(HEADER, js_on_load=HEADER_JS, apply_default_css=False)

@@ -19,9 +19,9 @@ from pipelines.presets import (
     STYLES,
     PictureConfig,
 )
+from ui.served_files import url_of
 from ui.story import read_seed, seed_box
 from ui.theme import ASSETS, asset
-from ui.workshop import url_of
 
 FIELDS = (
     "style", "prefix", "suffix", "start", "candidates", "guidance", "steps", "step_size",

@@ -16,7 +16,8 @@ from ui import markup
 from ui.desk import Desk
 from ui.panel import panel
 from ui.running import Runner
-from ui.workshop import clicked, file_for_browser, url_of
+from ui.served_files import file_for_browser, url_of
+from ui.workshop import clicked
 
 NAMES = dict(zip(SCORES, ("Bad", "Poor", "Fair", "Good", "Excellent"), strict=True))
 """Source: ITU-T P.800, absolute category rating."""

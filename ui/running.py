@@ -190,10 +190,10 @@ class Runner:
             self.knows_tab(visit, visit.heard)
         fresh: dict[Any, Any] = {}
         for drawing in self._drawings:
-            for component, value in drawing(visit.desk).items():
-                if visit.sent.get(component._id, ...) != value:
-                    visit.sent[component._id] = value
-                    fresh[component] = value
+            shown = drawing(visit.desk).items()
+            fresh |= {c: value for c, value in shown if visit.sent.get(c._id, ...) != value}
+        # Not before all are drawn: where one fails, the page is told nothing.
+        visit.sent.update((component._id, value) for component, value in fresh.items())
         return fresh or {self._shown[0]: gr.skip()}
 
     def _visit(self, request: gr.Request) -> Visit:

@@ -25,7 +25,8 @@ from ui.desk import Desk
 from ui.jobs import Work
 from ui.panel import panel
 from ui.running import Runner
-from ui.workshop import Workshop, clicked, file_for_browser, url_of
+from ui.served_files import file_for_browser, url_of
+from ui.workshop import Workshop, clicked
 
 
 def build_buttons(runner: Runner) -> gr.HTML:

@@ -12,12 +12,9 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
 
 import gradio as gr
-from gradio.utils import get_upload_folder
 
 from pipelines.book import Book
 from pipelines.errors import AppError, NotFound
@@ -183,31 +180,6 @@ def clicked(event: gr.EventData) -> str:
     data = event._data
     value = data.get("value") if isinstance(data, dict) else None
     return value if isinstance(value, str) else ""
-
-
-def file_for_browser(data: bytes, name: str) -> Path:
-    """Keep bytes where Gradio serves files from; the folder is named by their hash.
-
-    A file that is there already may be on its way to a browser: it is never written again.
-    """
-    folder = Path(get_upload_folder()) / hashlib.sha256(data).hexdigest()
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / name
-    if not path.exists():
-        unfinished = folder / secrets.token_hex(8)
-        unfinished.write_bytes(data)
-        unfinished.replace(path)
-    return path
-
-
-def url_of(path: Path) -> str:
-    """Where the browser finds such a file, relative to the page."""
-    return "gradio_api/file=" + quote(str(path))
-
-
-def picture_url(png: bytes, name: str = "page.png") -> str:
-    """Address of a picture as it is: the PNG with its recipe inside."""
-    return url_of(file_for_browser(png, name))
 
 
 def paced(seconds: float) -> Iterator[bool]:

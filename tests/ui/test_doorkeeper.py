@@ -17,7 +17,8 @@ from storage.local import LocalLibrary
 from tests.storage.books import make_book, picture
 from tests.ui.blocks import built
 from ui.doorkeeper import Doorkeeper
-from ui.workshop import Workshop, file_for_browser, url_of
+from ui.served_files import file_for_browser, url_of
+from ui.workshop import Workshop
 
 
 def nothing() -> Any:

@@ -74,6 +74,27 @@ def test_a_page_is_told_only_what_is_new_to_it(shop: Workshop, runner: Runner) -
     assert len(runner.draw(again)) == 2
 
 
+def test_where_drawing_fails_the_page_is_told_all_of_it_the_next_time(
+    shop: Workshop, runner: Runner
+) -> None:
+    broken = gr.HTML()
+    full = True
+
+    def draw(desk: Desk) -> dict[Any, Any]:
+        if full:
+            raise OSError("no room")
+        return {broken: "drawn"}
+
+    runner.shows(draw, [broken])
+    page = visit(shop)
+    with pytest.raises(OSError, match="no room"):
+        runner.draw(page)
+    full = False
+    assert {"at rest", "drawn"} <= set(
+        filter(lambda v: isinstance(v, str), runner.draw(page).values())
+    )
+
+
 def test_a_page_that_is_loaded_keeps_the_tab_it_had_open(shop: Workshop) -> None:
     def build() -> Any:
         with gr.Blocks() as demo, gr.Tabs() as tabs:
