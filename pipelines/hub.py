@@ -30,6 +30,8 @@ def load_named(
         return load(True)
     except MemoryError:
         raise
+    except ImportError as e:
+        raise _lacks_a_package(name, e) from e
     except Exception as e:  # the readers of the formats raise whatever they stumble over
         if is_path(name):
             raise ModelUnavailable(
@@ -43,8 +45,17 @@ def load_named(
         return load(False)
     except MemoryError:
         raise
+    except ImportError as e:
+        raise _lacks_a_package(name, e) from e
     except Exception as e:  # whatever the hub's client raises: network, access, unknown name
         raise ModelUnavailable(advice(name, what, short(e), instead)) from e
+
+
+def _lacks_a_package(name: str, error: ImportError) -> ModelUnavailable:
+    return ModelUnavailable(
+        f"“{name}” needs a Python package that is not installed here ({short(error)}). Install all "
+        "that the app needs: pip install -r requirements.txt."
+    )
 
 
 def complete(loaded: tuple[Model, dict[str, Any]]) -> Model:

@@ -59,11 +59,13 @@ class TransformersCLIP(nn.Module):
             config: Any = AutoConfig.from_pretrained(name, local_files_only=local)
             check_kind(config)
             tokenizer = AutoTokenizer.from_pretrained(name, local_files_only=local)
+            # Not in the file's own precision: the gradients of a view round to 0 in float16.
             model = complete(
                 AutoModel.from_pretrained(
-                    name, config=config, local_files_only=local, output_loading_info=True
+                    name, config=config, dtype=torch.float32, local_files_only=local,
+                    output_loading_info=True,
                 )
-            )
+            )  # fmt: skip
             mean, std = CLIP_MEAN, CLIP_STD
             if config.model_type.startswith("siglip"):
                 mean = std = (0.5, 0.5, 0.5)

@@ -6,6 +6,7 @@ import os
 import pickle
 import re
 import zipfile
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -192,27 +193,68 @@ def test_any_clip_of_transformers(tmp_path: Path) -> None:
         load(tmp_path)
 
 
-def test_any_siglip_of_transformers(tmp_path: Path) -> None:
+def siglip_tokenizer(folder: Path) -> Any:
+    """The kind that SigLIPs on the hub declare: a spiece.model, and no tokenizer.json."""
+    from sentencepiece import SentencePieceTrainer
+    from transformers import SiglipTokenizer
+
+    model = BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(WORDS * 9), model_writer=model, vocab_size=40,
+        hard_vocab_limit=False, minloglevel=2,
+    )  # fmt: skip
+    (folder / "spiece.model").write_bytes(model.getvalue())
+    tokenizer = SiglipTokenizer(str(folder / "spiece.model"))
+    tokenizer.save_pretrained(folder)
+    return tokenizer
+
+
+def test_any_siglip_of_transformers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from transformers import SiglipConfig, SiglipModel
 
     torch.manual_seed(5)
+    tokenizer = siglip_tokenizer(tmp_path)
     part = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1,
             "num_attention_heads": 2}  # fmt: skip
-    size = load_tokenizer().get_vocab_size()
+    ends = {"bos_token_id": 1, "eos_token_id": 2, "pad_token_id": 2}
     config = SiglipConfig(
-        text_config={**part, "vocab_size": size, "max_position_embeddings": 16},
+        text_config={
+            **part, **ends, "vocab_size": len(tokenizer), "max_position_embeddings": 16
+        },
         vision_config={**part, "image_size": 32, "patch_size": 16},
-    )
+    )  # fmt: skip
     model = SiglipModel(config).eval()
     model.save_pretrained(tmp_path)
-    words_tokenizer().save_pretrained(tmp_path)
     found, seen = load(tmp_path), pixels(32)
-    inputs = words_tokenizer()(
+    inputs = tokenizer(
         WORDS, padding="max_length", max_length=16, truncation=True, return_tensors="pt"
     )
     exact = model(input_ids=inputs["input_ids"], pixel_values=seen)  # mean and deviation 0.5
     assert torch.allclose(found.embed_images(seen), exact.image_embeds, atol=1e-5)
     assert torch.allclose(found.embed_texts(WORDS), exact.text_embeds, atol=1e-5)
+
+    def lacking(*args: object, **options: object) -> Any:
+        raise ImportError("SiglipTokenizer requires the SentencePiece library")
+
+    from transformers import AutoTokenizer
+
+    monkeypatch.setattr(AutoTokenizer, "from_pretrained", lacking)
+    with pytest.raises(ModelUnavailable, match=r"SentencePiece.*pip install -r requirements\.txt"):
+        load(tmp_path)
+
+
+def test_weights_of_half_precision_guide_in_full(tmp_path: Path) -> None:
+    from transformers import CLIPConfig, CLIPModel
+
+    torch.manual_seed(5)
+    CLIPModel(CLIPConfig(**CLIP_CONFIG)).half().save_pretrained(tmp_path)
+    words_tokenizer().save_pretrained(tmp_path)
+    found = load(tmp_path)
+    assert isinstance(found, TransformersCLIP)
+    assert {p.dtype for p in found.parameters()} == {torch.float32}
+    seen = pixels(32).requires_grad_(True)
+    (gradient,) = torch.autograd.grad(1e-6 * found.embed_images(seen)[:, 0].sum(), [seen])
+    assert (gradient != 0).float().mean() > 0.9
 
 
 def test_other_models_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
