@@ -11,6 +11,7 @@ step. Nothing in the networks knows absolute positions.
 
 from __future__ import annotations
 
+import argparse
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -26,6 +27,7 @@ from torch.utils.data import DataLoader, Dataset
 from finetune.data.illustrations import ByteBatch, ColourBatch, IllustrationSet, batch, byte_batch
 from finetune.distributed import average_gradients, leave, processes, rank
 from finetune.losses import psnr, reconstruction_loss
+from finetune.own import base_folder, guarded
 from finetune.sharpen import PatchDiscriminator, adaptive_weight
 from finetune.training import (
     Clock,
@@ -221,6 +223,7 @@ def train(
     data: IllustrationSet,
     *,
     config: StablePaintNetworks = StablePaintNetworks(),
+    base: StablePaint | None = None,
     minutes: float | None = None,
     seed: int = 0,
     count: int = 64,
@@ -233,9 +236,14 @@ def train(
     samples: bool = True,
 ) -> Iterator[TrainStep | StablePaint]:
     """Train for `steps` or `minutes`, resuming from `runs/stablepaint.pt`; the last event is the
-    averaged model. `count` pictures a step; `samples` writes runs/stablepaint-*.png."""
+    averaged model. `count` pictures a step; `samples` writes runs/stablepaint-*.png. A `base` is
+    what it starts from, its shape included; the critic starts afresh."""
+    config = config if base is None else base.config
     model = StablePaint(config)
     averaged = StablePaint(config)
+    if base is not None:
+        model.load_state_dict(base.state_dict())
+        averaged.load_state_dict(base.state_dict())
     discriminator = PatchDiscriminator()
     for network in (model, averaged, discriminator):
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -372,10 +380,20 @@ def main() -> None:
                    help="a set made by finetune.data.illustrations")  # fmt: skip
     p.add_argument("--batch", type=int, default=64, help="pictures a step")
     p.add_argument("--workers", type=int, default=3, help="processes that prepare batches")
+    p.add_argument("--base", help="start from this model (embedded, or a folder)")
+    p.add_argument("--peak", type=float, default=1e-3,
+                   help="learning rate of the autoencoder; the U-Net's is 0.7 of it")  # fmt: skip
     args = p.parse_args()
-    device = begin(args)
-    events = train(args.steps, args.runs, device, IllustrationSet(args.data), minutes=args.minutes,
-                   seed=args.seed, count=args.batch, workers=args.workers,
+    guarded(lambda: run(args, begin(args)))
+
+
+def run(args: argparse.Namespace, device: torch.device) -> None:
+    """The command, its arguments read. Raises AppError."""
+    folder = base_folder(args.base, "stablepaint")
+    base = None if folder is None else StablePaint.from_pretrained(folder, device)
+    events = train(args.steps, args.runs, device, IllustrationSet(args.data), base=base,
+                   minutes=args.minutes, seed=args.seed, count=args.batch, workers=args.workers,
+                   peak=args.peak, denoiser_peak=0.7 * args.peak,
                    save_every=args.save_every)  # fmt: skip
     model = report(events)
     if rank() == 0:

@@ -30,6 +30,7 @@ from finetune.stablepaint import (
 from finetune.training import TrainStep
 from pipelines.colorize.denoiser import Condition, StablePaint
 from pipelines.colorize.stablepaint import StablePaintPipeline
+from pipelines.weights import save_model
 from tests.pipelines.test_stablepaint import NETWORKS, tiny
 from tests.tiny import CPU
 
@@ -221,3 +222,30 @@ def test_the_command_writes_a_model(
     assert (tmp_path / "runs" / "stablepaint-000003.png").exists()
     pipeline = StablePaintPipeline.from_pretrained(str(out), device="cpu")
     assert pipeline.model.config == NETWORKS
+
+
+def test_the_command_goes_on_from_a_base(
+    data: IllustrationSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(command, "train", functools.partial(train, samples=False))
+    first = tiny()
+    save_model(first, first.config, tmp_path / "mine" / "stablepaint")
+    out = tmp_path / "weights"
+    arguments = ["--steps", "2", "--batch", "2", "--workers", "0", "--device", "cpu"]
+    arguments += ["--out", str(out), "--runs", str(tmp_path / "runs")]
+
+    def call(*more: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["stablepaint", *arguments, *more])
+        command.main()
+
+    call("--data", str(data.folder), "--base", str(tmp_path / "mine"), "--peak", "1e-9")
+    again = StablePaint.from_pretrained(out, CPU)
+    assert again.config == first.config
+    measured = {"autoencoder.latent_mean", "autoencoder.latent_std"}
+    for key, value in again.state_dict().items():
+        if key not in measured:
+            assert torch.allclose(value, first.state_dict()[key], atol=1e-3), key
+    with pytest.raises(SystemExit, match="holds no finished set"):
+        call("--data", str(tmp_path))
+    with pytest.raises(SystemExit, match="no stablepaint in"):
+        call("--data", str(data.folder), "--base", str(tmp_path))
