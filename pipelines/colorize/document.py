@@ -20,18 +20,20 @@ import numpy as np
 from PIL import Image, ImageChops
 
 from pipelines.colorize import openraster
+from pipelines.colorize.drawing import WORKING_MEGAPIXELS
 from pipelines.colorize.hints import hint_layer, hint_map
-from pipelines.colorize.openraster import Layer
+from pipelines.colorize.openraster import MAX_PIXELS, Layer
 from pipelines.errors import InvalidInput
 
 LINES, HINTS, MASK, KEPT, COLOURS = "Lines", "Hints", "Mask", "Kept so far", "Colours"
-PLANNED = "Chosen colours"
+PLANNED, EARLIER = "Chosen colours", "Strokes so far"
 """Names of layers in a saved document."""
+_NAMES = frozenset({LINES, HINTS, MASK, KEPT, COLOURS, PLANNED, EARLIER})
 CHUNK = "storybrush-layers"
 """Keyword of the text inside a PNG that holds what the picture was made from."""
 MAX_CHUNK = 8_000_000
 """Characters of it that are read."""
-_MODES = {"lines": "L", "hints": "RGBA", "mask": "L", "planned": "RGBA"}
+_MODES = {"lines": "L", "hints": "RGBA", "mask": "L", "planned": "RGBA", "earlier": "RGBA"}
 """What is in there, and PIL's mode for each."""
 
 
@@ -52,6 +54,9 @@ class Document:
     planned: Image.Image | None = field(default=None, compare=False)
     """PIL RGBA: the strokes and the colours chosen around them that `colours` were made from; None
     = nobody chose any."""
+    earlier: Image.Image | None = field(default=None, compare=False)
+    """PIL RGBA: strokes of the rounds before, which `kept` was made from. They travel along and no
+    model sees them."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -83,23 +88,31 @@ class Document:
         return replace(self, hints=strokes, mask=inside)
 
     def keep(self, picture: Image.Image) -> Document:
-        """The next round: `picture` stands, and hints and mask are empty again.
+        """The next round: `picture` stands, and hints and mask are empty again. Its strokes are
+        `earlier` ones from now on.
 
         Raises: InvalidInput when it is of another size.
         """
         if picture.size != self.size:
             raise InvalidInput("This picture is not of the drawing's size and cannot be kept.")
-        return Document(self.lineart, kept=picture.convert("RGB"))
+        return Document(self.lineart, kept=picture.convert("RGB"), earlier=self.strokes)
+
+    @property
+    def strokes(self) -> Image.Image | None:
+        """All of them, those of the rounds before under the hints; PIL RGBA."""
+        if self.earlier is None or self.hints is None:
+            return self.hints or self.earlier
+        return Image.alpha_composite(self.earlier, self.hints)
 
     # --- files ----------------------------------------------------------------------------
 
     def hint_picture(self) -> Image.Image:
-        """The hint map as the models see it, PIL RGBA of the drawing's size."""
-        return hint_layer(hint_map(self.hints, *self.size), *self.size)
+        """All strokes as a hint map, as models see them; PIL RGBA of the drawing's size."""
+        return hint_layer(hint_map(self.strokes, *self.size), *self.size)
 
     def to_openraster(self, about: Mapping[str, Any] | None = None) -> bytes:
         """An .ora file: lines on top, strokes, mask and chosen colours (hidden), the colours, what
-        was kept.
+        was kept and the strokes behind it (hidden).
 
         The lines are black with the paper transparent, so that they can be drawn over anything.
         `about` holds JSON values that travel along.
@@ -115,16 +128,20 @@ class Document:
             layers.append(Layer(COLOURS, self.colours))
         if self.kept is not None:
             layers.append(Layer(KEPT, self.kept, visible=self.colours is None))
+        if self.earlier is not None:
+            layers.append(Layer(EARLIER, self.earlier, visible=False))
         layers.append(Layer("Paper", Image.new("RGB", self.size, "white")))
         return openraster.write(layers, self.picture, note=json.dumps(dict(about or {})))
 
     @staticmethod
     def from_openraster(data: bytes) -> Document:
-        """The inverse of `to_openraster`, also after other programs have changed the layers.
+        """The inverse of `to_openraster`, also after other programs have changed the layers. Large
+        ones are scaled down, as other drawings are.
 
         Raises: InvalidInput when there are no lines in it.
         """
-        found = {layer.name: layer.picture for layer in openraster.read(data)}
+        read = openraster.read(data, _NAMES, most=WORKING_MEGAPIXELS * 1e6)
+        found = {layer.name: layer.picture for layer in read}
         if LINES not in found:
             raise InvalidInput(
                 f"There is no layer called “{LINES}” in this OpenRaster file: give the layer with "
@@ -138,6 +155,7 @@ class Document:
             kept=None if kept is None else kept.convert("RGB"),
             colours=None if colours is None else colours.convert("RGB"),
             planned=found.get(PLANNED),
+            earlier=found.get(EARLIER),
         )
         mask = found.get(MASK)
         return plain.with_strokes(found.get(HINTS), mask and mask.getchannel("A"))
@@ -148,7 +166,8 @@ class Document:
         They are text behind the picture, which other programs show as it is.
         """
         parts = {
-            "lines": self.lineart, "hints": self.hints, "mask": self.mask, "planned": self.planned
+            "lines": self.lineart, "hints": self.hints, "mask": self.mask,
+            "planned": self.planned, "earlier": self.earlier,
         }  # fmt: skip
         layers: dict[str, Any] = {
             name: base64.b64encode(_as_png(layer)).decode("ascii")
@@ -167,6 +186,8 @@ class Document:
         or where it does not belong to this picture."""
         try:
             with Image.open(io.BytesIO(png), formats=["PNG"]) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    return None
                 image.load()
                 text = getattr(image, "text", {}).get(CHUNK, "")
                 picture = image.convert("RGB")
@@ -183,7 +204,8 @@ class Document:
             if "lines" not in layers:
                 return None
         except (OSError, SyntaxError, ValueError, TypeError, AttributeError, RecursionError,
-                binascii.Error, Image.DecompressionBombError):  # fmt: skip
+                binascii.Error, Image.DecompressionBombError,
+                Image.DecompressionBombWarning):  # fmt: skip
             return None
         stood = bool(inside.get("kept"))
         plain = Document(
@@ -191,6 +213,7 @@ class Document:
             kept=picture if stood else None,
             colours=None if stood and "mask" not in layers else picture,
             planned=layers.get("planned"),
+            earlier=layers.get("earlier"),
         )
         return plain.with_strokes(layers.get("hints"), layers.get("mask"))
 

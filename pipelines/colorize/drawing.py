@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import struct
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +12,7 @@ from typing import Literal
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from pipelines.colorize.lineart import extract, remove_specks
 from pipelines.errors import InvalidInput
@@ -27,6 +28,18 @@ WORKING_MEGAPIXELS = 2.4
 
 SHADOW = 0.35
 """The darkest that paper gets under a shadow, against the brightest of it."""
+
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings a photo upright, by EXIF's orientation."""
 
 
 @dataclass(frozen=True)
@@ -128,9 +141,11 @@ def _no_picture(source: bytes | Path | Image.Image) -> str:
 
 def _upright(image: Image.Image) -> tuple[Image.Image, bool]:
     """Turned as its EXIF data says; and whether that changed it."""
-    if image.getexif().get(0x0112, 1) == 1:
-        return image, False
-    return ImageOps.exif_transpose(image), True
+    try:
+        turn = _TURNS.get(image.getexif().get(0x0112, 1))
+    except (OSError, SyntaxError, ValueError, TypeError, KeyError, EOFError, struct.error):
+        return image, False  # such notes are no part of the picture
+    return (image, False) if turn is None else (image.transpose(turn), True)
 
 
 def on_white(image: Image.Image) -> Image.Image:

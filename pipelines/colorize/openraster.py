@@ -7,11 +7,12 @@ Source: https://www.openraster.org, version 0.0.3. A zip with `mimetype` first a
 from __future__ import annotations
 
 import io
+import math
 import re
 import zipfile
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, replace
 from xml.sax.saxutils import quoteattr
 
 from PIL import Image
@@ -26,6 +27,15 @@ MAX_STACK = 100_000
 """Bytes of a stack.xml that is read."""
 MAX_PIXELS = 40_000_000
 """Of one layer that is read."""
+MAX_LAYERS = 100
+"""That a file may list."""
+MAX_ALL_PIXELS = 6 * MAX_PIXELS
+"""Of all layers that are read."""
+_DAMAGED = (
+    OSError, KeyError, ValueError, SyntaxError, OverflowError, EOFError, RuntimeError,
+    zipfile.BadZipFile, zlib.error, Image.DecompressionBombError, Image.DecompressionBombWarning,
+)  # fmt: skip
+"""What reading a file that is broken, encrypted or packed in another way may raise."""
 _UNREADABLE = "This OpenRaster file cannot be read: save it once more, or hand in a PNG."
 
 
@@ -86,22 +96,28 @@ def is_openraster(data: bytes) -> bool:
     return data.startswith(b"PK") and MIME.encode() in data[:100]
 
 
-def read(data: bytes) -> tuple[Layer, ...]:
+def read(
+    data: bytes, names: Collection[str] | None = None, *, most: float = MAX_PIXELS
+) -> tuple[Layer, ...]:
     """The layers from top to bottom, each filled up to the picture's size, PIL RGBA.
 
-    Groups are read as their layers. Raises InvalidInput for anything else than OpenRaster.
+    With `names` only those, of several of a name the lowest. A picture of more than `most` pixels
+    is scaled down to as many. Groups are read as their layers. Raises InvalidInput for anything
+    else than OpenRaster.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as file:
             stack = _member(file, "stack.xml", MAX_STACK).decode()
             if "<!" in stack:  # no entities, so no bombs of them
                 raise InvalidInput(_UNREADABLE)
-            width, height = _size(stack)
-            return tuple(
-                _read_layer(file, attributes, width, height)
-                for attributes in map(_attributes, re.findall(r"<layer\b([^>]*)>", stack))
-            )
-    except (OSError, KeyError, ValueError, SyntaxError, zipfile.BadZipFile, zlib.error) as e:
+            listed = [_attributes(text) for text in re.findall(r"<layer\b([^>]*)>", stack)]
+            if len(listed) > MAX_LAYERS:
+                raise InvalidInput(f"This OpenRaster file has {len(listed)} layers: merge some.")
+            if names is not None:
+                named = {found.get("name", ""): found for found in listed}
+                listed = [f for f in listed if f.get("name") in names and named[f["name"]] is f]
+            return tuple(_read_layers(file, listed, _size(stack), most))
+    except _DAMAGED as e:
         raise InvalidInput(_UNREADABLE) from e
 
 
@@ -110,17 +126,40 @@ def read_note(data: bytes) -> str:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as file:
             return _member(file, "storybrush.json", MAX_STACK).decode()
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, zlib.error):
+    except _DAMAGED:
         return ""
 
 
-def _read_layer(
-    file: zipfile.ZipFile, attributes: dict[str, str], width: int, height: int
-) -> Layer:
-    part = Image.open(io.BytesIO(_member(file, attributes["src"], 4 * MAX_PIXELS)))
-    if part.width * part.height > MAX_PIXELS:
-        raise InvalidInput(_UNREADABLE)
-    whole = Image.new("RGBA", (width, height))
+def size_of(data: bytes) -> tuple[int, int]:
+    """Width and height as the file says. Raises: InvalidInput."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as file:
+            return _size(_member(file, "stack.xml", MAX_STACK).decode())
+    except _DAMAGED as e:
+        raise InvalidInput(_UNREADABLE) from e
+
+
+def _read_layers(
+    file: zipfile.ZipFile, listed: Sequence[dict[str, str]], size: tuple[int, int], most: float
+) -> Iterator[Layer]:
+    """One after another, so that no two are in memory at their full size."""
+    scale = min(1.0, math.sqrt(most / (size[0] * size[1])))
+    small = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+    pixels = 0
+    for attributes in listed:
+        part = Image.open(io.BytesIO(_member(file, attributes["src"], 4 * MAX_PIXELS)))
+        pixels += max(part.width * part.height, size[0] * size[1])
+        if part.width * part.height > MAX_PIXELS or pixels > MAX_ALL_PIXELS:
+            raise InvalidInput("This OpenRaster file is far too large: make it smaller.")
+        layer = _read_layer(part, attributes, size)
+        if scale < 1:
+            picture = layer.picture.resize(small, Image.Resampling.BOX)
+            layer = replace(layer, picture=picture)
+        yield layer
+
+
+def _read_layer(part: Image.Image, attributes: dict[str, str], size: tuple[int, int]) -> Layer:
+    whole = Image.new("RGBA", size)
     at = int(float(attributes.get("x", 0))), int(float(attributes.get("y", 0)))
     whole.paste(part.convert("RGBA"), at)
     blend = "multiply" if attributes.get("composite-op") == BLENDS["multiply"] else "normal"

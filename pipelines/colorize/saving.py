@@ -18,9 +18,12 @@ MODELS = {
 }
 
 
-def recipe_of(model: str, seed: int, settings: Mapping[str, Any], by: str = "embedded") -> Recipe:
-    """What made a picture: `model` is a key of MODELS, `by` the weights' name."""
-    return Recipe("", seed, {"colour": f"{model} {by}"}, dict(settings))
+def recipe_of(
+    model: str, seed: int, settings: Mapping[str, Any], by: str = "embedded", prompt: str = ""
+) -> Recipe:
+    """What made a picture: `model` is a key of MODELS, `by` the weights' name, `prompt` the words
+    that it was told."""
+    return Recipe(prompt, seed, {"colour": f"{model} {by}"}, dict(settings))
 
 
 def coloured_png(document: Document, recipe: Recipe | None, caption: str = "") -> bytes:

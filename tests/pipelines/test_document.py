@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFile
 
 from pipelines.book import Recipe, encode_png, read_recipe
-from pipelines.colorize import openraster
+from pipelines.colorize import document, openraster
 from pipelines.colorize.document import CHUNK, HINTS, LINES, Document
 from pipelines.errors import InvalidInput
 
@@ -84,6 +84,33 @@ def test_a_saved_document_comes_back() -> None:
     assert (plain.hints, plain.mask, plain.kept, plain.colours, plain.planned) == (None,) * 5
 
 
+def test_strokes_behind_a_kept_picture_travel_along() -> None:
+    picture = Image.new("RGB", SIZE, (10, 200, 30))
+    one = Document(drawing()).with_strokes(strokes(), None).keep(picture)
+    dot = Image.new("RGBA", SIZE)
+    dot.paste((20, 30, 200, 255), (22, 18, 26, 22))
+    two = one.with_strokes(dot, None).keep(picture)
+    assert two.hints is None
+    assert two.earlier is not None
+    assert two.earlier.getpixel((24, 20)) == (20, 30, 200, 255)
+    assert two.earlier.getpixel((35, 20)) == (230, 60, 50, 255)
+    assert two.hint_picture().getpixel((35, 20)) == (230, 60, 50, 255)
+    png = Document.read_from(two.write_into(encode_png(picture)))
+    for again in (Document.from_openraster(two.to_openraster()), png):
+        assert again is not None
+        assert same(again.earlier, two.earlier)
+        assert not again.hinted  # no model sees them
+
+
+def test_a_large_document_is_scaled_down(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(document, "WORKING_MEGAPIXELS", 0.0006)
+    whole = Document(drawing()).with_strokes(strokes(), mask())
+    after = Document.from_openraster(whole.to_openraster())
+    assert after.size == (30, 20)
+    assert after.hinted
+    assert after.mask is not None
+
+
 def test_layers_without_lines_are_refused() -> None:
     layers = [openraster.Layer(HINTS, strokes())]
     with pytest.raises(InvalidInput, match=LINES):
@@ -129,6 +156,12 @@ def test_rounds_without_a_mask_come_back_too() -> None:
     assert after is not None
     assert after.kept is None
     assert same(after.colours, picture)
+
+
+def test_a_bomb_is_not_decoded_to_look_for_strokes(monkeypatch: pytest.MonkeyPatch) -> None:
+    bombs = [encode_png(Image.new("1", size)) for size in ((9000, 9000), (20_000, 10_000))]
+    monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("decoded"))
+    assert [Document.read_from(bomb) for bomb in bombs] == [None, None]
 
 
 def test_what_is_not_ours_is_not_read() -> None:

@@ -110,6 +110,21 @@ def test_turned_upright() -> None:
     assert "upright" in drawing.notes[0]
 
 
+@pytest.mark.parametrize("exif", [b"Exif\0\0no such thing", b"II*\0\xff\xff", b"\0" * 9])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "JPEG"])
+def test_what_a_camera_noted_may_be_damaged(kind: str, exif: bytes) -> None:
+    drawing = read_drawing(encoded(sketch(), kind, exif=exif))
+    assert drawing.notes == ()
+    assert drawing.lineart.size == sketch().size
+
+
+@pytest.mark.parametrize("odd", [0, 9])
+def test_orientations_that_are_none_turn_nothing(odd: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = odd
+    assert read_drawing(encoded(sketch(), "JPEG", exif=exif)).notes == ()
+
+
 def test_light_lines_on_a_dark_ground_are_inverted() -> None:
     drawing = read_drawing(Image.eval(sketch(), lambda v: 235 - v * 200 // 255))
     assert drawing.kind == "inverted"

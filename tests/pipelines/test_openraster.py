@@ -64,11 +64,37 @@ def test_a_layer_of_another_program_may_be_smaller_than_the_picture() -> None:
     assert layer.picture.getbbox() == (10, 5, 14, 8)
 
 
-def archive(stack: str) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w") as file:
+def archive(stack: str, picture: Image.Image | None = None) -> bytes:
+    out, png = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as file:
         file.writestr("stack.xml", stack)
+        if picture is not None:
+            picture.save(png, "PNG")
+            file.writestr("a.png", png.getvalue())
     return out.getvalue()
+
+
+def encrypted() -> bytes:
+    """As a reader sees it that has no password."""
+    data = bytearray(openraster.write([Layer("One", noise(1))], noise(2, "RGB")))
+    for head, flags in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        at = data.find(head)
+        while at >= 0:
+            data[at + flags] |= 1
+            at = data.find(head, at + 4)
+    return bytes(data)
+
+
+def packed(method: int) -> bytes:
+    """With a packing that nobody knows."""
+    data = bytearray(archive("<image w='5' h='5'><stack/></image>"))
+    for head, place in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        at = data.find(head)
+        data[at + place] = method
+    return bytes(data)
+
+
+DOT = Image.new("RGBA", (4, 3), (255, 0, 0, 255))
 
 
 @pytest.mark.parametrize(
@@ -81,9 +107,39 @@ def archive(stack: str) -> bytes:
         archive("<image w='500000' h='500000'><stack/></image>"),
         archive("<!DOCTYPE x [<!ENTITY a 'b'>]><image w='5' h='5'/>"),
         openraster.write([Layer("One", noise(1))], noise(2))[:-400],
+        encrypted(),
+        packed(77),
+        archive("<image w='5' h='5'><layer src='a.png' x='1e999'/></image>", DOT),
+        archive("<image w='5' h='5'><layer src='a.png' x='1e300'/></image>", DOT),
+        archive("<image w='5' h='5'>" + 101 * "<layer src='a.png'/>" + "</image>", DOT),
     ],
 )
 def test_what_cannot_be_read_is_said(data: bytes) -> None:
     with pytest.raises(InvalidInput, match="OpenRaster"):
         openraster.read(data)
     assert openraster.read_note(data) == ""
+
+
+@pytest.mark.parametrize("size", [(20_000, 10_000), (7000, 7000)])
+def test_layers_that_are_far_too_large_are_not_decoded(size: tuple[int, int]) -> None:
+    bomb = archive("<image w='5' h='5'><layer src='a.png'/></image>", Image.new("1", size))
+    with pytest.raises(InvalidInput, match="OpenRaster"):
+        openraster.read(bomb)
+
+
+def test_many_layers_of_a_large_picture_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openraster, "MAX_ALL_PIXELS", 3000)
+    layer = "<layer src='a.png' name='Lines'/>"
+    assert len(openraster.read(archive(f"<image w='50' h='30'>{2 * layer}</image>", DOT))) == 2
+    three = archive(f"<image w='50' h='30'>{3 * layer}</image>", DOT)
+    with pytest.raises(InvalidInput, match="far too large"):
+        openraster.read(three)
+    assert len(openraster.read(three, ["Lines"])) == 1
+    assert openraster.read(three, ["Hints"]) == ()
+
+
+def test_a_large_picture_is_scaled_down_as_it_is_read() -> None:
+    data = openraster.write([Layer("Lines", noise(1))], noise(3, "RGB"))
+    (layer,) = openraster.read(data, most=500)
+    assert layer.picture.size == (29, 17)
+    assert openraster.size_of(data) == (50, 30)
