@@ -39,7 +39,7 @@ from finetune.distributed import (
     rank,
     share,
 )
-from finetune.own import guarded, own_options
+from finetune.own import guarded, own_options, refuse_own
 from finetune.training import (
     Clock,
     Ema,
@@ -308,6 +308,7 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
     if args.pairs is not None:
         clip_pairs.run(args, device, OUT, embedded_config())
     else:
+        refuse_own(args, "--pairs", "top")
         _embedded(args, device)
     leave()
 

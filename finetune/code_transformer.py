@@ -36,7 +36,7 @@ from finetune.distributed import (
     share,
     share_of,
 )
-from finetune.own import guarded, own_options
+from finetune.own import guarded, own_options, refuse_own
 from finetune.training import (
     Clock,
     Ema,
@@ -259,6 +259,7 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
     if args.pairs is not None:
         code_pairs.run(args, device, OUT, lambda v: embedded_config(v.config, words=0), train)
     else:
+        refuse_own(args, "--pairs", "classes", "side", "gradient_checkpointing")
         _embedded(args, device)
     leave()
 

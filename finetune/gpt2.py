@@ -247,7 +247,8 @@ def save(model: GPT2Writer, config: dict[str, Any], folder: Path) -> None:
 
 
 def main() -> None:
-    if any(a == "--base" or a.startswith("--base=") for a in sys.argv[1:]):
+    taught = {"--base", "--data", "--dry-run"}  # without a base the other parser says so
+    if any(a.partition("=")[0] in taught for a in sys.argv[1:]):
         from finetune.language_model import main as teach
 
         teach()

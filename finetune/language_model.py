@@ -42,11 +42,12 @@ from finetune.checkpoints import (
 )
 from finetune.data.documents import Columns
 from finetune.data.recipes import RECIPES, sources
+from finetune.own import in_words, own_place
 from finetune.texts import Lesson, LessonPlan, lesson, report_values
 from finetune.training import EVENTS_HELP, TrainStep, autocast, follow, note, note_step
 from finetune.writers import BLOCK, Writer, collate, train_top, with_lora
-from pipelines.device import fast_bf16, is_out_of_memory, pick_device
-from pipelines.errors import AppError, InvalidInput, OutOfMemory
+from pipelines.device import fast_bf16, pick_device
+from pipelines.errors import AppError, InvalidInput
 
 log = logging.getLogger(__name__)
 
@@ -310,6 +311,9 @@ def teach(
     finally:
         stop.set()
         worker.join()
+        left = [events.get_nowait() for _ in range(events.qsize())]
+        for error in (e for e in left if isinstance(e, BaseException)):
+            raise _said(error)  # nobody else will tell that the end went wrong
 
 
 def _written(
@@ -338,12 +342,11 @@ def _written(
 
 
 def _said(error: BaseException) -> BaseException:
-    if is_out_of_memory(error):
-        return OutOfMemory(
-            "Memory ran out: lower --batch (and raise --accumulate as much), shorten --block, or "
-            "add --gradient-checkpointing. The last checkpoint is kept."
-        )
-    return error
+    return in_words(
+        error,
+        "lower --batch (and raise --accumulate as much), shorten --block, or add "
+        "--gradient-checkpointing",
+    )
 
 
 # --- the command -------------------------------------------------------------------------
@@ -434,8 +437,11 @@ def main(arguments: list[str] | None = None) -> None:
     transformers_logging.disable_progress_bar()
     try:
         run(args)
-    except AppError as e:
-        raise SystemExit(f"{e}") from e
+    except Exception as e:
+        said = _said(e)
+        if not isinstance(said, AppError):
+            raise
+        raise SystemExit(str(said)) from e
 
 
 def run(args: argparse.Namespace) -> None:
@@ -444,15 +450,14 @@ def run(args: argparse.Namespace) -> None:
         torch.set_num_threads(args.threads)
     follow(args.events)
     device = pick_device(args.device)
-    runs = args.runs or Path("runs") / args.out.name
+    runs = args.runs or Path("runs") / args.out.resolve().name
     tuning = Tuning(
         steps=args.steps, epochs=args.epochs, minutes=args.minutes, batch=args.batch,
         accumulate=args.accumulate, rate=args.rate, train_top=args.train_top, lora=args.lora,
         checkpointing=args.gradient_checkpointing, evaluations=args.evaluations,
         patience=args.patience, seed=args.seed,
     )  # fmt: skip
-    if args.out.exists() and not args.out.is_dir():
-        raise InvalidInput(f"{args.out} is a file: name a folder for the finished writer.")
+    out = own_place(args.out, args.base, *args.data, runs.absolute())
     columns = Columns(args.text, args.title)
     wanted = tuning.steps * tuning.batch * tuning.accumulate * processes()
     plan = LessonPlan(
@@ -479,14 +484,14 @@ def run(args: argparse.Namespace) -> None:
     if main_process:
         for line in (line for r in found.reports for line in r.lines()):
             log.info(line)
-    events = teach(found, tuning, args.out, runs, device, {"data": args.data})
+    events = teach(found, tuning, out, runs, device, {"data": args.data})
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for e in events:
             _tell(e)
     except KeyboardInterrupt:
         events.close()  # type: ignore[attr-defined]
-        log.info("stopped; the best so far is in %s, and the same command goes on", args.out)
+        log.info("stopped; the best so far is in %s, and the same command goes on", out)
 
 
 def _tell(event: Event) -> None:

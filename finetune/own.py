@@ -21,7 +21,8 @@ from PIL import Image
 from finetune.distributed import rank
 from finetune.footprint import Footprint
 from finetune.training import ask_to_stop, note
-from pipelines.errors import AppError, InvalidInput
+from pipelines.device import is_out_of_memory
+from pipelines.errors import AppError, InvalidInput, OutOfMemory, StorageError
 from pipelines.weights import EMBEDDED
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,54 @@ def own_options(p: argparse.ArgumentParser, source: str, what: str) -> None:
     )
 
 
+def refuse_own(args: argparse.Namespace, source: str, *more: str) -> None:
+    """Of a run without `source`: raises InvalidInput for what only goes with it, the options of
+    `own_options` and those named `more`. Such a run would train the shipped model."""
+    given = [f"--{n.replace('_', '-')}" for n in ("base", "peak", "dry_run", *more)
+             if getattr(args, n)]  # fmt: skip
+    if given:
+        raise InvalidInput(f"{', '.join(given)}: only with {source}, so name your own with it.")
+
+
+def own_place(out: Path, *others: Path | str | None) -> Path:
+    """The folder for a model of one's own, resolved; what lies there may be replaced.
+
+    Raises InvalidInput, before anything is trained, unless it is new, empty or written by these
+    commands, or when it is one of the `others`, in one or around one: what is read, and the
+    checkpoints. Names of the hub are no paths, and None is nothing.
+    """
+    place = out.expanduser().resolve()
+    if place.exists() and not place.is_dir():
+        raise InvalidInput(f"{out} is a file: name a folder for your models.")
+    if _overlap(place, EMBEDDED.resolve()):
+        raise InvalidInput(
+            f"Name a folder for your models, as in --out my-models: {out} is for those that come "
+            "with Storybrush."
+        )
+    for other in (Path(o).expanduser() for o in others if o is not None):
+        if (other.exists() or other.is_absolute()) and _overlap(place, other.resolve()):
+            raise InvalidInput(
+                f"--out {out} and {other} lie in each other: name another folder with --out, "
+                "which may be new."
+            )
+    if place.is_dir() and any(place.iterdir()) and not _written_here(place):
+        raise InvalidInput(
+            f"{out} holds other files than a model that was trained here, and would be replaced: "
+            "name another folder with --out, which may be new."
+        )
+    return place
+
+
+def _overlap(a: Path, b: Path) -> bool:
+    return a.is_relative_to(b) or b.is_relative_to(a)
+
+
+def _written_here(folder: Path) -> bool:
+    """Whether these commands have written a model there."""
+    weights = (folder / "config.json", folder / "model-01.safetensors")
+    return (folder / "training.json").is_file() or all(p.is_file() for p in weights)
+
+
 @dataclass(frozen=True)
 class Home:
     """Where a run's model and its checkpoints go."""
@@ -63,14 +112,17 @@ class Home:
 def home_of(args: argparse.Namespace, name: str, default_out: Path) -> Home:
     """Of the model `name`; the shipped weights are never written over.
 
-    Raises InvalidInput when no folder is named for the models, or a file is.
+    Raises InvalidInput when no folder is named for the models, or one that `own_place` refuses.
     """
     if args.out == default_out:
         raise InvalidInput("Name a folder for your models, as in --out my-models.")
     if args.out.exists() and not args.out.is_dir():
         raise InvalidInput(f"{args.out} is a file: name a folder for your models.")
-    runs = args.runs if args.runs != Path("runs") else args.runs / args.out.name
-    return Home(args.out / name, runs)
+    base = Path(args.base) / name if args.base else None
+    base = base if base is None or base.exists() else Path(args.base)
+    model = own_place(args.out / name, base, args.pictures if "pictures" in args else args.pairs)
+    runs = args.runs if args.runs != Path("runs") else args.runs / args.out.resolve().name
+    return Home(model, runs)
 
 
 def base_folder(base: str | None, name: str) -> Path | None:
@@ -148,12 +200,35 @@ def finish(home: Home, save: Callable[[Path], None], told: dict[str, Any]) -> No
     log.info("wrote %s; try it: python app.py --vqgan %s", home.model, home.model.parent)
 
 
+def in_words(error: BaseException, memory: str) -> BaseException:
+    """What went wrong, for a person; `memory`: what helps where memory ran out. What is not
+    foreseen stays as it is."""
+    from safetensors import SafetensorError
+
+    if isinstance(error, AppError):
+        return error
+    if is_out_of_memory(error):
+        return OutOfMemory(f"Memory ran out: {memory}. The last checkpoint is kept.")
+    if isinstance(error, OSError) and error.errno is not None:
+        where = f"{error.filename}: " if error.filename else ""
+        return StorageError(f"{where}{error.strerror}. {_AGAIN}")
+    if isinstance(error, SafetensorError) and "os error" in str(error):
+        return StorageError(f"The model could not be written ({error}). {_AGAIN}")
+    return error
+
+
+_AGAIN = "Put that right, and run the same command again: it goes on from the last checkpoint."
+
+
 def guarded(job: Callable[[], None]) -> None:
     """Run a command: errors in the user's words, and SIGTERM ends it with a checkpoint."""
     signal.signal(signal.SIGTERM, ask_to_stop)
     try:
         job()
-    except AppError as e:
-        raise SystemExit(str(e)) from e
     except KeyboardInterrupt:
         raise SystemExit("Stopped; the same command goes on from the last checkpoint.") from None
+    except Exception as e:
+        said = in_words(e, "lower --batch, or close what else takes memory")
+        if not isinstance(said, AppError):
+            raise
+        raise SystemExit(str(said)) from e

@@ -38,7 +38,7 @@ from finetune.distributed import (
     share,
 )
 from finetune.losses import psnr, reconstruction_loss
-from finetune.own import guarded, own_options
+from finetune.own import guarded, own_options, refuse_own
 from finetune.perceptual import PERCEPTUAL, Distance
 from finetune.sharpen import sharpen
 from finetune.training import (
@@ -218,6 +218,7 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
     if args.pictures is not None:
         vqgan_pictures.run(args, device, OUT, EMBEDDED, train)
     else:
+        refuse_own(args, "--pictures", "lpips")
         _embedded(args, device)
     leave()
 

@@ -11,7 +11,7 @@ import random
 import shutil
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,8 @@ class Writer:
     """transformers' tokenizer; None for the embedded writer, which has its own."""
     lexicon: frozenset[str] | None
     """The embedded writer's words; None for a plain language model."""
+    config: dict[str, Any] = field(default_factory=dict[str, Any])
+    """The embedded writer's, read with it: its folder may be gone when the new one is written."""
 
     @classmethod
     def load(cls, name: str) -> Writer:
@@ -69,7 +71,9 @@ class Writer:
                 f"The tokenizer of “{name}” has no token for the end of a text: use another model."
             )
         model = found.model if found.lexicon is None else for_trainer(found.model)
-        return cls(name, model.float(), found.tokenizer, found.lexicon)
+        home = EMBEDDED / "story" if name == "embedded" else Path(name)
+        config = {} if found.lexicon is None else read_config(home)
+        return cls(name, model.float(), found.tokenizer, found.lexicon, config)
 
     @property
     def embedded(self) -> bool:
@@ -135,14 +139,18 @@ class Writer:
             model.train(training)
 
     def save(self, model: Any, out: Path, facts: dict[str, Any]) -> None:
-        """Write the folder whole, or leave what was there; `facts` go into `training.json`."""
-        fresh, old = out.with_name(out.name + ".new"), out.with_name(out.name + ".old")
+        """Write the folder whole, or leave what was there; `facts` go into `training.json`.
+
+        `out` is one that `finetune.own.own_place` has passed: all that lies there is replaced.
+        """
+        fresh, old = (out.with_name(f".{out.name}.{kind}") for kind in ("new", "old"))
+        if old.exists() and not out.exists():  # killed between the two moves below
+            os.replace(old, out)
         for rest in (fresh, old):
             shutil.rmtree(rest, ignore_errors=True)
         fresh.mkdir(parents=True)
         if self.lexicon is not None:
-            home = EMBEDDED / "story" if self.name == "embedded" else Path(self.name)
-            save_model(model.transformer, read_config(home), fresh, int8=True)
+            save_model(model.transformer, self.config, fresh, int8=True)
             words = "\n".join(sorted(self.lexicon)) + "\n"
             (fresh / LEXICON).write_text(words, encoding="utf-8")
         else:

@@ -16,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pipelines.errors import ModelUnavailable
+from pipelines.errors import ModelUnavailable, StorageError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -99,12 +99,13 @@ def dequantise(whole: Tensor, step: Tensor) -> Tensor:
 def save_model(model: nn.Module, config: Any, folder: Path, *, int8: bool = False) -> None:
     """Write `config.json` and safetensors, in files of at most MAX_FILE bytes.
 
-    float16; with `int8` the large matrices take half of that (see `quantise`).
+    float16; with `int8` the large matrices take half of that (see `quantise`). What is there is
+    replaced once all is written. Raises StorageError when it cannot be.
     """
     import torch
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
-    folder.mkdir(parents=True, exist_ok=True)
     shards: list[dict[str, Tensor]] = [{}]
     size = 0
     for name, value in model.state_dict().items():
@@ -121,16 +122,27 @@ def save_model(model: nn.Module, config: Any, folder: Path, *, int8: bool = Fals
             size = 0
         shards[-1] |= entry
         size += added
-    for old in folder.glob("model-*.safetensors"):
-        old.unlink()
-    for n, shard in enumerate(shards):
-        path = folder / f"model-{n + 1:02d}.safetensors"
-        fresh = path.with_suffix(".tmp")
-        save_file(shard, fresh)
-        fresh.chmod(0o644)  # the library writes files that only their maker may read
-        os.replace(fresh, path)
     values = asdict(config) if is_dataclass(config) and not isinstance(config, type) else config
-    (folder / "config.json").write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
+    written = {folder / f"model-{n:02d}.safetensors": shard for n, shard in enumerate(shards, 1)}
+    fresh = {path: path.with_suffix(".tmp") for path in (*written, folder / "config.json")}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, shard in written.items():
+            save_file(shard, fresh[path])
+            fresh[path].chmod(0o644)  # the library writes files that only their maker may read
+        text = json.dumps(values, indent=2) + "\n"
+        fresh[folder / "config.json"].write_text(text, encoding="utf-8")
+    except (OSError, SafetensorError) as e:
+        for path in fresh.values():
+            path.unlink(missing_ok=True)
+        raise StorageError(
+            f"The model could not be written to {folder} ({e}): free some disk space and run the "
+            "same command again. What was there is untouched."
+        ) from e
+    for path, made in fresh.items():
+        os.replace(made, path)
+    for old in {*folder.glob("model-*.safetensors")} - {*written}:
+        old.unlink()
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -308,6 +309,32 @@ def test_a_full_disk_costs_no_good_checkpoint(
     kept = list((tmp_path / "runs").glob("checkpoint-*"))
     assert kept
     assert all(whole(k) for k in kept)
+
+
+def test_a_stop_whose_end_fails_is_no_success(
+    plain: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device", "out")
+
+    monkeypatch.setattr(Writer, "save", full)
+    found = lesson_of(plain, texts, block=64)
+    events = teach(found, QUICK, tmp_path / "out", tmp_path / "runs", CPU)
+    next(e for e in events if isinstance(e, TrainStep))
+    with pytest.raises(StorageError, match="out: No space left"):
+        events.close()  # type: ignore[attr-defined]
+
+
+def test_a_base_that_is_gone_meanwhile_is_not_missed(
+    embedded: Path, texts: Path, tmp_path: Path
+) -> None:
+    base = shutil.copytree(embedded, tmp_path / "base")
+    writer = Writer.load(str(base)).taught([Document(prose(1))])
+    shutil.rmtree(base)
+    os.replace(shutil.copytree(embedded, tmp_path / "b"), tmp_path / ".out.old")  # killed before
+    writer.save(writer.model, tmp_path / "out", {})
+    assert StoryPipeline.from_pretrained(str(tmp_path / "out")).lexicon == writer.lexicon
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
 
 
 def start(arguments: list[str], ranks: int = 1) -> subprocess.Popen[str]:

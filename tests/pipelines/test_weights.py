@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
 from torch import nn
 
 from pipelines import weights
-from pipelines.errors import ModelUnavailable
+from pipelines.errors import ModelUnavailable, StorageError
 from pipelines.vqgan_clip import VQGANCLIPPipeline
 from pipelines.vqgan_clip.clip import CLIP
 from pipelines.vqgan_clip.code_transformer import CodeTransformer
@@ -75,6 +76,29 @@ def test_large_models_are_written_in_several_files(
     monkeypatch.setattr(weights, "MAX_FILE", 1_000_000)  # a later model leaves no old files
     save_model(model, {}, tmp_path)
     assert [p.name for p in sorted(tmp_path.iterdir())] == ["config.json", "model-01.safetensors"]
+
+
+def test_a_full_disk_leaves_the_model_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, new = nn.Linear(16, 16), nn.Sequential(*(nn.Linear(16, 16) for _ in range(6)))
+    save_model(old, {"old": 1}, tmp_path)
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    monkeypatch.setattr(weights, "MAX_FILE", 1200)
+    begun = list[str]()
+    write = safetensors.torch.save_file
+
+    def full(shard: dict[str, torch.Tensor], path: Path) -> None:
+        begun.append(path.name)
+        if len(begun) > 1:
+            raise OSError(28, "No space left on device")
+        write(shard, path)
+
+    monkeypatch.setattr(safetensors.torch, "save_file", full)
+    with pytest.raises(StorageError, match="free some disk"):
+        save_model(new, {"new": 1}, tmp_path)
+    assert len(begun) == 2
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
 def test_a_tensor_above_the_limit_has_a_file_of_its_own(

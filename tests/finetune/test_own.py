@@ -1,0 +1,112 @@
+"""Where a model of one's own may be written, and what is said when a run cannot go on."""
+
+import argparse
+import errno
+import sys
+from pathlib import Path
+
+import pytest
+
+from finetune import clip, code_transformer, gpt2, language_model, vqgan
+from finetune.own import guarded, home_of, own_place
+from pipelines.errors import InvalidInput
+from pipelines.weights import EMBEDDED
+
+
+@pytest.fixture(autouse=True)
+def unsignalled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Commands take SIGTERM for themselves; tests leave it as it is."""
+    monkeypatch.setattr("finetune.own.signal.signal", lambda *_: None)
+
+
+def test_a_model_is_written_where_nothing_else_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts, mine = tmp_path / "texts", tmp_path / "mine"
+    (texts / "more").mkdir(parents=True)
+    assert own_place(mine, texts, "owner/name", None) == mine
+    mine.mkdir()
+    monkeypatch.chdir(mine)
+    assert own_place(Path("."), texts) == mine
+    (mine / "diary.txt").write_text("Dear diary")
+    with pytest.raises(InvalidInput, match="other files"):
+        own_place(Path("."), texts)
+    for file in ("training.json", "config.json", "model-01.safetensors"):
+        (mine / file).touch()
+        (mine / "training.json").unlink(missing_ok=file != "training.json")
+        if file == "config.json":
+            with pytest.raises(InvalidInput, match="other files"):
+                own_place(mine)  # a model of others
+    assert own_place(mine, texts) == mine
+    for out in (texts, texts / "more", texts / "new", tmp_path, Path("../texts")):
+        with pytest.raises(InvalidInput, match="lie in each other"):
+            own_place(out, texts)
+    for out in (EMBEDDED, EMBEDDED / "mine", EMBEDDED.parent):
+        with pytest.raises(InvalidInput, match="come with Storybrush"):
+            own_place(out)
+    with pytest.raises(InvalidInput, match="is a file"):
+        own_place(mine / "diary.txt")
+
+
+def test_picture_models_stand_beside_each_other(tmp_path: Path) -> None:
+    args = argparse.Namespace(out=tmp_path / "m", runs=Path("runs"), base=None, pictures=tmp_path)
+    with pytest.raises(InvalidInput, match="lie in each other"):
+        home_of(args, "vqgan", vqgan.OUT)
+    args.pictures = tmp_path / "pictures"
+    (args.out / "clip").mkdir(parents=True)
+    (args.out / "clip" / "training.json").touch()
+    home = home_of(args, "vqgan", vqgan.OUT)
+    assert (home.model, home.runs) == (args.out / "vqgan", Path("runs/m"))
+    args.base = str(args.out)
+    with pytest.raises(InvalidInput, match="lie in each other"):
+        home_of(args, "clip", clip.OUT)
+
+
+def test_a_writer_is_refused_before_it_is_taught(tmp_path: Path) -> None:
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "fox.txt").write_text("A fox ran.")
+    for out in (tmp_path / "texts", tmp_path):
+        with pytest.raises(SystemExit, match="lie in each other"):
+            language_model.main(["--base", "embedded", "--data", str(tmp_path / "texts"),
+                                 "--out", str(out), "--runs", "runs"])  # fmt: skip
+    assert (tmp_path / "texts" / "fox.txt").is_file()
+
+
+@pytest.mark.parametrize(
+    "command, option",
+    [
+        (vqgan, "--dry-run"), (vqgan, "--base=embedded"), (vqgan, "--lpips=x"), (clip, "--dry-run"),
+        (clip, "--top=1"), (code_transformer, "--peak=1e-3"), (code_transformer, "--classes"),
+    ],
+)  # fmt: skip
+def test_options_for_own_data_train_no_shipped_model(
+    monkeypatch: pytest.MonkeyPatch, command: object, option: str
+) -> None:
+    monkeypatch.setattr(command, "_embedded", lambda *_: pytest.fail("trains"))
+    monkeypatch.setattr(sys, "argv", ["x", option, "--device=cpu"])
+    with pytest.raises(SystemExit, match="only with --p"):
+        command.main()  # type: ignore[attr-defined]
+
+
+def test_a_dry_run_trains_no_shipped_writer(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["gpt2", "--dry-run"])
+    with pytest.raises(SystemExit):
+        gpt2.main()
+    assert "--base, --data" in capsys.readouterr().err
+
+
+def test_what_the_machine_lacks_is_said_in_words() -> None:
+    def fails(error: Exception) -> None:
+        raise error
+
+    for error, said in (
+        (MemoryError(), "lower --batch"),
+        (OSError(errno.ENOSPC, "No space left on device", "runs/x"), "runs/x: No space left"),
+        (InvalidInput("Name it."), "Name it."),
+    ):
+        with pytest.raises(SystemExit, match=said):
+            guarded(lambda error=error: fails(error))
+    with pytest.raises(ZeroDivisionError):
+        guarded(lambda: fails(ZeroDivisionError()))
