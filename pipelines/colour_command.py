@@ -17,7 +17,7 @@ from PIL import Image
 
 from pipelines.colorize.document import Document
 from pipelines.colorize.drawing import read_drawing
-from pipelines.colorize.lineart import extract
+from pipelines.colorize.lineart import STRENGTH, extract
 from pipelines.colorize.regions import find_regions, within_lines
 from pipelines.colorize.saving import coloured_png, recipe_of
 from pipelines.colorize.settings import StablePaintConfig, variation_seeds
@@ -43,7 +43,8 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--steps", type=int, default=StablePaintConfig.steps, help="of stablepaint")
     p.add_argument(
         "--lines", type=float, metavar="STRENGTH",
-        help="draw lines from a picture, 0 = faint ones as well, 1 = bold ones only",
+        help="draw the lines anew, 0 = bold ones only, 1 = faint ones as well; those of pictures "
+        f"are drawn in any case, at {STRENGTH}",
     )  # fmt: skip
     p.add_argument("--strokes-only", action="store_true",
                    help="do not choose colours for what has no stroke")  # fmt: skip

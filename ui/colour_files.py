@@ -15,7 +15,7 @@ from pipelines.colorize.openraster import is_openraster, read_note
 from pipelines.colorize.saving import coloured_png
 from pipelines.errors import InvalidInput
 from pipelines.presets import MAX_SEED
-from ui.colour_work import STRENGTH, Easel, Place, new_easel
+from ui.colour_work import Easel, Place, new_easel
 from ui.desk import Desk
 from ui.served_files import file_for_browser, url_of
 from ui.workshop import Workshop
@@ -55,7 +55,7 @@ def read_page(page: Page, number: int, place: Place | None) -> Easel:
     easel = _again(page.picture or b"")
     if easel is None:
         picture = page.image()
-        lineart = extract(picture, strength=STRENGTH)
+        lineart = extract(picture)
         easel = new_easel(Drawing(lineart, picture, "picture", (f"Page {number} as line art.",)))
     easel.place, easel.from_page = place, True
     return easel

@@ -17,7 +17,7 @@ from pipelines.book import Recipe
 from pipelines.colorize.document import Document
 from pipelines.colorize.drawing import Drawing, clean
 from pipelines.colorize.hints import CELL, hint_map, palette, paste, read_mask
-from pipelines.colorize.lineart import extract
+from pipelines.colorize.lineart import STRENGTH, extract
 from pipelines.colorize.regions import Regions, after_strokes, find_regions, within_lines
 from pipelines.colorize.saving import recipe_of
 from pipelines.colorize.settings import StablePaintConfig
@@ -36,9 +36,6 @@ CALM, LIVELY = 0.5, 1.0
 
 MAX_HISTORY = 12
 """Rounds that one can step back."""
-
-STRENGTH = 0.9
-"""Of lines that are taken from a picture: what has an outline can be coloured by itself."""
 
 CRAYONS = (
     "#d94f3d", "#f08a3c", "#f6c945", "#8fbf4d", "#3f8f5f", "#5bb8c9", "#3d6fb6", "#6a4fa3",
@@ -209,10 +206,7 @@ class Easel:
 
 def new_easel(drawing: Drawing, place: Place | None = None) -> Easel:
     """A drawing is put up; a picture's own colours lie on the table, too."""
-    lineart = drawing.lineart
-    if drawing.kind == "picture":
-        lineart = extract(drawing.original, strength=STRENGTH)
-    easel = Easel(drawing, Document(lineart), place)
+    easel = Easel(drawing, Document(drawing.lineart), place)
     if drawing.kind == "picture":
         own = (f"#{r:02x}{g:02x}{b:02x}" for r, g, b in palette(drawing.original, 8))
         easel.table = (*own, *CRAYONS)

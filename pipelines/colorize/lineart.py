@@ -15,6 +15,9 @@ K = 4.5
 REFERENCE = 512
 """Shorter side in pixels for which sigma is meant; it grows with larger pictures."""
 
+STRENGTH = 0.9
+"""Of lines that are taken from a picture: what has an outline can be coloured by itself."""
+
 FAINTEST = 4
 """Responses below this, of 255, are noise, however empty the picture is."""
 
@@ -22,7 +25,7 @@ _BRIGHTEN = (255 * (np.arange(256) / 255) ** 0.6).astype(np.uint8)
 """Edges in the dark look as strong to the eye as those in the light, so they are drawn so."""
 
 
-def extract(picture: Image.Image, *, strength: float = 0.5, sigma: float = 0.4) -> Image.Image:
+def extract(picture: Image.Image, *, strength: float = STRENGTH, sigma: float = 0.4) -> Image.Image:
     """Line art of a picture, PIL L of the same size.
 
     `strength` in [0, 1]: 0 keeps the boldest lines only, 1 also faint ones. `sigma`: pixels of

@@ -6,12 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from pipelines.book import read_recipe
 from pipelines.colorize.document import Document
 from pipelines.colour_command import main
 from tests.tiny_colorizer import drawing, strokes
+from ui.colour_files import read
 
 
 @pytest.fixture
@@ -70,6 +71,26 @@ def test_a_file_that_is_no_picture_is_said_and_the_others_are_coloured(
     assert main([str(bad), str(page), "--out", str(tmp_path / "o"), "--strokes-only"]) == 1
     assert str(bad) in capsys.readouterr().err
     assert (tmp_path / "o" / "page.png").exists()
+
+
+def test_lines_of_a_picture_are_those_of_the_app_or_as_bold_as_asked(tmp_path: Path) -> None:
+    path = tmp_path / "picture.png"
+    picture = Image.new("RGB", (128, 96), (90, 140, 60))
+    pen = ImageDraw.Draw(picture)
+    pen.ellipse((10, 10, 60, 60), fill=(220, 40, 30))
+    pen.ellipse((70, 40, 120, 90), fill=(100, 146, 68))  # hardly to be seen
+    picture.save(path)
+
+    def ink(*more: str) -> Image.Image:
+        assert main([str(path), "--out", str(tmp_path / "out"), "--strokes-only", *more]) == 0
+        inside = Document.read_from((tmp_path / "out" / "picture.png").read_bytes())
+        assert inside is not None
+        return inside.lineart
+
+    app = read(path).document.lineart
+    assert ink() == app
+    bold, faint = (int((np.asarray(ink("--lines", s)) < 128).sum()) for s in ("0", "1"))
+    assert bold < (np.asarray(app) < 128).sum() <= faint
 
 
 @pytest.mark.parametrize(
