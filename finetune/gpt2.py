@@ -10,6 +10,7 @@ real stories in simple language (`stories_text`) join for their language, withou
 
 from __future__ import annotations
 
+import argparse
 import functools
 import itertools
 import logging
@@ -27,6 +28,16 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from finetune.data.corpora import CorpusStory, read_stories
 from finetune.data.packing import SKIPPED
 from finetune.data.requests import lexicon, sample_example
+from finetune.distributed import (
+    average_gradients,
+    averaged,
+    leave,
+    mean,
+    processes,
+    rank,
+    share,
+)
+from finetune.own import guarded
 from finetune.training import (
     Clock,
     Ema,
@@ -199,29 +210,34 @@ def train(
 ) -> Iterator[TrainStep | GPT2Writer]:
     """Train for `steps`, resuming from `runs/story.pt`; the last event is the averaged model.
 
-    `workers` processes prepare the stories (0: none beside this one).
+    `workers` processes prepare the stories (0: none beside this one). `batch` is of all processes
+    together.
     """
     torch.manual_seed(seed)
     config = config or embedded_config()
-    model, averaged = build(config), build(config)
-    for module in (model, averaged):
+    model, average = build(config), build(config)
+    for module in (model, average):
         nn.Module.to(module, device)
     optimizers = optimizers_of(model.transformer.h, model, peak, weight_decay=0.1)
     parts: dict[str, nn.Module | torch.optim.Optimizer] = {
         "model": model,
-        "averaged": averaged,
+        "averaged": average,
         **optimizers,
     }
-    ema = Ema(model, averaged, decay=0.99)
+    ema = Ema(model, average, decay=0.99)
     start, extra = load_checkpoint(runs / "story.pt", parts)
     clock = Clock(start, steps, minutes, extra.get("progress", 0.0))
     step = start
     for tokens, targets in batches(seed, start, batch, stories, config["n_positions"], workers):
         set_learning_rate(optimizers.values(), rate(clock.progress(step), peak))
+        read, goal = share(tokens).to(device), share(targets).to(device)
+        learned = (goal[:, 1:] != SKIPPED).sum()
         with autocast(device):
-            loss = loss_of(model, tokens.to(device), targets.to(device))
+            loss = loss_of(model, read, goal)
+        loss = loss * (learned / averaged(learned))  # shares are not equally long
         model.zero_grad()
         loss.backward()
+        average_gradients([model])
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in optimizers.values():
             optimizer.step()
@@ -231,13 +247,13 @@ def train(
         if step % save_every == 0 or last:
             save_checkpoint(runs / "story.pt", step, parts, progress=clock.progress(step))
         if step % report_every == 0 or last:
-            metrics = {"loss": loss.item()}
+            metrics = {"loss": mean(loss)}
             if step % save_every == 0 or last:
-                metrics["validation"] = validation_loss(averaged, device)
+                metrics["validation"] = validation_loss(average, device)
             yield TrainStep(step, steps, metrics, clock.eta(step))
         if last:
             break
-    yield averaged
+    yield average
 
 
 def save(model: GPT2Writer, config: dict[str, Any], folder: Path) -> None:
@@ -258,16 +274,22 @@ def main() -> None:
     p.add_argument("--batch", type=int, default=24, help="sequences a step")
     p.add_argument("--workers", type=int, default=0, help="processes that prepare stories")
     args = p.parse_args()
-    device = begin(args)
+    guarded(lambda: run(args, begin(args)))
+
+
+def run(args: argparse.Namespace, device: torch.device) -> None:
+    """The command, its arguments read. Raises AppError."""
     stories = list(read_stories(args.stories, "train")) if args.stories else []
     events = train(
         args.steps, args.runs, device,
         stories=stories, minutes=args.minutes, workers=args.workers, seed=args.seed,
-        batch=args.batch, save_every=args.save_every,
+        batch=args.batch * processes(), save_every=args.save_every,
     )  # fmt: skip
     model = report(events)
-    save(model, embedded_config(), args.out)
-    log.info("wrote %s", args.out)
+    if rank() == 0:
+        save(model, embedded_config(), args.out)
+        log.info("wrote %s", args.out)
+    leave()
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from finetune import clip_pairs, code_transformer, colorizer
+from finetune import clip_pairs, code_transformer, colorizer, gpt2
 from finetune import vqgan as vqgan_training
 from finetune.code_pairs import PairCodes
 from finetune.data.bank import OwnBank
@@ -30,6 +30,7 @@ from tests.tiny_pictures import picture
 
 BATCH = 4
 """Of all processes together."""
+STORY_CONFIG = {**gpt2.embedded_config(), "n_embd": 32, "n_layer": 1, "n_head": 2}
 OPTIONS: dict[str, Any] = {"batch": BATCH, "save_every": 100, "report_every": 1, "peak": 1e-3}
 
 
@@ -47,6 +48,7 @@ def everything(runs: Path) -> dict[str, Any]:
         return encode(self, pixels)
 
     VQGAN.encode = watched  # type: ignore[method-assign]
+    gpt2.VALIDATION_STORIES = 2
     try:
         found = {
             "vqgan": drain(vqgan_training.train(
@@ -63,6 +65,7 @@ def everything(runs: Path) -> dict[str, Any]:
                 3, codes, codes, VQGAN_CONFIG, runs / "codes.pt", CPU,
                 config=replace(TRANSFORMER_CONFIG, words=0), **OPTIONS,
             )),
+            "story": drain(gpt2.train(3, runs, CPU, config=STORY_CONFIG, **OPTIONS)),
         }  # fmt: skip
     finally:
         VQGAN.encode = encode  # type: ignore[method-assign]
