@@ -32,6 +32,7 @@ from finetune.training import (
     autocast,
     begin,
     load_checkpoint,
+    optimizers_of,
     parser,
     rate,
     report,
@@ -155,11 +156,10 @@ def train(
         model.palette.copy_(palette)
         if reader is not None:
             model.features.load_state_dict(reader.features.state_dict())
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=peak, betas=(0.9, 0.95), weight_decay=0.03, fused=True
-    )
+    inner = torch.nn.ModuleList([model.features, model.blocks])
+    optimizers = optimizers_of(inner, model, peak, weight_decay=0.03)
     ema = Ema(model, averaged, decay=0.995)
-    parts = {"model": model, "averaged": averaged, "optimizer": optimizer}
+    parts = {"model": model, "averaged": averaged, **optimizers}
     start, extra = load_checkpoint(runs / "planner.pt", parts)
     clock = Clock(start, steps, minutes, extra.get("progress", 0.0))
     likeness = alike(model.palette)
@@ -180,12 +180,13 @@ def train(
             drawing = torch.where(shown.to(device), drawing, model.unread(*cells.hidden.shape[1:]))
             logits = model(drawing, made.hints, cells.tokens)
         loss, right = loss_of(logits, cells, likeness)
-        set_learning_rate([optimizer], rate(progress, peak))
-        optimizer.zero_grad()
+        set_learning_rate(optimizers.values(), rate(progress, peak))
+        model.zero_grad()
         loss.backward()
         average_gradients([model])
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
+        for optimizer in optimizers.values():
+            optimizer.step()
         ema.update(step)
         step += 1
         over = clock.over(step)

@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from finetune import distributed
+from finetune.muon import Muon
 from pipelines.errors import InvalidInput, StorageError
 
 log = logging.getLogger(__name__)
@@ -87,25 +88,21 @@ def optimizers_of(
     """Muon for the matrices of `blocks`, AdamW for all else of `model`, which holds `blocks`.
 
     Muon (Jordan et al. 2024) took half of AdamW's steps to the same loss here (finetune/LOG.md).
-    It works in bfloat16: where that is slow, AdamW takes the matrices, too. `tables` are seldom
-    visited row by row, so they move TABLE_SPEED times faster.
+    `blocks` may hold convolutions, too: their kernels are matrices, but for depthwise ones.
+    `tables` are seldom visited row by row, so they move TABLE_SPEED times faster.
     """
     from pipelines.device import fast_bf16
 
-    matrices = [p for p in blocks.parameters() if p.ndim == 2]
+    matrices = [p for p in blocks.parameters() if p.ndim >= 2 and p.shape[1] > 1]
     apart = {id(p) for p in (*matrices, *tables)}
     rest = [p for p in model.parameters() if id(p) not in apart]
     groups = [{"params": rest, "speed": 1.0, "weight_decay": 0.0}]
     groups += [{"params": [*tables], "speed": TABLE_SPEED, "weight_decay": 0.0}] if tables else []
-    muon: torch.optim.Optimizer | None = None
-    if fast_bf16(matrices[0].device):
-        muon = torch.optim.Muon(
-            matrices, lr=peak, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
-        )
-    else:
-        groups += [{"params": matrices, "speed": 1.0, "weight_decay": weight_decay}]
-    adamw = torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.95))
-    return {"adamw": adamw} if muon is None else {"muon": muon, "adamw": adamw}
+    low = torch.bfloat16 if fast_bf16(matrices[0].device) else torch.float32
+    return {
+        "muon": Muon(matrices, lr=peak, weight_decay=weight_decay, dtype=low),
+        "adamw": torch.optim.AdamW(groups, lr=peak, betas=(0.9, 0.95)),
+    }
 
 
 TABLE_SPEED = 6.0

@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from finetune import training
+from finetune.muon import Muon, orthogonal
 from finetune.training import (
     Clock,
     Ema,
@@ -163,27 +164,62 @@ def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("native", [True, False])
-def test_muon_takes_the_matrices_where_bfloat16_is_native(
-    monkeypatch: pytest.MonkeyPatch, native: bool
-) -> None:
+def test_muon_takes_the_matrices(monkeypatch: pytest.MonkeyPatch, native: bool) -> None:
     monkeypatch.setattr("pipelines.device.fast_bf16", lambda _: native)
-    blocks = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    near, deep = nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 4, 3)
+    blocks = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), near, deep)
     table = nn.Embedding(5, 4)
     model = nn.ModuleList([blocks, table, nn.Embedding(3, 4), nn.Linear(4, 2)])
     found = optimizers_of(blocks, model, 0.1, tables=[table.weight], weight_decay=0.3)
     groups = [g for o in found.values() for g in o.param_groups]
-    matrices = {id(p) for p in blocks.parameters() if p.ndim == 2}
+    matrices = {id(blocks[0].weight), id(blocks[1].weight), id(deep.weight)}
     everything = [id(p) for g in groups for p in g["params"]]
     assert sorted(everything) == sorted(id(p) for p in model.parameters())
-    assert ("muon" in found) == native
-    if native:
-        assert {id(p) for g in found["muon"].param_groups for p in g["params"]} == matrices
+    muon = found["muon"]
+    assert isinstance(muon, Muon)
+    assert muon.dtype == (torch.bfloat16 if native else torch.float32)
+    assert {id(p) for g in muon.param_groups for p in g["params"]} == matrices
     set_learning_rate(found.values(), 0.01)
     for group in groups:
         held = {id(p) for p in group["params"]}
         fast = held == {id(table.weight)}
         assert group["lr"] == pytest.approx(0.01 * (training.TABLE_SPEED if fast else 1.0))
         assert group["weight_decay"] == (0.3 if held == matrices else 0.0)
+
+
+def test_muon_moves_as_that_of_pytorch_does() -> None:
+    generator = torch.Generator().manual_seed(0)
+    theirs = nn.Parameter(torch.randn(12, 30, generator=generator))
+    mine = nn.Parameter(theirs.detach().clone())
+    kernel = nn.Parameter(theirs.detach().clone().view(12, 10, 1, 3))
+    reference = torch.optim.Muon(
+        [theirs], lr=0.01, weight_decay=0.1, adjust_lr_fn="match_rms_adamw"
+    )
+    ours = Muon([mine, kernel], lr=0.01, weight_decay=0.1)
+    before = mine.detach().clone()
+    for _ in range(5):
+        theirs.grad = torch.randn(12, 30, generator=generator)
+        mine.grad, kernel.grad = theirs.grad.clone(), theirs.grad.clone().view_as(kernel)
+        reference.step()
+        ours.step()
+    assert torch.equal(kernel.view_as(mine), mine)
+    moved = (mine - before).norm()
+    assert (mine - theirs).norm() < 0.03 * moved  # they compute in bfloat16
+    assert 0.01 < moved < 1
+
+
+@pytest.mark.parametrize("shape", [(6, 20), (20, 6), (8, 8)])
+def test_all_directions_of_an_orthogonal_matrix_are_alike(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(1))
+    values = torch.linalg.svdvals(orthogonal(matrix, torch.float32))
+    assert 0.6 < values.min() < values.max() < 1.3
+    u, _, v = torch.linalg.svd(matrix, full_matrices=False)
+    assert (
+        nn.functional.cosine_similarity(
+            orthogonal(matrix, torch.float32).flatten(), (u @ v).flatten(), 0
+        )
+        > 0.95
+    )
 
 
 def test_the_clock_counts_from_where_it_was_resumed(monkeypatch: pytest.MonkeyPatch) -> None:
