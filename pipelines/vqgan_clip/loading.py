@@ -59,6 +59,8 @@ def load_models(preset: str, vqgan: str, clip: str, device: torch.device) -> Pic
             f"There are no picture models at {home}: use “embedded”, or a folder with vqgan, clip "
             "and code_transformer in it (see finetune/), or name a VQGAN and a CLIP."
         )
+    # The VQGAN first: a file that is missing is told before a CLIP is downloaded.
+    codec = load_codec(vqgan, device) if vqgan else None
     if clip:
         clips = load_clips(clip, device)
     else:
@@ -70,7 +72,7 @@ def load_models(preset: str, vqgan: str, clip: str, device: torch.device) -> Pic
                 load_clip(str(read), device) if public else CLIP.from_pretrained(read, device)
             ),
         )
-    codec, transformer = load_codec(vqgan, device) if vqgan else None, None
+    transformer = None
     if codec is None:
         codec = VQGAN.from_pretrained(home / "vqgan", device)
         if home == EMBEDDED or (home / "code_transformer").is_dir():

@@ -59,7 +59,7 @@ class VQModelCodec(nn.Module):
                     f"Name the file itself, or get one: {SOURCE}."
                 )
             path = found[0]
-        if path.suffix in _CHECKPOINTS and (path.is_file() or is_path(name)):
+        if path.suffix in _CHECKPOINTS and not path.is_dir():  # such a name is never the hub's
             return cls(*load_taming(path)).to(device)
         return cls(*_load_diffusers(name)).to(device)
 

@@ -12,6 +12,7 @@ import torch
 import pipelines.__main__ as command
 from pipelines.book import read_recipe
 from pipelines.errors import ModelUnavailable
+from pipelines.hub import models_folder
 from pipelines.presets import PRESETS, PictureConfig, Preset
 from pipelines.storybook import load_pictures
 from pipelines.vqgan_clip import VQGANCLIPPipeline
@@ -77,18 +78,29 @@ def test_files_may_lie_in_the_folder_for_models(
 ) -> None:
     preset = Preset("big", "Big", "gpt2", "", "vqgan.ckpt", "clip.pt")
     monkeypatch.setitem(PRESETS, "big", preset)
+    kept = tmp_path / "data" / "storybrush" / "models"
+    with pytest.raises(ModelUnavailable, match=rf"vqgan\.ckpt cannot be read.*put it into {kept}"):
+        load_pictures("big")
+    kept.mkdir(parents=True)
+    (files / "vqgan.ckpt").rename(kept / "vqgan.ckpt")
     with pytest.raises(ModelUnavailable, match=r"clip\.pt cannot be read.*openai/CLIP"):
         load_pictures("big")
-    (tmp_path / "data" / "storybrush").mkdir(parents=True)
-    files.rename(tmp_path / "data" / "storybrush" / "models")
+    for file in files.iterdir():
+        file.rename(kept / file.name)
     assert load_pictures("big").name == "vqgan.ckpt + clip.pt"
 
 
 def test_the_full_preset_says_what_to_download() -> None:
+    """The file is asked for before any CLIP, and a name of a file is not taken for the hub's."""
+    for guide in ("", "embedded"):
+        with pytest.raises(ModelUnavailable) as told:
+            VQGANCLIPPipeline.from_pretrained("full", clip=guide)
+        assert "vqgan_imagenet_f16_16384.ckpt cannot be read" in str(told.value)
+        assert "taming-transformers" in str(told.value)
+        assert f"put it into {models_folder()}" in str(told.value)
+        assert "hf download" not in str(told.value)
     with pytest.raises(ModelUnavailable, match="hf download openai/clip-vit-base-patch32 "):
-        VQGANCLIPPipeline.from_pretrained("full")
-    with pytest.raises(ModelUnavailable, match=r"vqgan_imagenet_f16_16384\.ckpt.*taming.*models"):
-        VQGANCLIPPipeline.from_pretrained("full", clip="embedded")
+        VQGANCLIPPipeline.from_pretrained("full", vqgan="embedded")
 
 
 def test_the_command_takes_models_by_name(
