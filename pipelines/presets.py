@@ -219,7 +219,10 @@ class PictureConfig:
     symmetry: float = 0.0
     """Weight of the difference between the left half and the right half, mirrored."""
     patience: int = 0
-    """Stop when CLIP's score has not improved for so many steps; 0 = never."""
+    """Stop when CLIP's score has not improved for so many steps; 0 = never.
+
+    At half the size it goes on to the full one then, and a story of prompts to its last words.
+    """
     small_first: float = 0.0
     """Share of the steps that are taken at half the size."""
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from pipelines.camera import Camera
 from pipelines.errors import InvalidInput
 from pipelines.events import Eta, PictureProgress
+from pipelines.prompts import parse, write
 from pipelines.vqgan_clip.guidance import Canvas
 from pipelines.vqgan_clip.pixels import to_picture, to_pixels
 
@@ -46,7 +47,8 @@ def animate(
 ) -> Iterator[PictureProgress]:
     """Paint the first frame, then move and paint on; every frame is the preview of an event.
 
-    The phases of a story have an equal share of the frames each. `close()` stops.
+    The phases of a story have an equal share of the frames each; the first frame is of the first
+    alone. `close()` stops.
     Raises: InvalidInput, OutOfMemory.
     """
     if request.mask is not None:
@@ -54,10 +56,12 @@ def animate(
     eta, seed = Eta(), request.config.seed
     generator = torch.Generator().manual_seed(0 if seed is None else seed)
     first: Image | None = None
+    opening = replace(
+        request.config, enlarge=False, prompts=write(parse(request.config.prompts)[:1])
+    )
     for event in pipeline.stream(
-        request.sentence, replace(request.config, enlarge=False), picture=request.picture,
-        image_prompts=request.image_prompts,
-    ):  # fmt: skip
+        request.sentence, opening, picture=request.picture, image_prompts=request.image_prompts
+    ):
         if isinstance(event, PictureProgress):
             first = event.preview or first
             if event.preview is None:  # only finished frames are shown

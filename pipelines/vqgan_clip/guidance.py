@@ -35,6 +35,8 @@ from pipelines.vqgan_clip.optimisers import make_optimiser, step_factor
 
 SMALLEST = 128
 """Shorter side in pixels below which pictures are not made smaller for want of memory."""
+GAIN = 1e-3
+"""What counts as a better score, or a lower loss, for `PictureConfig.patience`."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +63,6 @@ class Aims:
     """What guides a picture: for every phase, the prompts as each CLIP sees them."""
 
     phases: tuple[tuple[Targets, ...], ...]
-
-    def at(self, step: int, steps: int) -> tuple[Targets, ...]:
-        return self.phases[phase_at(self.phases, step, steps)]
 
 
 @dataclass(frozen=True)
@@ -93,8 +92,6 @@ class Canvas:
         self.pull = 0.0 if config.start == "noise" else config.pull
         self.palette = palette_tensor(read_palette(config.palette), latents.device)
         self._first = latents.detach().clone(), kept
-        self._best: tuple[float, Tensor] | None = None
-        self._smooth, self._stale = 0.0, 0
         self._begin(latents, latents)
 
     def _begin(self, latents: Tensor, start: Tensor) -> None:
@@ -106,6 +103,12 @@ class Canvas:
         self._paint = None
         if self.kept is not None:
             self._paint = self.kept.latent_mask(latents.shape[-2:])
+        self._hope()
+
+    def _hope(self) -> None:
+        """Forget what was best: other words or another size are measured anew."""
+        self._best: tuple[float, Tensor] | None = None
+        self._smooth, self._stale = 0.0, 0
 
     @property
     def steps(self) -> int:
@@ -113,9 +116,31 @@ class Canvas:
 
     @property
     def finished(self) -> bool:
-        """All steps are done, or CLIP's score has not improved for `config.patience` of them."""
-        tired = 0 < self.config.patience <= self._stale
-        return self.step >= self.steps or tired
+        """All steps are done, or it is tired where painting ends: large, with the last words."""
+        last = self.phase == len(self.aims.phases) - 1
+        return self.step >= self.steps or (self.tired and last and not self.small)
+
+    @property
+    def tired(self) -> bool:
+        """Nothing has improved for `config.patience` steps."""
+        return 0 < self.config.patience <= self._stale
+
+    @property
+    def phase(self) -> int:
+        """Which of the phases guides the next step."""
+        step = max(1, min(self.step + 1, self.steps))
+        return phase_at(self.aims.phases, step, self.steps)
+
+    @property
+    def small(self) -> bool:
+        """Whether it still is at the size at which painting begins."""
+        return small_size(self.config, self.codec.stride) == self.pixels_wide
+
+    def grow(self) -> None:
+        """Go on at full size once the steps at the small one are done, or help no more."""
+        c = self.config
+        if self.small and (self.step == small_steps(c) or self.tired):
+            self.resize(c.height, c.width)
 
     @property
     def pixels_wide(self) -> tuple[int, int]:
@@ -131,7 +156,7 @@ class Canvas:
 
     def targets(self) -> tuple[Targets, ...]:
         """What guides the next step, for each CLIP."""
-        return self.aims.at(self.step + 1, self.steps)
+        return self.aims.phases[self.phase]
 
     def pull_now(self) -> float:
         """Weight of the distance from the start at the next step."""
@@ -151,15 +176,23 @@ class Canvas:
             self.latents.clamp_(self._low, self._high)
             if self._paint is not None:  # moments and decay move latents without a gradient, too
                 self.latents.copy_(torch.where(self._paint > 0, self.latents, self.start))
-        self._watch(step.score)
+        self._watch(step)
+        phase = self.phase
         self.step += 1
+        if self.phase != phase:
+            self._hope()
 
-    def _watch(self, score: float) -> None:
-        """Early stopping, on a running mean: the views make the score jump."""
+    def _watch(self, step: Step) -> None:
+        """Early stopping, on a running mean: the views make the score jump.
+
+        Where prompts only push away there is no score, and the loss is watched.
+        """
         if not self.config.patience:
             return
-        self._smooth = score if self.step == 0 else 0.7 * self._smooth + 0.3 * score
-        if self._best is None or self._smooth > self._best[0] + 1e-3:
+        pulls = bool((self.targets()[0].weights > 0).any())
+        found = step.score if pulls else -step.loss
+        self._smooth = found if self._best is None else 0.7 * self._smooth + 0.3 * found
+        if self._best is None or self._smooth > self._best[0] + GAIN:
             self._best, self._stale = (self._smooth, self.latents.detach().clone()), 0
         else:
             self._stale += 1
@@ -182,7 +215,6 @@ class Canvas:
         stride = self.codec.stride
         back = tuple(first.shape[-2:]) == (height // stride, width // stride)
         self.kept = kept if back or kept is None else kept.resized(height, width)
-        self._best = None
         self._begin(other(self.latents), first if back else other(self.start))
 
     @torch.no_grad()
@@ -201,6 +233,18 @@ class Canvas:
     def finish(self) -> Tensor:
         """The picture at the size that the codec finishes at, nothing kept: (1, 3, H, W)."""
         return self.codec.finish(self.codec.quantise(self.latents)).float().clamp(-1, 1)
+
+
+def small_steps(config: PictureConfig) -> int:
+    """How many steps are meant to be taken at the small size."""
+    return round(config.small_first * config.steps)
+
+
+def small_size(config: PictureConfig, stride: int) -> tuple[int, int] | None:
+    """(height, width) at which painting begins, if that is not the full size."""
+    unit = max(16, stride)
+    height, width = (side // 2 // unit * unit for side in (config.height, config.width))
+    return (height, width) if small_steps(config) and min(height, width) >= SMALLEST else None
 
 
 def resize(pixels: Tensor, height: int, width: int) -> Tensor:

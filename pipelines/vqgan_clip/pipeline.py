@@ -26,7 +26,7 @@ from pipelines.presets import PictureConfig, draw_seed
 from pipelines.scene import brief_of, parse_brief
 from pipelines.vqgan_clip.code_transformer import CodeTransformer
 from pipelines.vqgan_clip.cutouts import reduce
-from pipelines.vqgan_clip.guidance import SMALLEST, Aims, Canvas, Guidance, Kept, Step, resize
+from pipelines.vqgan_clip.guidance import Aims, Canvas, Guidance, Kept, Step, resize, small_size
 from pipelines.vqgan_clip.loading import load_models
 from pipelines.vqgan_clip.losses import Targets
 from pipelines.vqgan_clip.models import ImageCodec, PictureTextModel, WeightedModel
@@ -223,7 +223,7 @@ class VQGANCLIPPipeline:
             canvases = [w.canvas for w in left if w.canvas is not None]
             with self._lock:
                 for canvas in canvases:
-                    grow(canvas)
+                    canvas.grow()
                 steps = guide.descend(canvases)
                 note, guide.notes = " ".join(guide.notes), []
                 previews = [
@@ -411,22 +411,6 @@ class VQGANCLIPPipeline:
             picture = paint(scene, random.Random(work.seed), style=config.style).picture
         assert picture is not None
         return self.vqgan.encode(to_pixels(picture, config.width, config.height, self.device))
-
-
-def small_size(config: PictureConfig, stride: int) -> tuple[int, int] | None:
-    """(height, width) at which painting begins, if that is not the full size."""
-    unit = max(16, stride)
-    height, width = (side // 2 // unit * unit for side in (config.height, config.width))
-    steps = round(config.small_first * config.steps)
-    return (height, width) if steps and min(height, width) >= SMALLEST else None
-
-
-def grow(canvas: Canvas) -> None:
-    """Go on at full size once the steps at the small one are done."""
-    c = canvas.config
-    small = small_size(c, canvas.codec.stride)
-    if small == canvas.pixels_wide and canvas.step == round(c.small_first * c.steps):
-        canvas.resize(c.height, c.width)
 
 
 @torch.no_grad()

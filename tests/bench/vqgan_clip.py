@@ -206,10 +206,8 @@ class Run:
         if self.plain is not None:
             self.plain.descend()
             return
-        from pipelines.vqgan_clip.pipeline import grow
-
         for canvas in self.canvases:
-            grow(canvas)
+            canvas.grow()
         self.guide.descend(self.canvases)
 
     def score(self) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,12 +12,14 @@ import torch
 from PIL import Image
 
 from pipelines.book import Page, Recipe, read_recipe
+from pipelines.camera import Camera
 from pipelines.errors import InvalidInput
 from pipelines.events import PictureProgress, Sentence
 from pipelines.picture_request import ImagePrompt, PictureRequest, request_from
 from pipelines.presets import PictureConfig, read_palette
 from pipelines.prompts import Prompt
 from pipelines.vqgan_clip import VQGANCLIPPipeline
+from pipelines.vqgan_clip.guidance import Canvas, Guidance, Step
 from pipelines.vqgan_clip.losses import (
     asymmetry,
     palette_distance,
@@ -119,6 +122,25 @@ def test_stories_go_on_to_the_next_words(painter: VQGANCLIPPipeline) -> None:
     alone = [e for e in painter.stream(nobody, first) if isinstance(e, PictureProgress)]
     losses = [(a.loss, b.loss) for a, b in zip(story, alone, strict=True) if a.loss is not None]
     assert [a == b for a, b in losses] == [True, True, False, False]
+
+
+def test_a_film_of_a_story_goes_through_its_phases_once(
+    painter: VQGANCLIPPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = replace(NOISE, prompts="an owl ^ a boat at sea", steps=4)
+    owl = painter.clips[0].model.embed_texts(["an owl"])
+    seen: list[bool] = []
+    descend = Guidance.descend
+
+    def watched(guide: Guidance, canvases: Sequence[Canvas]) -> list[Step]:
+        seen.append(torch.allclose(canvases[0].targets()[0].vectors, owl))
+        return descend(guide, canvases)
+
+    monkeypatch.setattr(Guidance, "descend", watched)
+    request = PictureRequest(Sentence(""), told)
+    *_, last = painter.animate(request, Camera(frames=5, steps=1))
+    assert last.step == 5
+    assert seen == [True] * 4 + [True, True, False, False]  # the first frame, then four more
 
 
 # looks

@@ -351,11 +351,60 @@ def test_the_pull_keeps_latents_near_the_start_and_fades(coder: VQGAN, judge: CL
     assert held < let_go < free
 
 
+# stopping early
+
+
+def take_steps(one: Canvas, *steps: tuple[float, float]) -> None:
+    """Steps that found these losses and scores, and go nowhere."""
+    for loss, score in steps:
+        one.apply(torch.zeros_like(one.latents), Step(loss, score))
+
+
+def test_tired_of_the_small_size_it_goes_on_at_the_large_one(coder: VQGAN, judge: CLIP) -> None:
+    config = replace(PLAIN, width=256, height=256, steps=40, small_first=0.5, patience=3)
+    one = canvas(coder, judge, config, side=256)
+    one.resize(128, 128)
+    take_steps(one, *[(1.0, 0.5)] * 3)
+    one.grow()
+    assert one.pixels_wide == (128, 128)
+    take_steps(one, (1.0, 0.5))
+    assert not one.finished
+    one.grow()
+    assert one.pixels_wide == (256, 256)
+    take_steps(one, *[(1.0, 0.4)] * 3)  # a large picture has scores of its own
+    assert not one.finished
+    take_steps(one, (1.0, 0.4))
+    assert one.finished
+    assert one.step == 8
+
+
+def test_each_phase_of_a_story_has_a_best_of_its_own(coder: VQGAN, judge: CLIP) -> None:
+    one = canvas(coder, judge, replace(PLAIN, steps=20, patience=3))
+    one.aims = Aims(aims(judge, "an owl").phases + aims(judge, "a boat at sea").phases)
+    take_steps(one, *[(1.0, 0.9)] * 9)
+    assert not one.finished  # the last words are still to come
+    take_steps(one, (1.0, 0.9), *[(1.0, 0.1 + n / 50) for n in range(6)])
+    assert (one.step, one.finished) == (16, False)
+    take_steps(one, *[(1.0, 0.1)] * 3)
+    assert (one.step, one.finished) == (19, True)
+
+
+def test_prompts_that_only_push_away_are_watched_by_their_loss(coder: VQGAN, judge: CLIP) -> None:
+    one = canvas(coder, judge, replace(PLAIN, patience=3))
+    (target,) = aims(judge, "text").phases[0]
+    one.aims = Aims(((Targets(target.vectors, -target.weights, target.stops),),))
+    take_steps(one, *[(1 - n / 20, 0.0) for n in range(10)])
+    assert not one.finished
+    take_steps(one, *[(0.9, 0.0)] * 3)
+    assert one.finished
+
+
 def test_guidance_in_low_precision(coder: VQGAN, judge: CLIP) -> None:
-    precise, quick = (
-        run(engine(coder, judge, low_precision=p), canvas(coder, judge), 1)[0]
+    (slow, (precise,)), (fast, (quick,)) = (
+        engine(coder, judge, low_precision=p).gradients([canvas(coder, judge)])
         for p in (False, True)
     )
+    assert F.cosine_similarity(slow.flatten(), fast.flatten(), dim=0) > 0.99
     assert quick.loss == pytest.approx(precise.loss, abs=0.05)
     assert quick.score == pytest.approx(precise.score, abs=0.05)
 
