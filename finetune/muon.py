@@ -59,15 +59,15 @@ class Muon(torch.optim.Optimizer):
         for group in self.param_groups:
             for p in group["params"]:
                 if p.grad is not None:
-                    self._move(p, group)
+                    self._move(p, p.grad, group)
         return loss
 
-    def _move(self, p: Tensor, group: dict[str, Any]) -> None:
+    def _move(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
         state, momentum = self.state[p], group["momentum"]
         if not state:
             state["momentum_buffer"] = torch.zeros_like(p)
-        mean = state["momentum_buffer"].lerp_(p.grad, 1 - momentum)
-        ahead = p.grad.lerp(mean, momentum).flatten(1)  # Nesterov's
+        mean = state["momentum_buffer"].lerp_(grad, 1 - momentum)
+        ahead = grad.lerp(mean, momentum).flatten(1)  # Nesterov's
         # Entries of the root mean square that AdamW's usually have.
         scale = 0.2 * math.sqrt(max(ahead.shape))
         p.mul_(1 - group["lr"] * group["weight_decay"])
