@@ -1,7 +1,8 @@
 """Command line: `python -m pipelines colour drawing.png --out coloured/`.
 
 Colours drawings: scans, photos of paper, or pictures, whose lines are drawn first. Every file is a
-PNG that the app's Colour tab opens with its lines and strokes. Ctrl-C keeps what is finished.
+PNG that the app's Colour tab opens with its lines and strokes, and so does this command: what was
+saved with a mask is painted within it. Ctrl-C keeps what is finished.
 """
 
 from __future__ import annotations
@@ -11,18 +12,24 @@ import logging
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image
 
 from pipelines.colorize.document import Document
 from pipelines.colorize.drawing import read_drawing
+from pipelines.colorize.hints import paste, read_mask
 from pipelines.colorize.lineart import STRENGTH, extract
 from pipelines.colorize.regions import find_regions, within_lines
-from pipelines.colorize.saving import coloured_png, recipe_of
+from pipelines.colorize.saving import coloured_png, read_saved, recipe_of
 from pipelines.colorize.settings import StablePaintConfig, variation_seeds
 from pipelines.errors import AppError, InvalidInput, StorageError
 from pipelines.presets import MAX_SEED, check_range
+
+if TYPE_CHECKING:
+    from pipelines.colorize.stenciltorch import StencilTorchPipeline
 
 MOST = 8
 """Pictures of one drawing."""
@@ -97,7 +104,7 @@ def _colour(args: argparse.Namespace) -> int:
             }  # fmt: skip
             if args.model == "stablepaint":
                 settings["steps"] = args.steps
-            recipe = recipe_of(args.model, seed, settings)
+            recipe = recipe_of(paint.model(document), seed, settings)
             _write(file, coloured_png(coloured, recipe))
     return 1 if failed else 0
 
@@ -110,14 +117,27 @@ def _results(drawing: Path, args: argparse.Namespace) -> list[Path]:
 
 
 def _read(path: Path, args: argparse.Namespace) -> Document:
-    """Raises InvalidInput."""
-    drawing = read_drawing(path)
-    for note in drawing.notes:
-        print(f"{path}: {note}")
-    lineart = drawing.lineart
-    if args.lines is not None:
-        lineart = extract(drawing.original, strength=args.lines)
-    document = Document(lineart)
+    """A drawing, or what was saved with its strokes. Raises InvalidInput."""
+    try:
+        saved = read_saved(path.read_bytes())
+    except OSError:  # read_drawing says it better
+        saved = None
+    if saved is not None:
+        document, _ = saved
+        print(f"{path}: Its lines and strokes are taken up: they were kept inside.")
+        if args.lines is not None:
+            lines = extract(document.picture, strength=args.lines)
+            document = replace(document, lineart=lines)
+        if document.mask is None:  # all of it is painted again, from the strokes of every round
+            document = Document(document.lineart, hints=document.strokes)
+    else:
+        drawing = read_drawing(path)
+        for note in drawing.notes:
+            print(f"{path}: {note}")
+        lineart = drawing.lineart
+        if args.lines is not None:
+            lineart = extract(drawing.original, strength=args.lines)
+        document = Document(lineart)
     if args.hints is None:
         return document
     try:
@@ -125,16 +145,17 @@ def _read(path: Path, args: argparse.Namespace) -> Document:
             hints = file.convert("RGBA")
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
         raise InvalidInput(f"The strokes in {args.hints} cannot be read: give a PNG.") from e
-    if hints.size != lineart.size:
+    width, height = document.size
+    if hints.size != (width, height):
         raise InvalidInput(
             f"The strokes are {hints.width}x{hints.height} pixels and the drawing "
-            f"{lineart.width}x{lineart.height}: draw them on a layer over it."
+            f"{width}x{height}: draw them on a layer over it."
         )
-    return document.with_strokes(hints, None)
+    return document.with_strokes(hints, document.mask)
 
 
 class _Painter:
-    """The models that the arguments ask for, loaded once for all drawings."""
+    """The models that the arguments and the drawings ask for, loaded once."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         from pipelines.colorize.paintstorch import PaintsTorchPipeline
@@ -146,24 +167,42 @@ class _Painter:
         self.quick = PaintsTorchPipeline.from_pretrained() if args.model == "paintstorch" else None
         self.varied = None if self.quick else StablePaintPipeline.from_pretrained()
 
+    @cached_property
+    def stencil(self) -> StencilTorchPipeline:
+        from pipelines.colorize.stenciltorch import StencilTorchPipeline
+
+        return StencilTorchPipeline.from_pretrained()
+
     def __call__(self, document: Document) -> Iterator[tuple[int, Document]]:
         """Seeds and the document coloured with each, one after the other."""
-        lineart, hints = document.lineart, document.hints
+        lineart, hints, mask, kept = document.lineart, document.hints, document.mask, document.kept
         regions = None if self.args.over_lines else find_regions(lineart)
         for seed in variation_seeds(self.args.seed, self.args.count):
-            planned = self.planner(lineart, hints, seed=seed) if self.planner else None
-            picture = self._paint(lineart, planned or hints, seed)
+            planned = None
+            if self.planner is not None:
+                planned = self.planner(lineart, hints, mask=mask, picture=kept, seed=seed)
+            painted = picture = self._paint(document, planned or hints, seed)
             if regions is not None:
                 picture = within_lines(regions, lineart, picture, hints)
+            if mask is not None:
+                picture = paste(picture, kept or painted, read_mask(mask, *document.size))
             yield seed, replace(document, colours=picture, planned=planned)
 
-    def _paint(self, lineart: Image.Image, hints: Image.Image | None, seed: int) -> Image.Image:
+    def model(self, document: Document) -> str:
+        """The name of the model that paints it: PaintsTorch has no masks, StencilTorch has."""
+        masked = self.quick is not None and document.mask is not None
+        return "stenciltorch" if masked else self.args.model
+
+    def _paint(self, document: Document, hints: Image.Image | None, seed: int) -> Image.Image:
+        lineart, mask, kept = document.lineart, document.mask, document.kept
         if self.quick is not None:
+            if mask is not None:
+                return self.stencil(lineart, hints, mask, kept)
             return self.quick(lineart, hints)
         assert self.varied is not None
         steps = self.args.steps
         config = StablePaintConfig(variations=1, steps=steps, seed=seed, preview_every=steps)
-        return self.varied(lineart, hints, config).pictures[0]
+        return self.varied(lineart, hints, config, mask=mask, picture=kept).pictures[0]
 
 
 def _write(path: Path, png: bytes) -> None:

@@ -1,12 +1,15 @@
-"""A coloured drawing as a file that knows what made it."""
+"""A coloured drawing as a file that knows what made it, and such a file read again."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
-from pipelines.book import Recipe, encode_png
+from pipelines.book import Recipe, encode_png, read_recipe
 from pipelines.colorize.document import Document
+from pipelines.colorize.openraster import is_openraster, read_note
+from pipelines.errors import InvalidInput
 
 NOTE = "Generated picture: coloured by Storybrush with {}"
 
@@ -31,3 +34,23 @@ def coloured_png(document: Document, recipe: Recipe | None, caption: str = "") -
     model = recipe.models["colour"].split()[0] if recipe else ""
     note = NOTE.format(MODELS.get(model, "its colour models"))
     return document.write_into(encode_png(document.picture, recipe, caption, note=note))
+
+
+def read_saved(data: bytes) -> tuple[Document, Recipe | None] | None:
+    """What was saved with its strokes, as a PNG or as OpenRaster, and what made it; None for any
+    other file.
+
+    Raises: InvalidInput for an OpenRaster file that cannot be taken up.
+    """
+    if is_openraster(data):
+        return Document.from_openraster(data), _recipe_in(data)
+    document = Document.read_from(data)
+    return None if document is None else (document, read_recipe(data))
+
+
+def _recipe_in(ora: bytes) -> Recipe | None:
+    """The recipe that travels with an OpenRaster file, None where there is none."""
+    try:
+        return Recipe.from_json(json.loads(read_note(ora)))
+    except (InvalidInput, ValueError, TypeError, RecursionError):
+        return None

@@ -10,6 +10,7 @@ from PIL import Image, ImageDraw
 
 from pipelines.book import read_recipe
 from pipelines.colorize.document import Document
+from pipelines.colorize.saving import coloured_png
 from pipelines.colour_command import main
 from tests.tiny_colorizer import drawing, strokes
 from ui.colour_files import read
@@ -52,6 +53,57 @@ def test_strokes_are_obeyed_and_kept(page: Path, tmp_path: Path) -> None:
     assert inside is not None
     assert inside.hinted
     assert inside.planned is None
+
+
+def test_a_saved_picture_brings_its_lines_and_strokes(page: Path, tmp_path: Path) -> None:
+    """Whatever it looks like: PNG and OpenRaster give what the drawing and its strokes give."""
+    layer = strokes(128, 96)
+    layer.save(tmp_path / "strokes.png")
+    plain, hints = ["--strokes-only", "--out"], ["--hints", str(tmp_path / "strokes.png")]
+    assert main([str(page), *hints, *plain, str(tmp_path / "a")]) == 0
+    first = (tmp_path / "a" / "page.png").read_bytes()
+    inside = Document.read_from(first)
+    assert inside is not None
+    stood = inside.keep(Image.new("RGB", (128, 96), "teal"))
+    (tmp_path / "ora.ora").write_bytes(inside.to_openraster())
+    (tmp_path / "kept.png").write_bytes(coloured_png(stood, None))
+    saved = [str(tmp_path / name) for name in ("a/page.png", "ora.ora", "kept.png")]
+    assert main([*saved, *plain, str(tmp_path / "b")]) == 0
+    for name in ("page", "ora", "kept"):
+        again = Document.read_from((tmp_path / "b" / f"{name}.png").read_bytes())
+        assert again is not None
+        assert again.picture == inside.picture
+        assert again.lineart == inside.lineart
+        assert again.hints == layer
+    assert main([saved[0], "--lines", "0.2", *plain, str(tmp_path / "c")]) == 0
+    drawn = Document.read_from((tmp_path / "c" / "page.png").read_bytes())
+    assert drawn is not None
+    assert drawn.lineart != inside.lineart
+    assert drawn.hints == layer
+
+
+@pytest.mark.parametrize("model", ["paintstorch", "stablepaint"])
+def test_what_was_saved_with_a_mask_is_painted_within_it(
+    page: Path, tmp_path: Path, model: str
+) -> None:
+    kept, mask = Image.new("RGB", (128, 96), "teal"), Image.new("L", (128, 96))
+    mask.paste(255, (10, 10, 60, 70))
+    document = Document(drawing(128, 96), kept=kept, colours=kept)
+    document = document.with_strokes(strokes(128, 96), mask)
+    (tmp_path / "masked.png").write_bytes(coloured_png(document, None))
+    command = [str(tmp_path / "masked.png"), "--model", model, "--steps", "1"]
+    assert main([*command, "--out", str(tmp_path / "out")]) == 0
+    png = (tmp_path / "out" / "masked.png").read_bytes()
+    again = Document.read_from(png)
+    assert again is not None
+    assert again.mask == mask
+    changed = (np.asarray(again.picture) != np.asarray(kept)).any(axis=2)
+    assert not changed[np.asarray(mask) == 0].any()
+    assert changed[np.asarray(mask) > 0].mean() > 0.9
+    recipe = read_recipe(png)
+    assert recipe is not None
+    painter = "stenciltorch" if model == "paintstorch" else "stablepaint"
+    assert recipe.models["colour"] == f"{painter} embedded"
 
 
 def test_variations_of_the_diffusion_model(page: Path, tmp_path: Path) -> None:
