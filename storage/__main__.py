@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -46,14 +47,24 @@ def parser() -> argparse.ArgumentParser:
 
 
 @contextmanager
-def opened(url: str) -> Iterator[Library]:
-    """A library without an outbox and without a cache: what is read comes from where it is."""
-    scheme, _, place = url.strip().partition("://")
+def opened(url: str, *, make: bool = False) -> Iterator[Library]:
+    """A library without an outbox and without a cache: what is read comes from where it is.
+
+    Raises: NotFound for a folder without a library, unless it may `make` one; StorageError.
+    """
+    url = url.strip() or os.environ.get("STORYBRUSH_LIBRARY", "").strip()
+    scheme, _, place = url.partition("://")
     if scheme != "firebase":
-        yield open_library(url)
+        yield open_library(url, make=make)
         return
     from storage.outbox import Address
 
+    if n := Address.parse(place).waiting():
+        print(
+            f"{n} of this machine's books {'wait' if n > 1 else 'waits'} to be published and "
+            f"{'are' if n > 1 else 'is'} not looked at: start the app with this library first.",
+            file=sys.stderr,
+        )
     with tempfile.TemporaryDirectory(prefix="storybrush-") as folder:
         library = Address.parse(place).open(Path(folder), kept_bytes=0)
         try:
@@ -65,7 +76,7 @@ def opened(url: str) -> Iterator[Library]:
 def copy_all(options: argparse.Namespace) -> int:
     """Copy and tell; how many books are not over there."""
     written = there = failed = 0
-    with opened(options.source) as source, opened(options.target) as target:
+    with opened(options.source) as source, opened(options.target, make=True) as target:
         for event in copy(source, target, replace=options.replace):
             written += event.written and not event.trouble
             there += not event.written and not event.trouble

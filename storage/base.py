@@ -40,6 +40,10 @@ MAX_SEARCH_WORDS = 16
 """Words of a search that are looked at."""
 
 
+class BelongsToAnother(StorageError):
+    """The book that has this id is somebody else's."""
+
+
 @dataclass(frozen=True)
 class BookSummary:
     """One book in a list.
@@ -77,12 +81,19 @@ class Library(Protocol):
         ...
 
     def list(
-        self, *, offset: int = 0, limit: int = 24, search: str = "", style: str = ""
+        self,
+        *,
+        offset: int = 0,
+        limit: int = 24,
+        search: str = "",
+        style: str = "",
+        owner: str = "",
     ) -> builtins.list[BookSummary]:
         """Books newest first (`created` descending, then id).
 
         With `search`, those which hold every word of it in title, words or page texts; upper
-        and lower case are the same. With `style`, those painted in exactly this style.
+        and lower case are the same. With `style`, those painted in exactly this style. With
+        `owner`, the hash kept in the books, those of this one.
         """
         ...
 
@@ -92,6 +103,13 @@ class Library(Protocol):
 
     def styles(self) -> builtins.list[tuple[str, int]]:
         """The styles of the books and how many each has, most first; "" is left out."""
+        ...
+
+    def owner(self, book_id: str) -> str | None:
+        """The hash of a book's owner, None for a book that the list does not have.
+
+        Asks nobody elsewhere, so it is quick, and there is an answer without the network, too.
+        """
         ...
 
     def stamp(self) -> str:
@@ -120,8 +138,8 @@ class Library(Protocol):
         ...
 
 
-def open_library(url: str = "") -> Library:
-    """The library at `url`, made if it is not there yet.
+def open_library(url: str = "", *, make: bool = True) -> Library:
+    """The library at `url`, made if it is not there yet and `make` allows it.
 
     `sqlite:///home/me/books` is the folder /home/me/books, `sqlite://~/books` one in the home
     folder, `sqlite://books` one in the current folder; anything without `scheme://` is a path.
@@ -129,7 +147,8 @@ def open_library(url: str = "") -> Library:
     a Cloud Storage bucket behind an outbox (`storage.outbox.open_firebase`). Empty:
     `$STORYBRUSH_LIBRARY`, else `$XDG_DATA_HOME/storybrush`, else `~/.local/share/storybrush`.
 
-    Raises: InvalidInput for an unknown kind of library; StorageError when it cannot be opened.
+    Raises: InvalidInput for an unknown kind of library; StorageError when it cannot be opened;
+    NotFound without `make` for a folder that holds no library.
     """
     url = url.strip() or os.environ.get("STORYBRUSH_LIBRARY", "").strip() or str(default_folder())
     scheme, separator, place = url.partition("://")
@@ -156,7 +175,10 @@ def open_library(url: str = "") -> Library:
         raise InvalidInput("The library needs a folder: use sqlite:///path/to/folder.")
     from storage.local import LocalLibrary
 
-    return LocalLibrary(expand_home(place))
+    folder = expand_home(place)
+    if not make and not any((folder / name).exists() for name in ("library.sqlite3", "books")):
+        raise NotFound(f"There is no library in {folder}: check how the folder is written.")
+    return LocalLibrary(folder)
 
 
 def default_folder() -> Path:
@@ -267,18 +289,18 @@ def same_owner(a: str, b: str) -> bool:
 
 
 def refuse_other_owner(kept: str, given: str) -> None:
-    """Raises StorageError when `given` may not replace a book of owner `kept`."""
+    """Raises BelongsToAnother when `given` may not replace a book of owner `kept`."""
     if not same_owner(kept, given):
-        raise StorageError(
+        raise BelongsToAnother(
             "A book with this id belongs to someone else and was not changed: "
             "save yours with a new id."
         )
 
 
 def refuse_deletion(kept: str, given: str) -> None:
-    """Raises StorageError when `given` may not delete a book of owner `kept`."""
+    """Raises BelongsToAnother when `given` may not delete a book of owner `kept`."""
     if given and not same_owner(kept, given):
-        raise StorageError(
+        raise BelongsToAnother(
             "Only the one who made this book can delete it, in the browser it was made in."
         )
 

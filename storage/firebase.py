@@ -170,10 +170,11 @@ class FirebaseLibrary:
         limit: int = 24,
         search: str = "",
         style: str = "",
+        owner: str = "",
         without: Collection[str] = (),
     ) -> builtins.list[BookSummary]:
         self._following.soon()
-        rows = self._mirror.find(search, style, offset, limit, without)
+        rows = self._mirror.find(search, style, offset, limit, without, owner)
         covers = self._pool.map(lambda row: self._cover(row[0].id, row[1]), rows)
         return [replace(row[0], cover=cover) for row, cover in zip(rows, covers, strict=True)]
 
@@ -241,8 +242,11 @@ class FirebaseLibrary:
         self._following.now()
 
     def owner(self, book_id: str) -> str | None:
-        """The hash of a book's owner as this machine knows it, None for a book it does not."""
         return self._mirror.owner(book_id)
+
+    def damaged(self) -> dict[str, str]:
+        """Books that the list leaves out because their manifests cannot be read, and why."""
+        return self._following.damaged()
 
     # Publishing
 
@@ -352,10 +356,9 @@ class FirebaseLibrary:
             folder = folder_of(book_id)
             there = {s.name.removeprefix(folder) for s in self.bucket.list(folder)}
             there.discard("book.json")
-            if is_deleted(stored):
-                if there:  # a deletion that was cut off
-                    self._remove(book_id, there)
-                    self._forget(book_id, edition_of(stored))
+            if is_deleted(stored):  # its deletion may have been cut off
+                self._remove(book_id, there)
+                self._forget(book_id, edition_of(stored))
                 raise not_found(book_id)
             mark = json.dumps({"deleted": now()}).encode()
             edition = edition_of(stored) + 1
@@ -367,8 +370,8 @@ class FirebaseLibrary:
                 )  # fmt: skip
             except Occupied:
                 continue
-            self._forget(book_id, edition)
-            return self._remove(book_id, there)
+            self._remove(book_id, there)
+            return self._forget(book_id, edition)
 
     def _put_new(self, name: str, data: bytes, kind: str, metadata: dict[str, str]) -> None:
         try:
@@ -382,9 +385,9 @@ class FirebaseLibrary:
         self._mirror.put([(manifest.book, edition, manifest.cover)])
 
     def _forget(self, book_id: str, edition: int) -> None:
+        self._mirror.drop([(book_id, edition)])
         if self.index is not None:
             self.index.remove(book_id, edition)
-        self._mirror.drop([(book_id, edition)])
 
     def _remove(self, book_id: str, objects: set[str]) -> None:
         """Remove objects that no manifest names; what cannot be removed now harms nobody."""

@@ -10,13 +10,16 @@ One document a book, named by its id, in one collection::
     updated    when Firestore wrote it
 
 A machine asks for the documents written since it last asked and puts them into its mirror
-(storage/mirror.py), so that lists, search and pages cost no reads at all.
+(storage/mirror.py), so that lists, search and pages cost no reads at all, and a quiet collection
+costs one read each time it is asked.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +38,45 @@ TEXT_BYTES = 500_000
 """How much of a book's text is searched; a document may have a million bytes in all."""
 
 OVERLAP = timedelta(seconds=90)
-"""How far before the newest document is asked again: writes may be seen out of order."""
+"""How far before the newest document is asked again, and for how long after it was first seen:
+writes may be seen out of order."""
 
 FORGOTTEN = timedelta(days=20)
 """After so long a machine asks for everything: marks of deleted books may have been tidied."""
 
 BATCH = 500
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How far a machine has come. `newest` is when its newest document was written, by Firestore's
+    clock; `seen` when it was first seen and `at` when was last asked, by this machine's."""
+
+    newest: datetime | None
+    seen: datetime
+    at: datetime
+
+    @staticmethod
+    def parse(text: str) -> Asked | None:
+        """None for what an older Storybrush wrote, or nobody."""
+        try:
+            fields = json.loads(text)
+            times = [
+                datetime.fromisoformat(fields[name]) if fields[name] else None
+                for name in ("newest", "seen", "at")
+            ]
+        except (ValueError, KeyError, TypeError):
+            return None
+        newest, seen, at = times
+        return Asked(newest, seen, at) if seen and at else None
+
+    def __str__(self) -> str:
+        return json.dumps({name: t and t.isoformat() for name, t in asdict(self).items()})
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing can come to light any more that was written before `newest`."""
+        return self.at - self.seen >= OVERLAP
 
 
 class FirestoreIndex:
@@ -75,30 +111,36 @@ class FirestoreIndex:
         """Tell that the book was deleted in this edition."""
         self._write(book_id, {"edition": edition, "deleted": True})
 
+    @staticmethod
+    def asks_for_everything(since: str) -> bool:
+        """Whether `update` does: the first time, and after so long that it may have missed that
+        books were deleted. Which those are, only the bucket can tell then."""
+        asked = Asked.parse(since)
+        return asked is None or _clock() - asked.at > FORGOTTEN
+
     def update(self, mirror: Mirror, since: str) -> str:
         """Put what changed into the mirror; `since` is what the last call returned, "" at first."""
+        begin = _clock()
         query = self._books.order_by("updated")
-        last = datetime.fromisoformat(since) if since else None
-        everything = last is None or datetime.now(UTC) - last > FORGOTTEN
-        if last is not None and not everything:
+        asked = None if self.asks_for_everything(since) else Asked.parse(since)
+        last = newest = asked.newest if asked else None
+        if asked is not None and newest is not None:
             from google.cloud.firestore_v1.base_query import FieldFilter
 
-            query = query.where(filter=FieldFilter("updated", ">", last - OVERLAP))
-        before = mirror.editions() if everything else {}
-        seen: set[str] = set()
+            known = newest if asked.settled else newest - OVERLAP
+            query = query.where(filter=FieldFilter("updated", ">", known))
         batch: list[tuple[str, dict[str, Any]]] = []
         with self._explained():
-            for document in query.stream(timeout=60.0 if everything else CALL_SECONDS):
+            for document in query.stream(timeout=60.0 if asked is None else CALL_SECONDS):
                 fields = document.to_dict() or {}
                 last = fields["updated"]
-                seen.add(document.id)
                 batch.append((document.id, fields))
                 if len(batch) == BATCH:
                     _into(mirror, batch)
                     batch.clear()
         _into(mirror, batch)
-        mirror.drop([(i, edition) for i, edition in before.items() if i not in seen])
-        return last.isoformat() if last is not None else ""
+        known_before = asked is not None and last == newest
+        return str(Asked(last, asked.seen if asked and known_before else begin, begin))
 
     def editions(self) -> dict[str, int]:
         """Every book that is told of as being there, with its edition."""
@@ -158,6 +200,10 @@ class FirestoreIndex:
                 f"The list {self._name} in Firestore could not be read or written "
                 f"({e.__class__.__name__})."
             ) from e
+
+
+def _clock() -> datetime:
+    return datetime.now(UTC)
 
 
 def _into(mirror: Mirror, documents: list[tuple[str, dict[str, Any]]]) -> None:

@@ -58,7 +58,7 @@ class Following:
         self._closed = False
         self._first = threading.Event()
         self._busy = threading.Lock()
-        self._damaged: dict[str, int] = {}
+        self._damaged: dict[str, tuple[int, str]] = {}
         self.trouble = ""
 
     def close(self) -> None:
@@ -78,6 +78,10 @@ class Following:
         """Bring the mirror up to date now. Raises: StorageError."""
         with self._busy:
             self._follow()
+
+    def damaged(self) -> dict[str, str]:
+        """Books that were left out, and why."""
+        return {book_id: why for book_id, (_, why) in dict(self._damaged).items()}
 
     def _held(self) -> None:
         try:
@@ -99,26 +103,37 @@ class Following:
     def _follow(self) -> None:
         with explained(self._synced.parent):
             index = self._library.index
-            if index is not None:
-                since = self._synced.read_text() if self._synced.exists() else ""
-                self._synced.write_text(index.update(self._mirror, since))
+            if index is None:
+                self._follow_bucket()
+                self._synced.touch()
                 return
-            before = self._mirror.editions()
-            there: dict[str, int] = {}
-            for stored in self._library.bucket.list("books/", "books/*/book.json"):
-                book_id = stored.name.split("/")[1]
-                if BOOK_ID.fullmatch(book_id) and not is_deleted(stored):
-                    there[book_id] = edition_of(stored)
-            self._mirror.drop([(i, edition) for i, edition in before.items() if i not in there])
-            changed = [
-                book_id
-                for book_id, edition in there.items()
-                if max(before.get(book_id, -1), self._damaged.get(book_id, -1)) < edition
-            ]
-            for begin in range(0, len(changed), 100):
-                entries = self._pool.map(self._entry, changed[begin : begin + 100])
-                self._mirror.put([entry for entry in entries if entry is not None])
-            self._synced.touch()
+            since = self._synced.read_text() if self._synced.exists() else ""
+            everything = index.asks_for_everything(since)
+            since = index.update(self._mirror, since)
+            if everything:
+                # Firestore may have been switched on for a bucket that has books already.
+                self._follow_bucket()
+            self._synced.write_text(since)
+
+    def _follow_bucket(self) -> None:
+        before = self._mirror.editions()
+        there: dict[str, int] = {}
+        for stored in self._library.bucket.list("books/", "books/*/book.json"):
+            book_id = stored.name.split("/")[1]
+            if BOOK_ID.fullmatch(book_id) and not is_deleted(stored):
+                there[book_id] = edition_of(stored)
+        self._mirror.drop([(i, edition) for i, edition in before.items() if i not in there])
+        self._damaged = {
+            i: damage for i, damage in self._damaged.items() if there.get(i) == damage[0]
+        }
+        changed = [
+            book_id
+            for book_id, edition in there.items()
+            if before.get(book_id, -1) < edition and book_id not in self._damaged
+        ]
+        for begin in range(0, len(changed), 100):
+            entries = self._pool.map(self._entry, changed[begin : begin + 100])
+            self._mirror.put([entry for entry in entries if entry is not None])
 
     def _entry(self, book_id: str) -> tuple[Book, int, str] | None:
         """A row of the list, None for a book that is gone or damaged."""
@@ -128,7 +143,7 @@ class Following:
         try:
             manifest = decode_manifest(stored.data)
         except StorageError as e:
-            self._damaged[book_id] = edition_of(stored)
+            self._damaged[book_id] = edition_of(stored), str(e)
             logger.warning("Left out of the list: %s (%s)", book_id, e)
             return None
         return manifest.book, edition_of(stored), manifest.cover

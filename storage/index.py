@@ -49,8 +49,12 @@ def find(
     offset: int,
     limit: int,
     without: Collection[str] = (),
+    owner: str = "",
 ) -> list[Row]:
-    """Books with all the words (of `search_words`), newest first; not those of ids `without`."""
+    """Books with all the words (of `search_words`), newest first; not those of ids `without`.
+
+    With `owner`, only those of this one.
+    """
     # SQLite's integers end at 2**63, and a negative limit means none
     page = [min(max(0, n), _BIGGEST) for n in (limit, offset)]
     match, rest = _split(db, words)
@@ -64,6 +68,9 @@ def find(
     if style:
         conditions.append("books.style = ?")
         values.append(style)
+    if owner:
+        conditions.append("books.owner = ?")
+        values.append(owner)
     where = _where(conditions, values, rest, without)
     rows = db.execute(
         f"SELECT {_COLUMNS} FROM {tables}{where}"
@@ -116,6 +123,12 @@ def stamp(db: sqlite3.Connection) -> str:
 def revision(db: sqlite3.Connection, book_id: str) -> str | None:
     """The revision that is the book, None when there is no such book."""
     row = db.execute("SELECT revision FROM books WHERE id = ?", (book_id,)).fetchone()
+    return row[0] if row else None
+
+
+def owner_of(db: sqlite3.Connection, book_id: str) -> str | None:
+    """The hash of a book's owner, None when there is no such book."""
+    row = db.execute("SELECT owner FROM books WHERE id = ?", (book_id,)).fetchone()
     return row[0] if row else None
 
 

@@ -97,10 +97,16 @@ class LocalLibrary:
                     revision = current
 
     def list(
-        self, *, offset: int = 0, limit: int = 24, search: str = "", style: str = ""
+        self,
+        *,
+        offset: int = 0,
+        limit: int = 24,
+        search: str = "",
+        style: str = "",
+        owner: str = "",
     ) -> builtins.list[BookSummary]:
         with self._database.open() as db:
-            rows = index.find(db, search_words(search), style, offset, limit)
+            rows = index.find(db, search_words(search), style, offset, limit, owner=owner)
         with explained(self.folder):
             return [self._summary(row) for row in rows]
 
@@ -111,6 +117,10 @@ class LocalLibrary:
     def styles(self) -> builtins.list[tuple[str, int]]:
         with self._database.open() as db:
             return index.styles(db)
+
+    def owner(self, book_id: str) -> str | None:
+        with self._database.open() as db:
+            return index.owner_of(db, book_id)
 
     def stamp(self) -> str:
         with self._database.open() as db:

@@ -58,9 +58,16 @@ class MemoryLibrary:
         return book
 
     def list(
-        self, *, offset: int = 0, limit: int = 24, search: str = "", style: str = ""
+        self,
+        *,
+        offset: int = 0,
+        limit: int = 24,
+        search: str = "",
+        style: str = "",
+        owner: str = "",
     ) -> builtins.list[BookSummary]:
-        books = sorted(self._found(search, style), key=lambda b: b.id)
+        found = [b for b in self._found(search, style) if not owner or b.owner == owner]
+        books = sorted(found, key=lambda b: b.id)
         books.sort(key=lambda b: b.created, reverse=True)
         start = max(0, offset)
         return [self._summary(b) for b in books[start : start + max(0, limit)]]
@@ -72,6 +79,11 @@ class MemoryLibrary:
         with self._lock:
             found = Counter(b.style for b in self._books.values() if b.style)
         return sorted(found.items(), key=lambda item: (-item[1], item[0]))
+
+    def owner(self, book_id: str) -> str | None:
+        with self._lock:
+            book = self._books.get(book_id)
+        return None if book is None else book.owner
 
     def stamp(self) -> str:
         return str(self._changes)

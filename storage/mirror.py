@@ -91,8 +91,7 @@ class Mirror:
     def owner(self, book_id: str) -> str | None:
         """The hash of a book's owner, None where the list has no such book."""
         with self._database.open() as db:
-            row = db.execute("SELECT owner FROM books WHERE id = ?", (book_id,)).fetchone()
-        return row[0] if row else None
+            return index.owner_of(db, book_id)
 
     def edition(self, book_id: str) -> int:
         """The edition of a book, -1 where the list has no such book."""
@@ -100,11 +99,17 @@ class Mirror:
             return _edition(index.revision(db, book_id))
 
     def find(
-        self, search: str, style: str, offset: int, limit: int, without: Collection[str]
+        self,
+        search: str,
+        style: str,
+        offset: int,
+        limit: int,
+        without: Collection[str],
+        owner: str = "",
     ) -> builtins.list[tuple[BookSummary, str]]:
         """A page of the list, each with the name of its cover ("" without one)."""
         with self._database.open() as db:
-            rows = index.find(db, search_words(search), style, offset, limit, without)
+            rows = index.find(db, search_words(search), style, offset, limit, without, owner)
         return [
             (
                 BookSummary(

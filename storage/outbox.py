@@ -12,6 +12,7 @@ import fcntl
 import logging
 import re
 import threading
+import time
 from collections import Counter
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,7 +21,14 @@ from urllib.parse import parse_qsl
 
 from pipelines.book import Book
 from pipelines.errors import AppError, InvalidInput, NotFound, StorageError, Unreachable
-from storage.base import BookSummary, default_folder, expand_home, refuse_other_owner
+from storage.base import (
+    BelongsToAnother,
+    BookSummary,
+    default_folder,
+    expand_home,
+    refuse_other_owner,
+    same_owner,
+)
 from storage.bucket import Bucket
 from storage.database import explained, locked
 from storage.firebase import FirebaseLibrary
@@ -36,6 +44,16 @@ FIRST_PAUSE, LONGEST_PAUSE = 2.0, 120.0
 
 LOOK_SECONDS = 5.0
 """How often the outbox is looked at for books that another process left there."""
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """Why a book could not be published as it is, and when (`time.monotonic`) it is tried again."""
+
+    revision: str | None
+    why: str
+    pause: float
+    until: float
 
 
 class OutboxLibrary:
@@ -56,7 +74,7 @@ class OutboxLibrary:
             self._turn.mkdir(exist_ok=True)
             self._leaving.mkdir(exist_ok=True)
         self._trouble = ""
-        self._refused: dict[str, str] = {}
+        self._refused: dict[str, Refusal] = {}
         self._wake = threading.Event()
         self._closed = threading.Event()
         self._publisher = threading.Thread(target=self._publish, name="outbox", daemon=True)
@@ -80,10 +98,16 @@ class OutboxLibrary:
         return self.remote.get(book_id)
 
     def list(
-        self, *, offset: int = 0, limit: int = 24, search: str = "", style: str = ""
+        self,
+        *,
+        offset: int = 0,
+        limit: int = 24,
+        search: str = "",
+        style: str = "",
+        owner: str = "",
     ) -> builtins.list[BookSummary]:
         offset, limit = max(offset, 0), max(limit, 0)
-        own, waiting = self._snapshot(search, style)
+        own, waiting = self._snapshot(search, style, owner)
         # However many of one's own stand before them, these of the others are enough ...
         begin = max(offset - len(own), 0)
         others = self.remote.list(
@@ -91,6 +115,7 @@ class OutboxLibrary:
             limit=offset - begin + limit,
             search=search,
             style=style,
+            owner=owner,
             without=waiting,
         )
         both = sorted([*own, *others], key=lambda book: book.id)
@@ -108,6 +133,10 @@ class OutboxLibrary:
         both.update(dict(self.remote.styles(without=waiting)))
         return sorted(both.items(), key=lambda item: (-item[1], item[0]))
 
+    def owner(self, book_id: str) -> str | None:
+        waits = self.waiting.owner(book_id)
+        return self.remote.owner(book_id) if waits is None else waits
+
     def stamp(self) -> str:
         return f"{self.remote.stamp()}.{self.waiting.stamp()}"
 
@@ -123,9 +152,9 @@ class OutboxLibrary:
                 if n > 1
                 else "1 book waits for the network and is published when it is back."
             )
-        refused = next(iter(self._refused.values()), "")
+        refused = next(iter(self._refused.values()), None)
         if n and refused:
-            return f"Kept on this machine and not published: {refused}"
+            return f"Kept on this machine and not published: {refused.why}"
         return elsewhere
 
     def delete(self, book_id: str, *, owner: str) -> None:
@@ -136,11 +165,12 @@ class OutboxLibrary:
             held = False
         try:
             self.remote.delete(book_id, owner=owner)
-        except NotFound:
-            if not held:
+        except (NotFound, BelongsToAnother):
+            if not held:  # else what waited was never published
                 raise
         except Unreachable:
-            if not held or self.remote.owner(book_id) is not None:
+            kept = self.remote.owner(book_id)
+            if not held or (kept is not None and (not owner or same_owner(kept, owner))):
                 raise
 
     def close(self) -> None:
@@ -154,11 +184,20 @@ class OutboxLibrary:
     # Publishing
 
     def publish(self) -> bool:
-        """Publish what waits, oldest first; False when some of it has to wait longer."""
-        refused: dict[str, str] = {}
+        """Publish what waits, oldest first; False when it has to wait for the network.
+
+        One that is refused keeps nobody else waiting. Its own turn comes again later, or at once
+        when it is saved again.
+        """
+        refused: dict[str, Refusal] = {}
         for summary in reversed(self.waiting.list(limit=2**31)):
             if self._closed.is_set():
                 return True
+            before = self._refused.get(summary.id)
+            revision = self.waiting.revision(summary.id)
+            if before and before.revision == revision and time.monotonic() < before.until:
+                refused[summary.id] = before
+                continue
             try:
                 self._publish_one(summary.id)
             except NotFound:
@@ -169,11 +208,13 @@ class OutboxLibrary:
                 self._trouble = str(e)
                 return False
             except AppError as e:
-                if summary.id not in self._refused:
+                if before is None:
                     logger.warning("Book %s was not published: %s", summary.id, e)
-                refused[summary.id] = str(e)
+                pause = min(2 * before.pause, LONGEST_PAUSE) if before else self._first_pause
+                until = time.monotonic() + pause
+                refused[summary.id] = Refusal(revision, str(e), pause, until)
         self._trouble, self._refused = "", refused
-        return not refused
+        return True
 
     def _publish_one(self, book_id: str) -> None:
         revision = self.waiting.revision(book_id)
@@ -214,7 +255,7 @@ class OutboxLibrary:
                 pause = min(2 * pause, LONGEST_PAUSE)
 
     def _snapshot(
-        self, search: str, style: str
+        self, search: str, style: str, owner: str = ""
     ) -> tuple[builtins.list[BookSummary], builtins.list[str]]:
         """What waits and is looked for, and the ids of all that waits, of one moment."""
         while True:
@@ -223,8 +264,8 @@ class OutboxLibrary:
             if not every:
                 return [], []
             found = every
-            if search or style:
-                found = self.waiting.list(limit=len(every), search=search, style=style)
+            if search or style or owner:
+                found = self.waiting.list(limit=len(every), search=search, style=style, owner=owner)
             if self.waiting.stamp() == stamp:
                 return found, [book.id for book in every]
 
@@ -268,15 +309,22 @@ class Address:
             )
         if "\0" in prefix + folder or "//" in prefix or ".." in prefix.split("/"):
             raise InvalidInput("The prefix of a library is one or more plain names, as in a/b.")
+        own = digest(bucket, prefix)[:8]
         if kind and not collection:
-            collection = "storybrush-books"
-        home = f"{bucket}-{digest(bucket, prefix)[:8]}"
+            # A project has one Firestore for all its buckets and all the libraries in them.
+            collection = f"storybrush-{own}"
+        home = f"{bucket}-{own}"
         return Address(
             bucket,
             f"{prefix}/" if prefix else "",
             collection,
             expand_home(folder) if folder else default_folder() / "firebase" / home,
         )
+
+    def waiting(self) -> int:
+        """How many books wait on this machine to get there. Raises: StorageError."""
+        folder = self.folder / "waiting"
+        return LocalLibrary(folder).count() if (folder / "library.sqlite3").exists() else 0
 
     def open(self, folder: Path, kept_bytes: int = KEPT_BYTES) -> FirebaseLibrary:
         """The library itself, without an outbox. Raises: StorageError."""

@@ -61,9 +61,13 @@ def fingerprint(book: Book) -> str:
 def copy(source: Library, target: Library, *, replace: bool = False) -> Generator[Copied]:
     """Copy every book that `target` does not have, oldest first, and read each back.
 
-    A book that is another one there is left alone and told, unless `replace`.
+    A book that is another one there is left alone and told, unless `replace`; told are those, too,
+    that cannot be read at all.
     """
     ids = source.ids()
+    found = source.damaged() if isinstance(source, FirebaseLibrary) else {}
+    damaged = {i: why for i, why in found.items() if i not in set(ids)}
+    count = len(ids) + len(damaged)
     for number, book_id in enumerate(ids, start=1):
         try:
             book = source.get(book_id)
@@ -79,11 +83,13 @@ def copy(source: Library, target: Library, *, replace: bool = False) -> Generato
                     if written
                     else "the other library has another version of it (--replace copies this one)"
                 )
-            yield Copied(book_id, number, len(ids), written, trouble)
+            yield Copied(book_id, number, count, written, trouble)
         except NotFound:
             continue  # deleted while others were copied
         except AppError as e:
-            yield Copied(book_id, number, len(ids), trouble=str(e))
+            yield Copied(book_id, number, count, trouble=str(e))
+    for number, (book_id, trouble) in enumerate(damaged.items(), start=len(ids) + 1):
+        yield Copied(book_id, number, count, trouble=trouble)
 
 
 def _get(library: Library, book_id: str) -> Book | None:

@@ -22,9 +22,6 @@ from ui.desk import Desk
 from ui.running import Runner
 from ui.workshop import Workshop
 
-COLLECTION = "storybrush-books"
-"""Where Firestore keeps the index of a library, if its address does not say."""
-
 GUESS_SECONDS = 1.0
 """How long a wrong secret keeps whoever tries it waiting."""
 
@@ -33,6 +30,7 @@ CHANGED = "Its maker has changed this book in the meantime: open it again and re
 
 def open_waiting(url: str, library: Library) -> Library:
     """Where books of `library`, opened from `url`, wait: a library beside it, made if missing."""
+    url = url.strip()
     if isinstance(library, LocalLibrary):
         return open_library(str(library.folder / "waiting"))
     return open_library(waiting_url(url) if url.startswith("firebase://") else "memory://")
@@ -44,9 +42,8 @@ def waiting_url(url: str) -> str:
     fields = dict(parse_qsl(parts.query, keep_blank_values=True))
     prefix = fields.get("prefix", "").strip("/")
     fields["prefix"] = f"{prefix}-waiting" if prefix else "waiting"
-    if fields.get("index"):
-        kind, _, collection = fields["index"].partition(":")
-        fields["index"] = f"{kind}:{collection or COLLECTION}-waiting"
+    if ":" in fields.get("index", ""):  # otherwise the prefix tells them apart
+        fields["index"] += "-waiting"
     if fields.get("folder"):
         fields["folder"] += "-waiting"
     return urlunsplit(parts._replace(query=urlencode(fields)))

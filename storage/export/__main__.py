@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     args = parser().parse_args(arguments)
     try:
         names = [format_of(path) for path in args.to]
-        book = open_library(args.library).get(args.book.rpartition("book=")[2])
+        book = open_library(args.library, make=False).get(args.book.rpartition("book=")[2])
         for path, name in zip(args.to, names, strict=True):
             write(path, export(book, name))
             print(path)

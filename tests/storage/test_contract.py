@@ -225,6 +225,19 @@ def test_styles(library: Library) -> None:
     assert ("pencil", 1) not in library.styles()
 
 
+def test_books_of_one_owner(library: Library) -> None:
+    for n in range(6):
+        library.save(make_book("Fox", id=f"{n:016x}", owner=(OWNER, STRANGER)[n % 2]))
+    assert [s.id[-1] for s in library.list(owner=STRANGER)] == ["5", "3", "1"]
+    assert [s.id[-1] for s in library.list(owner=OWNER, search="fox", offset=1, limit=1)] == ["2"]
+    assert library.list(owner="c" * 64) == []
+    assert (library.owner(f"{2:016x}"), library.owner(f"{3:016x}")) == (OWNER, STRANGER)
+    settle(library)
+    assert library.owner(f"{2:016x}") == OWNER
+    library.delete(f"{2:016x}", owner="")
+    assert library.owner(f"{2:016x}") is None
+
+
 def test_the_stamp_differs_after_every_change(library: Library) -> None:
     stamps = [library.stamp()]
     for change in (

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,9 +19,10 @@ from hypothesis import strategies as st
 
 from pipelines.book import Page
 from pipelines.errors import NotFound, StorageError, Unreachable
-from storage import local, mirror
+from storage import firestore, local, mirror
 from storage.bucket import Bucket, Occupied, as_metadata
 from storage.firebase import FirebaseLibrary
+from storage.firestore import FirestoreIndex
 from storage.manifest import sha256
 from storage.mirror import Cache, Mirror
 from tests.storage.books import OWNER, STRANGER, make_book, picture, version_of
@@ -541,3 +543,95 @@ def test_a_cache_that_cannot_be_written_harms_nobody(
     assert version_of(library.get(ID)) == 3
     assert [s.cover for s in library.list()] == [None]
     library.close()
+
+
+# The list in Firestore
+
+
+@pytest.fixture
+def indexed(bucket_name: str, tmp_path: Path, firestore_emulator: None) -> Iterator[Machine]:
+    """Makes libraries on the same bucket with a list in Firestore."""
+    numbers = itertools.count()
+    with ExitStack() as ends:
+
+        def make() -> FirebaseLibrary:
+            index = FirestoreIndex(bucket_name, f"books-{bucket_name}")
+            folder = tmp_path / f"indexed-{next(numbers)}"
+            library = FirebaseLibrary(Bucket(bucket_name), folder, index=index, refresh=60.0)
+            ends.callback(library.close)
+            return library
+
+        yield make
+
+
+def test_a_quiet_list_in_firestore_costs_no_documents(
+    indexed: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, read = datetime.now(UTC), []
+    into = firestore._into
+    monkeypatch.setattr(firestore, "_clock", lambda: now)
+    monkeypatch.setattr(
+        firestore, "_into", lambda m, documents: (read.extend(documents), into(m, documents))
+    )
+
+    def asked(**later: float) -> int:
+        nonlocal now
+        now += timedelta(**later)
+        read.clear()
+        other.refresh()
+        return len(read)
+
+    writer, other = indexed(), indexed()
+    for n in range(4):
+        writer.save(make_book(id=f"{n:016x}", version=n, pages=0))
+    assert asked() == 4
+    assert asked(seconds=5) == 4  # writes may still be seen out of order
+    assert asked(seconds=100) == 4  # for the last time
+    for _ in range(3):
+        assert asked(days=15) == 0  # long quiet, but never unasked for long
+    writer.save(make_book(id="e" * 16, version=9, pages=0))
+    assert asked(seconds=5) > 0
+    assert asked(seconds=100) > 0
+    assert asked(seconds=5) == 0
+    assert other.count() == 5
+    assert asked(days=21) == 5  # it may have missed that a book was deleted
+
+
+def test_a_list_in_firestore_switched_on_for_a_bucket_with_books(
+    machine: Machine, indexed: Machine
+) -> None:
+    plain = machine()
+    for n in range(3):
+        plain.save(make_book(id=f"{n:016x}", version=n, pages=0))
+    library = indexed()
+    assert library.count() == 3
+    library.save(make_book(id=f"{1:016x}", version=7, pages=0))
+    other = indexed()
+    other.refresh()
+    assert sorted(s.title for s in other.list()) == ["The fox 0", "The fox 2", "The fox 7"]
+    library.delete(f"{2:016x}", owner=OWNER)
+    other.refresh()
+    assert other.count() == 2
+
+
+def test_firestore_fails_while_a_book_is_deleted(
+    storage_server: StorageServer,
+    bucket_name: str,
+    indexed: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library, other = indexed(), indexed()
+    library.save(make_book())
+    other.refresh()
+    assert library.index is not None
+    with monkeypatch.context() as broken:
+        gone = Unreachable("no network")
+        broken.setattr(library.index, "remove", lambda *_: (_ for _ in ()).throw(gone))
+        with pytest.raises(Unreachable):
+            library.delete(ID, owner=OWNER)
+    assert storage_server.names(bucket_name) == [MANIFEST]
+    assert library.list() == []
+    with pytest.raises(NotFound):
+        library.delete(ID, owner=OWNER)
+    other.refresh()
+    assert other.count() == 0

@@ -18,7 +18,7 @@ from storage.base import open_library
 from storage.bucket import Bucket
 from storage.firebase import FirebaseLibrary
 from storage.memory import MemoryLibrary
-from storage.outbox import OutboxLibrary
+from storage.outbox import Address, OutboxLibrary
 from tests.storage.books import OWNER, STRANGER, make_book, version_of
 from tests.storage.emulator import Faults, StorageServer
 from tests.storage.test_firebase import at_request, check_bucket
@@ -126,6 +126,25 @@ def test_a_book_of_someone_else_is_kept_and_told(opened: Opener) -> None:
     assert "Kept on this machine" in mine.notice()
     assert "belongs to someone else" in mine.notice()
     assert version_of(mine.get(ID)) == 2
+    assert version_of(other.get(ID)) == 1
+
+
+def test_a_refused_book_keeps_nobody_waiting_and_can_be_deleted(opened: Opener) -> None:
+    mine, other = opened("a"), opened("b")
+    other.remote.save(make_book(version=1, owner=STRANGER))
+    mine.remote._following._due = time.monotonic() + 60  # this machine knows of no such book
+    mine.waiting.save(make_book(version=2))
+    until(mine.notice)
+    refused = mine._refused[ID]
+    mine._refused[ID] = replace(refused, pause=60.0, until=time.monotonic() + 60)
+    begin = time.monotonic()
+    mine.save(make_book(version=3, id="e" * 16))
+    until(lambda: mine.waiting.owner("e" * 16) is None)
+    assert time.monotonic() - begin < 5.0
+    assert version_of(other.get("e" * 16)) == 3
+    assert mine._refused[ID].pause == 60.0  # not tried again before its time
+    mine.delete(ID, owner=OWNER)
+    assert mine.waiting.count() == 0
     assert version_of(other.get(ID)) == 1
 
 
@@ -246,4 +265,9 @@ def test_addresses(
             library.save(make_book())
             until(lambda library=library: not library.waiting.count())
     assert len(homes) == 3
+    places = ("named", "named?prefix=a", "other", "named?prefix=a&index=firestore:mine")
+    found = [Address.parse(p if "index" in p else f"{p}{'&' if '?' in p else '?'}index=firestore")
+             for p in places]  # fmt: skip
+    assert len({address.collection for address in found}) == len(places)
+    assert found[-1].collection == "mine"
     assert len([n for n in storage_server.names("named") if n.endswith("book.json")]) == 3

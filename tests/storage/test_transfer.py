@@ -109,6 +109,7 @@ def test_addresses_need_a_bucket_and_a_key_that_signs(
 ) -> None:
     filled(remote, 1)
     url = f"firebase://{bucket_name}"
+    LocalLibrary(tmp_path / "here")
     for library, book_id, message in (
         (str(tmp_path / "here"), "0" * 16, "Only pictures in a bucket"),
         (url, "1" * 16, "There is no book"),
@@ -204,3 +205,36 @@ def test_libraries_are_opened_without_outbox_and_cache(bucket_name: str, tmp_pat
         assert version_of(library.get("0" * 16)) == 0
     assert not (tmp_path / "never").exists()
     assert list(itertools.islice(tmp_path.iterdir(), 1)) == []
+
+
+def test_a_folder_without_a_library_is_not_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typo, target = str(tmp_path / "typo"), str(tmp_path / "target")
+    for command in (["verify", typo], ["copy", typo, target], ["addresses", typo, "0" * 16]):
+        assert main(command) == 1
+        assert f"There is no library in {typo}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+    filled(LocalLibrary(tmp_path / "empty"), 0)
+    assert main(["verify", str(tmp_path / "empty")]) == 0
+
+
+def test_what_cannot_be_copied_is_told(
+    bucket_name: str,
+    tmp_path: Path,
+    remote: FirebaseLibrary,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    filled(remote, 2)
+    name = f"books/{1:016x}/book.json"
+    there = remote.bucket.get(name)
+    assert there is not None
+    remote.bucket.put(name, b"?", "application/json", replaces=there.generation)
+    waiting = tmp_path / "outbox" / "waiting"
+    filled(LocalLibrary(waiting), 1)
+    url = f"firebase://{bucket_name}?folder={tmp_path / 'outbox'}"
+    assert main(["copy", url, str(tmp_path / "backup")]) == 1
+    said = capsys.readouterr()
+    assert "1 copied, 0 there already, 1 not copied" in said.out
+    assert f"2/2 {1:016x}: This book cannot be read" in said.out
+    assert "1 of this machine's books waits to be published" in said.err

@@ -149,6 +149,7 @@ def test_the_secret_opens_and_nothing_else_does(shop: Workshop) -> None:
     [
         ("firebase://b", "firebase://b?prefix=waiting"),
         ("firebase://b?prefix=a/", "firebase://b?prefix=a-waiting"),
+        ("firebase://b?index=firestore", "firebase://b?index=firestore&prefix=waiting"),
         ("firebase://b?index=firestore:c", "firebase://b?index=firestore:c-waiting&prefix=waiting"),
         ("firebase://b?folder=f", "firebase://b?folder=f-waiting&prefix=waiting"),
     ],
