@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import logging
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -65,7 +66,9 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--text", type=Path, help="paint this text instead of writing a story")
     add_export_option(p)
     g = p.add_argument_group("story")
-    g.add_argument("--pages", type=int, default=story.sentences, help="sentences, 4 to 12")
+    g.add_argument(
+        "--pages", type=int, default=story.sentences, help="about so many sentences, 4 to 12"
+    )
     g.add_argument("--liveliness", type=float, default=story.temperature, help="temperature")
     g.add_argument("--min-words", type=int, default=story.min_words)
     g.add_argument("--max-words", type=int, default=story.max_words)
@@ -123,9 +126,10 @@ def make(args: argparse.Namespace) -> None:
     # Torch loads here, after everything that can be wrong with the request has been said.
     from pipelines.storybook import book_from_draft, load_pictures, load_story, paint
 
-    film = Film(args.out, args.video, args.fps)
-    with _progress() as bars:
+    with Film(args.out, args.video, args.fps) as film, _progress() as bars:
         bar = bars.add_task("Writing", total=1.0, note="")
+        # First of all: what is wrong with a model is said before a story is written in vain.
+        pipeline = load_pictures(args.preset, args.vqgan, args.clip)
         draft: Draft | None = _draft_of_text(args.text, words) if args.text else None
         if draft is None:
             for event in load_story(args.preset, args.story).stream(story_config):
@@ -137,7 +141,6 @@ def make(args: argparse.Namespace) -> None:
         bars.update(bar, completed=1.0, note=draft.title)
         book = book_from_draft(draft, story_config, style=config.style, author=args.author)
         bar = bars.add_task("Painting", total=float(len(book.pages)), note="")
-        pipeline = load_pictures(args.preset, args.vqgan, args.clip)
         done: dict[int, float] = {}
         for event in paint(pipeline, book, config, together=args.together):
             if isinstance(event, PagePainting):
@@ -147,8 +150,7 @@ def make(args: argparse.Namespace) -> None:
                 film.watch(event.page, event.progress)
             elif isinstance(event, PageFinished):
                 book = book.with_page(event.index, event.page)
-                save_book(book, args.out)
-                film.save()
+                save_book(book, args.out, alone=True)
     print(f"“{book.title}”, {len(book.pages)} pages: open {args.out / 'index.html'}")
     _export(args, book)
 
@@ -164,17 +166,20 @@ def make_pictures(args: argparse.Namespace) -> None:
     from pipelines.storybook import load_pictures
 
     book = replace(unpainted(requests), author=args.author)
-    film = Film(args.out, args.video, args.fps)
-    with _progress() as bars:
+    with Film(args.out, args.video, args.fps) as film, _progress() as bars:
         bar = bars.add_task("Painting", total=float(len(requests)), note="")
         pipeline = load_pictures(args.preset, args.vqgan, args.clip)
         if recipe is not None:
             check_models(pipeline, recipe)
         if camera is not None:
             bars.update(bar, total=float(camera.frames))
-            path = film_of_camera(
-                pipeline, requests[0], camera, args, lambda n: bars.update(bar, completed=n)
-            )
+
+            def tell_frame(progress: PictureProgress) -> None:
+                if progress.note:
+                    bars.console.print(f"Frame {max(progress.step, 1)}: {progress.note}")
+                bars.update(bar, completed=progress.step)
+
+            path = film_of_camera(pipeline, requests[0], camera, args, tell_frame)
             print(f"{path}: {camera.frames} frames")
             return
         done: dict[int, float] = {}
@@ -186,8 +191,7 @@ def make_pictures(args: argparse.Namespace) -> None:
             film.watch(index, progress)
 
         for finished in paint_pictures(pipeline, requests, book, args.together, tell):
-            save_book(finished, args.out)
-            film.save()
+            save_book(finished, args.out, alone=True)
     names = f"{len(book.pages)} pictures" if len(book.pages) > 1 else f"“{book.title}”"
     print(f"{names}: open {args.out / 'index.html'}")
     _export(args, book)
@@ -225,6 +229,13 @@ def _told(bars: Progress, page: int, pages: int, progress: PictureProgress) -> s
     return note if progress.score is None else f"{note}  CLIP {progress.score:.2f}"
 
 
+def _written(folder: Path) -> int | None:
+    """When the book in a folder was written, None where there is none."""
+    with suppress(OSError):
+        return (folder / "book.json").stat().st_mtime_ns
+    return None
+
+
 def main() -> int:
     """Exit status: 0 done, 1 a request that cannot be carried out, 130 stopped."""
     share_the_processor()
@@ -238,6 +249,7 @@ def main() -> int:
         return colour(sys.argv[2:])
     args = parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    before = _written(args.out)
     try:
         if asks_for_pictures(args):
             make_pictures(args)
@@ -247,7 +259,7 @@ def main() -> int:
         print(f"storybrush: {e}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        kept = (args.out / "book.json").exists()
+        kept = _written(args.out) != before
         where = f"The finished pages are in {args.out}." if kept else "No page was finished."
         print(f"\nStopped. {where}", file=sys.stderr)
         return 130

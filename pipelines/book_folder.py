@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,8 +11,11 @@ from pipelines.book import Book, picture_name
 from pipelines.errors import StorageError
 
 
-def save_book(book: Book, folder: Path) -> None:
-    """Write the pages that are painted, book.json and index.html. Raises: StorageError."""
+def save_book(book: Book, folder: Path, *, alone: bool = False) -> None:
+    """Write the pages that are painted, book.json and index.html.
+
+    alone: pages of another book that the folder held are removed. Raises: StorageError.
+    """
     from storage.export import book_html
 
     files: dict[str, bytes] = {
@@ -21,6 +25,13 @@ def save_book(book: Book, folder: Path) -> None:
     files["book.json"] = json.dumps(book.to_json(), ensure_ascii=False, indent=2).encode()
     files["index.html"] = book_html(book, embed=False).encode()
     write_files(folder, files)
+    if alone:
+        for path in folder.glob("page-*.png"):
+            if path.name not in files and _PAGE.fullmatch(path.name):
+                path.unlink(missing_ok=True)
+
+
+_PAGE = re.compile(r"page-\d+\.png")
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:

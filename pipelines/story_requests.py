@@ -21,6 +21,8 @@ from pipelines.tokenizer import NEW_WORDS, TITLE
 LONGEST_REQUEST = 24
 """Words of a request that the writer reads; the rest is left out."""
 FOREIGN_WORDS, FOREIGN_LETTERS = 3, 24
+LONGEST_WORD = 60
+"""Letters that stay of a word: a sentence names it more than once, and has to fit on a page."""
 """At most so much of a run in another script makes one unknown word."""
 
 # Words without content of their own, and those that nearly every request or story has.
@@ -189,7 +191,8 @@ def read_request(words: str, lexicon: Set[str], banned: tuple[str, ...] = ()) ->
     `lexicon` holds known words in lower case and known given names with a capital.
     Raises InvalidInput when nothing but banned words (and such as "a", "the") is left of it.
     """
-    return _read_allowed(allowed_words(words, banned)[:LONGEST_REQUEST], lexicon)
+    typed = allowed_words(words, banned)[:LONGEST_REQUEST]
+    return _read_allowed([word[:LONGEST_WORD] for word in typed], lexicon)
 
 
 def allowed_words(words: str, banned: tuple[str, ...]) -> list[str]:

@@ -12,8 +12,8 @@ import gradio as gr
 from gradio.components import Component
 
 from pipelines.book import Book, new_id, now
-from pipelines.errors import AppError, StorageError
-from pipelines.events import BookFinished, PageFinished, PagePainting
+from pipelines.errors import AppError
+from pipelines.events import PageFinished, PagePainting
 from pipelines.presets import PictureConfig
 from ui import markup, prompts
 from ui.desk import Desk, Origin
@@ -90,6 +90,7 @@ def paint_pages(
     config: PictureConfig,
     only: Sequence[int],
     films: PaintingFilms,
+    desk: Desk | None = None,
 ) -> Iterator[Moment]:
     """Paint until done or stopped; every finished page is in the library before it is shown.
 
@@ -118,16 +119,14 @@ def paint_pages(
         elif isinstance(event, PageFinished):
             book, live, finished = book.with_page(event.index, event.page), None, finished + 1
             try:
-                shop.save(book)
+                book = shop.save(book, desk)
                 saved, trouble = True, ""
-            except StorageError as error:
+            except AppError as error:  # the house rules may object, too
                 log.warning("A page could not be saved: %s", error)
                 saved, trouble = False, f"Not saved: {error}"
             films.finish(event.page, event.index)
             line = f"Page {event.index + 1} is finished. {trouble}"
             yield Moment(book, None, line, saved, finished / max(len(only), 1))
-        elif isinstance(event, BookFinished):
-            book = event.book
     done = sum(p.picture is not None for p in book.pages)
     if done == len(book.pages):
         line = FINISHED if shop.waiting is None else WAITS
@@ -149,7 +148,7 @@ def paint(shop: Workshop, desk: Desk, job: Job, config: PictureConfig) -> Iterat
     last = Moment(book, None, "", saved=True)
     try:
         with PaintingFilms(desk) as films:
-            for moment in paint_pages(shop, job, book, config, only, films):
+            for moment in paint_pages(shop, job, book, config, only, films, desk):
                 desk.keep_book(moment.book)
                 last = moment
                 yield moment
@@ -228,8 +227,7 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
         tale = desk.tale
         if tale is None or tale.book is None:
             return
-        book = story.revise(tale.book)
-        shop.save(book)
+        book = shop.save(story.revise(tale.book), desk)
         desk.keep_book(book)
         desk.lines["pictures"] = (SAVED if shop.waiting is None else WAITS, "done")
 

@@ -86,6 +86,14 @@ def paint_again(
                 desk.retry = replace(desk.retry, new=event)
 
 
+def begun_as(way: str, config: PictureConfig, *, given: bool) -> PictureConfig:
+    """The settings for one of WAYS; `given`: there is a picture to begin from."""
+    if given:
+        return replace(config, start="picture")
+    # With a seed that is set, every try from scratch would be the same.
+    return replace(config, seed=None) if way == "seed" else config
+
+
 def page_of(desk: Desk) -> Page:
     """The page that the dialog is about. Raises: InvalidInput when it is no longer there."""
     book, retry = desk.book, desk.retry
@@ -234,8 +242,7 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
         picture = {"current": page.image, "upload": lambda: upload}.get(way, lambda: None)()
         if way == "upload" and picture is None:
             raise InvalidInput("Add your picture first, or choose another start.")
-        if picture is not None:
-            config = replace(config, start="picture")
+        config = begun_as(way, config, given=picture is not None)
         mask = brushed(part)
         if mask is not None and way == "upload":
             raise InvalidInput(
@@ -262,9 +269,7 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
         if book is None or retry is None or retry.new is None:
             raise InvalidInput("There is no new picture to keep: paint it first.")
         desk.refuse_while_busy()
-        changed = book.with_page(retry.index, retry.new)
-        shop.save(changed)
-        desk.keep_book(changed)
+        desk.keep_book(shop.save(book.with_page(retry.index, retry.new), desk))
         desk.retry = None
         desk.lines["pictures"] = (f"Page {retry.index + 1} has its new picture.", "done")
 

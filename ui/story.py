@@ -249,7 +249,7 @@ def _settings() -> list[Component]:
     plain = StoryConfig(words="x")
     with gr.Row(elem_classes="sliders"):
         sentences = gr.Slider(
-            4, 12, plain.sentences, step=1, label="Pages", info="One sentence each"
+            4, 12, plain.sentences, step=1, label="Pages", info="About so many, a sentence each"
         )
         temperature = gr.Slider(
             0.1, 2.0, plain.temperature, step=0.05, label="Liveliness", info="Calm to wild"

@@ -30,6 +30,7 @@ from pipelines.errors import InvalidInput
 from pipelines.painter import GRID, SIZE
 from pipelines.vqgan_clip import VQGANCLIPPipeline
 from pipelines.vqgan_clip.vqgan import VQGAN
+from pipelines.weights import save_model
 from tests.tiny import CPU, FOX, QUICK, VQGAN_CONFIG, clip, vqgan
 from tests.tiny_pictures import folder, picture
 
@@ -210,7 +211,7 @@ def test_sharpening_leaves_the_codes_alone(bank: PictureBank, tmp_path: Path) ->
     before = vqgan()
     batch = cut(bank, 1, 2, SIZE)
     *steps, after = sharpen(
-        30, before, OneBatch(*batch), tmp_path, CPU, peak=0.01, report_every=1, save_every=100
+        15, before, OneBatch(*batch), tmp_path, CPU, peak=0.01, report_every=1, save_every=100
     )
     assert isinstance(after, VQGAN)
     for part in ("encoder", "quantizer"):
@@ -241,6 +242,26 @@ def test_sharpening_on_larger_pages_teaches_to_draw_them(tmp_path: Path) -> None
     assert losses[-1] < 0.95 * losses[0]
     latents = after.encode(torch.zeros(1, 3, 64, 48))
     assert after.decode_large(latents).shape == (1, 3, 128, 96)
+
+
+def test_codes_that_have_learned_more_are_sharpened_anew(bank: PictureBank, tmp_path: Path) -> None:
+    def sharpened(of: VQGAN, facts: dict[str, int]) -> tuple[list[int], VQGAN]:
+        *steps, model = sharpen(2, of, bank, tmp_path, CPU, batch=1, side=32, adversary_from=1,
+                                report_every=1, facts=facts)  # fmt: skip
+        assert isinstance(model, VQGAN)
+        return [e.step for e in steps if isinstance(e, TrainStep)], model
+
+    first = vqgan()
+    assert sharpened(first, {"data": 1})[0] == [1, 2]
+    save_model(first, first.config, tmp_path / "written")
+    assert sharpened(VQGAN.from_pretrained(tmp_path / "written", CPU), {"data": 1})[0] == []
+    more = vqgan()
+    more.quantizer.codebook += 0.1
+    with pytest.raises(InvalidInput, match="another run"):
+        sharpened(more, {"data": 2})  # no other run's checkpoint is thrown away
+    steps, model = sharpened(more, {"data": 1})
+    assert steps == [1, 2]
+    assert torch.equal(model.quantizer.codebook, more.quantizer.codebook)
 
 
 def test_the_large_picture_begins_as_the_small_one() -> None:

@@ -107,6 +107,44 @@ def test_a_folder_that_is_not_empty(
     assert len(read(precious.parent).pages) == 3
 
 
+@pytest.mark.usefixtures("ctrl_c")
+def test_a_shorter_book_over_a_longer_one(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "short.txt").write_text("A fox sat. An owl flew.", encoding="utf-8")
+    (tmp_path / "fox").mkdir()
+    mine = tmp_path / "fox" / "page-mine.png"
+    mine.write_bytes(b"mine")
+    force = ("--out", "fox", "--force", *QUICK)
+    assert run("a fox", "--text", "tale.txt", *force) == 0
+
+    def stopped(*arguments: Any, **named: Any) -> Iterator[Any]:
+        signal.raise_signal(signal.SIGINT)
+        yield
+
+    with monkeypatch.context() as here:
+        here.setattr(VQGANCLIPPipeline, "stream", stopped)
+        assert run("a fox", "--text", "short.txt", *force) == 130
+    assert "No page was finished" in capsys.readouterr().err
+    assert len(read(tmp_path / "fox").pages) == 3  # the older one is whole
+    assert run("a fox", "--text", "short.txt", *force) == 0
+    names = {"page-01.png", "page-02.png", mine.name, "book.json", "index.html"}
+    assert {path.name for path in (tmp_path / "fox").iterdir()} == names
+
+
+def test_what_is_wrong_with_a_model_is_said_before_a_story_is_written(
+    run: Run, models: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(PRESETS, "half", Preset("half", "Half", str(models), "nowhere"))
+
+    def written(*arguments: Any) -> Any:
+        raise AssertionError("written in vain")
+
+    monkeypatch.setattr("pipelines.storybook.load_story", written)
+    assert run("a fox", "--out", "fox", "--preset", "half") == 1
+    assert "nowhere" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     "arguments, message",
     [

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipelines.book import Book, Page
-from pipelines.errors import StorageError
+from pipelines.errors import InvalidInput, StorageError
 from pipelines.presets import PictureConfig, StoryConfig
 from storage.memory import MemoryLibrary
 from tests.ui.stand_in import QuickPainter, QuickWriter
@@ -18,6 +18,7 @@ from ui.film import PaintingFilms
 from ui.jobs import Job
 from ui.make import make_book
 from ui.pictures import Moment, paint_pages
+from ui.repaint import begun_as
 from ui.workshop import Workshop
 
 CONFIG = PictureConfig(steps=2, width=128, height=128, seed=1)
@@ -69,6 +70,31 @@ def test_a_library_that_stays_full_is_named_at_the_end() -> None:
     last = list(painting(shop, a_job()))[-1]
     assert "The disk is full" in last.line
     assert all(p.picture for p in last.book.pages)
+
+
+def test_a_house_rule_stops_no_painting_either() -> None:
+    class Strict(MemoryLibrary):
+        def save(self, book: Book) -> None:
+            raise InvalidInput("This word is not for here.")
+
+    last = list(painting(workshop(Strict()), a_job()))[-1]
+    assert "Not saved: This word is not for here." in last.line
+    assert not last.saved
+    assert all(p.picture for p in last.book.pages)
+
+
+@pytest.mark.parametrize(
+    "way, given, seed, start",
+    [
+        ("seed", False, None, CONFIG.start),
+        ("current", True, CONFIG.seed, "picture"),
+    ],
+)
+def test_every_try_from_scratch_has_another_seed(
+    way: str, given: bool, seed: int | None, start: str
+) -> None:
+    config = begun_as(way, CONFIG, given=given)
+    assert (config.seed, config.start) == (seed, start)
 
 
 @pytest.mark.parametrize(

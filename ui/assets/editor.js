@@ -96,7 +96,13 @@ function keys(event, row) {
     event.preventDefault();
     const above = rows[at - 1];
     const seam = above.text.length;
-    above.text = [above.text, row.text].filter(Boolean).join(' ').slice(0, props.max_characters);
+    const joined = [above.text, row.text].filter(Boolean).join(' ');
+    if (joined.length > props.max_characters) {
+      area.setCustomValidity('Joined, they are longer than a page holds: shorten one first.');
+      area.reportValidity();
+      return;
+    }
+    above.text = joined;
     rows.splice(at, 1);
     draw();
     above.area.focus();
@@ -118,7 +124,12 @@ function line(row, at) {
   const name = 'sentence ' + (at + 1);
   row.area = make('textarea', {
     rows: 1, maxlength: props.max_characters, 'aria-label': 'Sentence ' + (at + 1), value: row.text,
-    oninput: () => { row.text = row.area.value; fit(row.area); commit(); },
+    oninput: () => {
+      row.text = row.area.value;
+      row.area.setCustomValidity('');
+      fit(row.area);
+      commit();
+    },
     onchange: () => { if (row.text !== row.asked) ask(row); },
     onkeydown: (event) => keys(event, row),
   });
