@@ -14,6 +14,7 @@ import functools
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from torch import Tensor, nn
 
 from finetune.clip_views import view
 from finetune.data.bank import hold
-from finetune.data.folder import Order, squares
+from finetune.data.folder import Order, squares, uncut
 from finetune.data.pairs import Pair, read_pairs
 from finetune.distributed import (
     average_gradients,
@@ -267,6 +268,10 @@ def run(
     lines = [*pairs.lines(), f"{args.steps:,} steps of {min(batch, len(pairs.train))} pairs: each "
              f"about {batch * args.steps / len(pairs.train):,.0f} times"]  # fmt: skip
     taken = _footprint(base, config, args, device)
+    cut = [uncut(len(found), SIZE, home.runs, name)
+           for found, name in ((pairs.train, "pairs"), (pairs.test, "held-out-pairs"))]  # fmt: skip
+    held = 0 if device.type == "cpu" else len(pairs.train) * SIZE * SIZE * 3
+    taken = replace(taken, disk=taken.disk + sum(cut), held=held)
     if not tell(lines, taken, device, home.runs, args.dry_run):
         return
     facts = facts_of(args, pairs.fingerprint, batch=batch, top=args.top)

@@ -12,7 +12,7 @@ import functools
 import math
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from finetune.code_bank import Batch
-from finetune.data.folder import Order, squares
+from finetune.data.folder import Order, squares, uncut
 from finetune.data.pairs import Pair, read_pairs
 from finetune.distributed import processes, rank
 from finetune.footprint import Footprint, footprint
@@ -126,6 +126,9 @@ def run(
     lines = [*pairs.lines(), f"{args.steps:,} steps of {batch} windows of {config.grid}x"
              f"{config.grid} codes, of pictures of {side} pixels"]  # fmt: skip
     taken = _footprint(config, args, device)
+    cut = [uncut(len(found), side, home.runs, name)
+           for found, name in ((pairs.train, "codes"), (pairs.test, "held-out-codes"))]  # fmt: skip
+    taken = replace(taken, disk=taken.disk + sum(cut))
     if not tell(lines, taken, device, home.runs, args.dry_run):
         return
     facts = facts_of(args, pairs.fingerprint, batch=batch, side=side)

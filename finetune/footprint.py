@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,16 @@ class Footprint:
     models: int
     activations: int
     disk: int
+    held: int = 0
+    """Pictures that lie on a graphics card while it learns."""
 
     @property
     def memory(self) -> int:
-        return self.models + self.activations
+        return self.models + self.activations + self.held
+
+    def then(self, other: Footprint) -> Footprint:
+        """Of a run that does one after the other: checkpoints of both stay, memory is freed."""
+        return replace(max(self, other, key=lambda f: f.memory), disk=self.disk + other.disk)
 
     def line(self, device: torch.device, runs: Path) -> str:
         """For a person to read."""
@@ -36,8 +42,9 @@ class Footprint:
 
         return (
             f"memory: about {_mb(self.memory)} of {_mb(free_memory(device))} free (models and "
-            f"optimiser {_mb(self.models)}, activations {_mb(self.activations)}); disk: about "
-            f"{_mb(self.disk)} of {_mb(free_disk(runs))} free"
+            f"optimiser {_mb(self.models)}, activations {_mb(self.activations)}"
+            + (f", pictures {_mb(self.held)}" if self.held else "")
+            + f"); disk: about {_mb(self.disk)} of {_mb(free_disk(runs))} free"
         )
 
     def check(self, device: torch.device, runs: Path) -> None:
@@ -52,21 +59,24 @@ class Footprint:
             )
         if self.disk > disk:
             raise StorageError(
-                f"The checkpoints need about {_mb(self.disk)}, and {_mb(disk)} are free where "
-                f"{runs} is: free some space, or name another disk with --runs."
+                f"Checkpoints and cut pictures need about {_mb(self.disk)}, and {_mb(disk)} are "
+                f"free where {runs} is: free some space, or name another disk with --runs."
             )
 
 
 def footprint(
-    models: list[nn.Module], loss: Callable[[], Tensor], examples: int, batch: int
-) -> Footprint:
+    models: list[nn.Module], loss: Callable[[], Tensor], examples: int, batch: int,
+    judges: Sequence[nn.Module] = (),
+) -> Footprint:  # fmt: skip
     """Of training `models` at `batch` examples a device.
 
-    `loss` runs the models on `examples` examples; what it keeps for the way back is weighed.
+    `loss` runs the models, and the `judges`, which learn nothing, on `examples` examples; what it
+    keeps for the way back is weighed.
     """
-    values = sum(p.numel() * p.element_size() for m in models for p in m.parameters())
+    values, judged = (sum(p.numel() * p.element_size() for m in of for p in m.parameters())
+                      for of in (models, judges))  # fmt: skip
     kept = 0
-    own = {p.data_ptr() for m in models for p in (*m.parameters(), *m.buffers())}
+    own = {p.data_ptr() for m in (*models, *judges) for p in (*m.parameters(), *m.buffers())}
     seen: set[tuple[int, int]] = set()
 
     def weigh(tensor: Tensor) -> Tensor:
@@ -86,7 +96,7 @@ def footprint(
     del held
     # On the way back about as much again as the largest layers is held for a moment.
     activations = int(1.2 * kept * batch / examples)
-    return Footprint(MODEL_COPIES * values, activations, 2 * SAVED_COPIES * values)
+    return Footprint(MODEL_COPIES * values + judged, activations, 2 * SAVED_COPIES * values)
 
 
 def _mb(size: int) -> str:

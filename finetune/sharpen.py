@@ -7,6 +7,8 @@ codebooks are not touched, everything that was trained on the codes stays valid.
 
 from __future__ import annotations
 
+import logging
+import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +35,8 @@ from finetune.training import (
 )
 from pipelines.painter import SIZE
 from pipelines.vqgan_clip.vqgan import VQGAN
+
+log = logging.getLogger(__name__)
 
 ADVERSARIAL = 0.3
 """Share of the adversarial gradient; Esser et al. take 0.8, which roughens flat colour here."""
@@ -70,6 +74,24 @@ def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last: Tensor) -
     return (a.norm() / (b.norm() + 1e-4)).clamp(0, 1e4).detach()
 
 
+def _forget_other_codes(path: Path, vqgan: VQGAN, facts: dict[str, Any] | None) -> None:
+    """Delete a checkpoint of this run that sharpens other codes: phase 1 has gone on since."""
+    try:
+        saved = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
+    except (EOFError, OSError, RuntimeError, pickle.UnpicklingError):
+        return  # there is none, or it is damaged: who reads it says so
+    if facts is not None and saved["extra"].get("facts") != facts:
+        return
+    for name, value in vqgan.state_dict().items():
+        if name.startswith("encoder.") or name == "quantizer.codebook":
+            before = saved["model"].get(name)
+            # In half precision, as the model may have been written and read in between.
+            if before is None or not torch.equal(before.half(), value.cpu().half()):
+                log.info("the codes have learned more, so sharpening begins anew")
+                path.unlink(missing_ok=True)
+                return
+
+
 def sharpen(
     steps: int,
     vqgan: VQGAN,
@@ -94,7 +116,8 @@ def sharpen(
     `adversary_from` (1: it takes no part at all). `batch`, `facts` and `keep_samples` are as in
     `finetune.vqgan.train`.
 
-    A bank of pictures of twice the side teaches the decoder to draw those, too.
+    A bank of pictures of twice the side teaches the decoder to draw those, too. A checkpoint of
+    the decoder of other codes than those of `vqgan` is thrown away.
     """
     torch.manual_seed(seed)  # the discriminator's weights
     large = bank.scale > 1
@@ -114,6 +137,7 @@ def sharpen(
              "adversary": adversary}  # fmt: skip
     last = model.decoder.large_out if large else model.decoder.out
     ema = Ema(model, averaged_model)
+    _forget_other_codes(runs / "sharpen.pt", vqgan, facts)
     start, extra = load_checkpoint(runs / "sharpen.pt", parts, facts)
     clock = Clock(start, steps, minutes, extra.get("progress", 0.0))
     step = start

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from PIL import Image
 from torch import Tensor
 
 from finetune.data.bank import OwnBank
-from finetune.data.folder import find_pictures, sort_out, squares
+from finetune.data.folder import Gallery, find_pictures, sort_out, squares, uncut
 from finetune.distributed import processes, rank
 from finetune.footprint import Footprint, footprint
 from finetune.losses import reconstruction_loss
@@ -35,7 +36,7 @@ from finetune.own import (
     tell,
 )
 from finetune.perceptual import LPIPS, CLIPDistance
-from finetune.sharpen import sharpen
+from finetune.sharpen import PatchDiscriminator, sharpen
 from finetune.training import note, report
 from pipelines.errors import InvalidInput
 from pipelines.painter import SIZE
@@ -73,7 +74,10 @@ def run(
         "picture about "
         f"{pictures_seen / len(gallery.train):,.0f} times; then {args.sharpen_steps:,} to sharpen"
     )
-    taken = _footprint(base.config if base else config, args.batch, perceptual, device)
+    side = LARGE if _mostly_large(gallery.train) else SIZE
+    each = max(args.batch * 128**2 // args.side**2, 1)  # as many pixels as in phase 1
+    taken = _footprint(base.config if base else config, args, gallery, side, perceptual, device)
+    taken = replace(taken, disk=taken.disk + _cut_bytes(args.phase, gallery, side, home.runs))
     if not tell(lines, taken, device, home.runs, args.dry_run):
         return
     facts = facts_of(args, gallery.fingerprint, batch=batch)
@@ -94,12 +98,11 @@ def run(
             perceptual=perceptual, facts=facts, keep_samples=functools.partial(keep, "codes"),
             **({"unquantised": 0.0} if base is not None else {"config": config}),
         ), "codes")  # fmt: skip
+        del bank  # of a graphics card only one fits
     if model is None:
         raise InvalidInput(f"There is nothing to sharpen in {home.model}: train it first.")
     if args.phase != "codes":
-        side = LARGE if _mostly_large(gallery.train) else SIZE
         bank = OwnBank(squares(gallery.train, side, home.runs, "pictures"), device, args.seed)
-        each = max(args.batch * 128**2 // args.side**2, 1)  # as many pixels as in phase 1
         model = report(sharpen(
             args.sharpen_steps, model, bank, home.runs, device, minutes=of_sharpen,
             seed=args.seed, batch=each * processes(), side=args.side, peak=args.sharpen_peak,
@@ -131,18 +134,48 @@ def _mostly_large(files: Sequence[Path]) -> bool:
     return float(np.median(sides)) >= LARGE
 
 
+def _cut_bytes(phase: str, gallery: Gallery, side: int, cache: Path) -> int:
+    """Of the pictures that the phases will cut."""
+    learned, tested = len(gallery.train), len(gallery.test)
+    sides = {*([] if phase == "sharpen" else [SIZE]), *([] if phase == "codes" else [side])}
+    parts = [uncut(learned, s, cache, "pictures") for s in sides]
+    return sum(parts) + uncut(tested, SIZE, cache, "held-out")
+
+
 def _footprint(
-    config: VQGANConfig, batch: int, perceptual: LPIPS | CLIPDistance, device: torch.device
-) -> Footprint:
-    model = VQGAN(config).to(device)
+    config: VQGANConfig, args: argparse.Namespace, gallery: Gallery, side: int,
+    perceptual: LPIPS | CLIPDistance, device: torch.device,
+) -> Footprint:  # fmt: skip
+    """Of both phases, each weighed on a crop of 128 pixels."""
+    large = side > SIZE
+    model = VQGAN(replace(config, large=large or config.large)).to(device)
+    judge = PatchDiscriminator().to(device)
     pixels = torch.zeros(1, 3, 128, 128, device=device)
 
-    def loss() -> Tensor:
-        fake = model.decode(model.quantise(model.encode(pixels)))
-        weight = torch.ones_like(pixels[:, :1])
-        return reconstruction_loss(fake, pixels, weight) + perceptual(fake, pixels)
+    def distance(made: Tensor) -> Tensor:
+        target = pixels.new_zeros(made.shape)
+        return reconstruction_loss(made, target, torch.ones_like(target[:, :1]))
 
-    return footprint([model], loss, 1, batch)
+    def codes() -> Tensor:
+        fake = model.decode(model.quantise(model.encode(pixels)))
+        return distance(fake) + perceptual(fake, pixels)
+
+    def sharpened() -> Tensor:
+        with torch.no_grad():
+            quantised = model.quantise(model.encode(pixels))
+        features = model.decoder.features(quantised)
+        fake = model.decoder.draw(features)
+        drawn = model.decoder.draw_large(features) if large else fake
+        adversarial = judge(drawn[:, :, :128, :128]).mean()
+        return distance(fake) + distance(drawn) + perceptual(fake, pixels) + adversarial
+
+    def held(side: int) -> int:
+        return 0 if device.type == "cpu" else len(gallery.train) * side * side * 3
+
+    first = footprint([model], codes, 1, args.batch, [perceptual])
+    last = footprint([model, judge], sharpened, 1, args.batch, [perceptual])
+    first, last = replace(first, held=held(SIZE)), replace(last, held=held(side))
+    return {"codes": first, "sharpen": last}.get(args.phase) or first.then(last)
 
 
 @torch.no_grad()

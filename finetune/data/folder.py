@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import random
 import warnings
@@ -11,6 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +22,7 @@ from PIL import Image, ImageOps
 from finetune import distributed
 from finetune.data.curation import SAME, examine
 from pipelines.colorize.drawing import on_white
-from pipelines.errors import InvalidInput
+from pipelines.errors import InvalidInput, StorageError
 
 PICTURES = frozenset(".png .jpg .jpeg .webp .bmp .gif .tif .tiff .avif .ppm".split())
 UNFIT = ("cannot be read", "too small", "too narrow", "nearly empty")
@@ -179,7 +181,7 @@ def square(path: Path, side: int) -> NDArray[np.uint8]:
 def squares(files: Sequence[Path], side: int, cache: Path, name: str) -> NDArray[np.uint8]:
     """(N, side, side, 3) of the files, mapped from `cache`, where they are cut once.
 
-    `name` tells this set from others that are kept there.
+    `name` tells this set from others that are kept there. Raises StorageError.
     """
     digest = hashlib.sha256("\n".join(f.as_posix() for f in files).encode()).hexdigest()[:16]
     path, note = cache / f"{name}-{side}.npy", cache / f"{name}-{side}.json"
@@ -189,7 +191,7 @@ def squares(files: Sequence[Path], side: int, cache: Path, name: str) -> NDArray
             note.unlink(missing_ok=True)
             shape = (len(files), side, side, 3)
             fresh = path.with_suffix(".tmp")  # whoever has mapped the old file keeps it
-            out = np.lib.format.open_memmap(fresh, mode="w+", dtype=np.uint8, shape=shape)
+            out = _mapped(fresh, shape)
             with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
                 for n, picture in enumerate(pool.map(lambda f: square(f, side), files)):
                     out[n] = picture
@@ -197,6 +199,29 @@ def squares(files: Sequence[Path], side: int, cache: Path, name: str) -> NDArray
             os.replace(fresh, path)
             note.write_text(json.dumps(digest), encoding="utf-8")  # last: the file is whole
     return np.load(path, mmap_mode="r")
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.uint8]]:
+    """A new file of that shape, all of its room taken: a disk that fills up while pages of a map
+    are written kills the process. Raises StorageError."""
+    try:
+        out = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
+        if hasattr(os, "posix_fallocate"):  # not on macOS
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError as e:
+        path.unlink(missing_ok=True)
+        raise StorageError(
+            f"There is no room for {math.prod(shape) / 1e6:,.0f} MB of cut pictures in "
+            f"{path.parent} ({e.strerror}): free some disk space, or name another disk with --runs."
+        ) from e
+    return out
+
+
+def uncut(count: int, side: int, cache: Path, name: str) -> int:
+    """Bytes that `squares` of so many files will add to the disk; 0 where they lie there."""
+    size, path = count * side * side * 3, cache / f"{name}-{side}.npy"
+    return 0 if path.is_file() and path.stat().st_size >= size else size
 
 
 def _note(path: Path) -> str:

@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 
 from finetune.data.bank import OwnBank
-from finetune.data.folder import Order, find_pictures, sort_out, square, squares
+from finetune.data.folder import Order, find_pictures, sort_out, square, squares, uncut
 from finetune.data.pairs import read_pairs
-from pipelines.errors import InvalidInput
+from pipelines.errors import InvalidInput, StorageError
 from tests.tiny import CPU
 from tests.tiny_pictures import folder, picture
 
@@ -80,6 +80,27 @@ def test_folders_that_nothing_can_be_learned_from(tmp_path: Path) -> None:
     picture(1).save(tmp_path / "b.png")
     with pytest.raises(InvalidInput, match=r"Of 2 pictures 1 can.*a\.png: cannot be read"):
         sort_out(find_pictures(tmp_path))
+
+
+def test_a_full_disk_is_said_before_pictures_are_cut(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = find_pictures(folder(tmp_path / "mine", 2))
+
+    def full(descriptor: int, offset: int, size: int) -> None:
+        assert size > 2 * 64 * 64 * 3
+        raise OSError(28, "No space left on device")
+
+    cache = tmp_path / "runs"
+    assert uncut(2, 64, cache, "x") == 2 * 64 * 64 * 3
+    monkeypatch.setattr("os.posix_fallocate", full)
+    with pytest.raises(StorageError, match="free some disk"):
+        squares(files, 64, cache, "x")
+    monkeypatch.undo()
+    assert list(cache.iterdir()) == []
+    squares(files, 64, cache, "x")
+    assert (cache / "x-64.npy").stat().st_blocks * 512 >= 2 * 64 * 64 * 3  # not sparse
+    assert uncut(2, 64, cache, "x") == 0
 
 
 def test_an_order_takes_everything_once_an_epoch() -> None:

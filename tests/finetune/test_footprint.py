@@ -25,6 +25,16 @@ def test_activations_are_weighed_once_and_grow_with_the_batch() -> None:
     assert ten.activations == pytest.approx(10 * one.activations, abs=10)
 
 
+def test_two_phases_take_the_memory_of_the_larger_and_the_disk_of_both() -> None:
+    codes, sharp = Footprint(3, 10, 5), Footprint(4, 8, 6, held=20)
+    assert codes.then(sharp) == Footprint(4, 8, 11, held=20)
+    assert (sharp.then(codes).memory, sharp.memory) == (32, 32)
+    judge, x = nn.Linear(100, 200), torch.randn(1, 100, requires_grad=True)
+    found = footprint([], lambda: judge(x).sum(), 1, 10, [judge])
+    assert found.models == 4 * (100 * 200 + 200)  # once, whatever the batch
+    assert found.activations < 10 * 4 * 300
+
+
 def test_what_does_not_fit_is_refused(tmp_path: Path) -> None:
     Footprint(1, 1, 1).check(CPU, tmp_path)
     assert "1 MB, activations 2 MB" in Footprint(10**6, 2 * 10**6, 1).line(CPU, tmp_path)
