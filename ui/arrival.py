@@ -112,6 +112,8 @@ def restore(shop: Workshop, desk: Desk, memory: Mapping[str, Any]) -> None:
         try:
             found = shop.read(wanted, desk)
             book = found if found.owner == desk.owner else None
+            if book is not None:
+                shop.took_up(desk, book)
         except AppError:
             book = None
     desk.add((Tale(manuscript, None, book),), choose=True)

@@ -27,7 +27,7 @@ SHELF = 24
 """Books on one page of the shelf."""
 
 MOST_WAITING = 500
-"""Books that wait for the administrator, as many of them as are looked at."""
+"""Books that wait for the administrator, as many of them as are shown."""
 
 TO_TOP = "() => setTimeout(() => document.querySelector('#tabs')?.scrollIntoView(), 80)"
 
@@ -150,7 +150,5 @@ def _waiting(shop: Workshop, desk: Desk) -> str:
     """The visitor's own books that wait for the administrator; all of them for that one."""
     if shop.waiting is None:
         return ""
-    books = shop.waiting.list(limit=MOST_WAITING)
-    if not desk.admin:
-        books = [book for book in books if book.owner == desk.owner]
+    books = shop.waiting.list(limit=MOST_WAITING, owner="" if desk.admin else desk.owner)
     return markup.waiting_books(books, desk.owner, admin=desk.admin) if books else ""

@@ -145,6 +145,7 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
         at = next((n for n, t in enumerate(desk.tales) if t.book and t.book.id == book.id), None)
         if at is None:
             desk.add((Tale(Manuscript.from_book(book), None, book),), choose=True)
+            shop.took_up(desk, book)
         else:
             desk.choose(at)
         line = "Paint what is missing, paint pages again, or change the words."

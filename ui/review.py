@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import gradio as gr
 
+from pipelines.book import Book
 from pipelines.errors import InvalidInput
 from storage.base import Library, open_library
 from storage.local import LocalLibrary
@@ -55,21 +56,29 @@ def let_in(shop: Workshop, desk: Desk) -> None:
     Raises: InvalidInput when it has changed since it was opened; NotFound; StorageError.
     """
     book = _read(shop, desk)
-    if shop.waits(book.id) != book:
-        raise InvalidInput(CHANGED)
     assert shop.waiting is not None
-    shop.library.save(book)
-    shop.waiting.delete(book.id, owner="")
+    with shop.turn(book.id):
+        _refuse_changed(shop.waiting, book)
+        shop.library.save(book)
+        shop.waiting.delete(book.id, owner="")
 
 
 def refuse(shop: Workshop, desk: Desk) -> None:
     """Remove the book that the administrator reads from those that wait.
 
-    A version of it that stands on the shelf stays. Raises: InvalidInput, NotFound, StorageError.
+    A version of it that stands on the shelf stays. Raises as `let_in` does.
     """
     book = _read(shop, desk)
     assert shop.waiting is not None
-    shop.waiting.delete(book.id, owner="")
+    with shop.turn(book.id):
+        _refuse_changed(shop.waiting, book)
+        shop.waiting.delete(book.id, owner="")
+
+
+def _refuse_changed(waiting: Library, book: Book) -> None:
+    """Raises: InvalidInput unless the book waits just as it was read; StorageError."""
+    if waiting.get(book.id) != book:
+        raise InvalidInput(CHANGED)
 
 
 def _read(shop: Workshop, desk: Desk) -> Any:

@@ -7,20 +7,24 @@ import hmac
 import logging
 import re
 import secrets
+import threading
 import time
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import gradio as gr
 
 from pipelines.book import Book
-from pipelines.errors import AppError, NotFound
+from pipelines.errors import AppError, NotFound, StorageError, Unreachable
 from pipelines.presets import PictureConfig
 from storage.base import Library, refuse_other_owner
 from storage.local import LocalLibrary
+from storage.merging import merged
 from storage.ratings import Survey
 from ui.colour_models import Colourists
 from ui.desk import Desk, Desks
@@ -63,24 +67,56 @@ class Workshop:
     """Models of one's own; None where visitors must not train any."""
     models: ModelProcess | None = None
     """Where writer and painter are; None where they are in this process."""
+    _taken_up: WeakKeyDictionary[Desk, dict[str, Book]] = field(
+        default_factory=WeakKeyDictionary[Any, Any], repr=False
+    )
+    """Books as each desk last knew them to be in the library, by id."""
+    _turns: Sequence[threading.Lock] = field(
+        default_factory=lambda: [threading.Lock() for _ in range(64)], repr=False
+    )
 
     @cached_property
     def news(self) -> News:
         """Whether the shelf or what waits for it has changed."""
         return News([lib for lib in (self.library, self.waiting) if lib is not None])
 
-    def save(self, book: Book) -> None:
-        """Put a visitor's book onto the shelf, or among those that wait.
+    def save(self, book: Book, desk: Desk | None = None) -> Book:
+        """Put a visitor's book onto the shelf, or among those that wait -> the book as it is there.
+
+        What `desk` has not changed since it took up or saved the book stays as another tab has
+        saved it meanwhile.
 
         Raises: InvalidInput when its words break the house rules; StorageError.
         """
         self.rules.check_book(book)
-        if self.waiting is None:
-            self.library.save(book)
-            return
-        with suppress(NotFound):
-            refuse_other_owner(self.library.get(book.id).owner, book.owner)
-        self.waiting.save(book)
+        with self.turn(book.id):
+            kept = self.library.owner(book.id)
+            if kept is not None:
+                refuse_other_owner(kept, book.owner)
+            since = self._taken_up.get(desk, {}).get(book.id) if desk is not None else None
+            stored = self._stored(book.id) if since is not None else None
+            if since is not None and stored is not None:
+                book = merged(book, since, stored)
+            (self.library if self.waiting is None else self.waiting).save(book)
+            if desk is not None:
+                self.took_up(desk, book)
+        return book
+
+    def took_up(self, desk: Desk, book: Book) -> None:
+        """A book that is in the library lies on this desk, just as it is there."""
+        self._taken_up.setdefault(desk, {})[book.id] = book
+
+    def turn(self, book_id: str) -> threading.Lock:
+        """Held while a book is looked at and then replaced or removed."""
+        return self._turns[zlib.crc32(book_id.encode()) % len(self._turns)]
+
+    def _stored(self, book_id: str) -> Book | None:
+        """The book that a new version replaces; None where there is none, or none to be had."""
+        for library in (self.waiting, self.library):
+            if library is not None and library.owner(book_id) is not None:
+                with suppress(StorageError):
+                    return library.get(book_id)
+        return None
 
     def read(self, book_id: str, desk: Desk) -> Book:
         """A book as this visitor may see it: one that waits is its maker's and the
@@ -94,12 +130,12 @@ class Workshop:
         return self.library.get(book_id)
 
     def waits(self, book_id: str) -> Book | None:
-        """A book that waits for the administrator, if it does."""
+        """A book that waits for the administrator, if it does and is within reach."""
         if self.waiting is None:
             return None
         try:
             return self.waiting.get(book_id)
-        except NotFound:
+        except (NotFound, Unreachable):
             return None
 
     def delete(self, book_id: str, desk: Desk) -> None:

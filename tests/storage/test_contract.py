@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,6 +25,8 @@ from storage.local import LocalLibrary
 from storage.memory import MemoryLibrary
 from storage.outbox import OutboxLibrary, open_firebase
 from tests.storage.books import OWNER, STRANGER, make_book, picture, version_of, weird_books
+from ui.desk import Desk
+from ui.workshop import Workshop
 
 
 @pytest.fixture
@@ -353,3 +356,33 @@ def test_many_threads(library: Library) -> None:
         reader.join()
     assert failures == []
     assert sorted(ids(library)) == sorted([shared, *(f"{n:016x}" for n in (0, 2, 4))])
+
+
+def test_two_desks_of_one_owner_keep_each_others_pages(library: Library) -> None:
+    """Each knows the book as it was when it took it up, or saved it last."""
+
+    def nothing() -> Any:
+        raise AssertionError("no model is needed here")
+
+    def again(book: Book, index: int, shade: int) -> Book:
+        return book.with_page(index, replace(book.pages[index], picture=picture(shade)))
+
+    shop, book = Workshop(nothing, nothing, library), make_book()
+    one, other = Desk(OWNER, "one"), Desk(OWNER, "other")
+    shop.save(book, one)
+    shop.took_up(other, book)
+    mine = shop.save(again(book, 0, 101), one)
+    theirs = shop.save(again(replace(book, title="Renamed"), 2, 102), other)
+    mine = shop.save(again(mine, 1, 103), one)
+    shown = [picture(shade) for shade in (101, 103, 102)]
+    assert [page.picture for page in mine.pages] == shown
+    assert library.get(book.id) == mine == replace(theirs, pages=mine.pages)
+    assert mine.title == "Renamed"
+    # A page has gone there and another was painted here: nobody can tell what belongs together.
+    theirs = shop.save(theirs, other)
+    shop.save(replace(theirs, pages=theirs.pages[1:]), other)
+    apart = shop.save(again(mine, 0, 104), one)
+    assert apart.id != book.id
+    assert len(library.get(book.id).pages) == 2
+    assert library.get(apart.id) == apart
+    assert shop.save(again(apart, 1, 105), one).id == apart.id

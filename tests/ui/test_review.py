@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from urllib.parse import unquote
 import pytest
 
 from pipelines.book import Book
-from pipelines.errors import InvalidInput, NotFound, StorageError
+from pipelines.errors import InvalidInput, NotFound, StorageError, Unreachable
 from storage.base import open_library
 from storage.memory import MemoryLibrary
 from tests.storage.books import make_book
@@ -88,9 +89,51 @@ def test_only_what_was_read_is_let_in(shop: Workshop, admin: Desk) -> None:
     shop.save(BOOK)
     gallery.open_book(shop, admin, BOOK.id)
     shop.save(replace(BOOK, title="Something else"))
-    with pytest.raises(InvalidInput, match="has changed this book"):
-        review.let_in(shop, admin)
+    for act in (review.let_in, review.refuse):
+        with pytest.raises(InvalidInput, match="has changed this book"):
+            act(shop, admin)
     assert shelved(shop) == []
+    assert shop.waits(BOOK.id) == replace(BOOK, title="Something else")
+
+
+def test_what_is_saved_while_a_book_is_let_in_waits_again(shop: Workshop, admin: Desk) -> None:
+    shop.save(BOOK)
+    gallery.open_book(shop, admin, BOOK.id)
+    changed = replace(BOOK, title="Changed")
+    saving = threading.Thread(target=lambda: shop.save(changed))
+    save = shop.library.save
+
+    def slow(book: Book) -> None:
+        saving.start()
+        saving.join(0.2)
+        save(book)
+
+    shop.library.save = slow
+    review.let_in(shop, admin)
+    saving.join()
+    assert shelved(shop) == [BOOK.title]
+    assert shop.waits(BOOK.id) == changed
+
+
+class Away(MemoryLibrary):
+    """Where the network is gone: the list is there, and what is saved waits; no book is."""
+
+    def get(self, book_id: str) -> Book:
+        raise Unreachable("no network")
+
+
+def test_books_are_saved_without_the_network_as_well() -> None:
+    shop = Workshop(nothing, nothing, Away(), waiting=Away(), admin=SECRET)
+    desk = Desk("ada", "tab")
+    shop.library.save(BOOK)
+    shop.took_up(desk, BOOK)
+    for n in range(2):
+        shop.save(replace(BOOK, title=f"Saved {n}"), desk)
+    assert shop.waiting is not None
+    assert [book.title for book in shop.waiting.list()] == ["Saved 1"]
+    assert shop.waits(BOOK.id) is None
+    with pytest.raises(StorageError, match="belongs to someone else"):
+        shop.save(replace(BOOK, owner="bob"))
 
 
 @pytest.mark.parametrize("act", [review.let_in, review.refuse])
