@@ -110,28 +110,80 @@ def after_strokes(
     strokes that are there now decide; all else stays as it was. before, now: the strokes, PIL RGBA
     or None for none, of the layer's size. -> PIL RGBA.
     """
-    old, new = (_pixels(strokes, layer.size) for strokes in (before, now))
-    changed = (old != new).any(axis=2) & ((old[..., 3] > 127) | (new[..., 3] > 127))
-    result = np.array(layer)
-    if changed.any():
-        size = regions.labels.shape[::-1]
-        small = np.asarray(cv2.resize(changed.astype(np.float32), size,
-                                      interpolation=cv2.INTER_AREA)) > 0  # fmt: skip
-        rows, columns = np.nonzero(small)
-        here = _meant(rows, columns, regions.labels)
-        touched = np.zeros(len(regions.areas), np.bool_)
-        touched[regions.labels[here]] = True
-        away = np.asarray(cv2.distanceTransform((~small).astype(np.uint8), cv2.DIST_L2, 5))
-        way = touched[regions.labels] & (away <= REACH * max(size))
-        clear = cv2.resize(way.astype(np.uint8), layer.size, interpolation=cv2.INTER_NEAREST)
-        result[clear > 0] = 0
-    strokes = new[..., 3] > 127
-    result[strokes] = new[strokes]
-    return Image.fromarray(result)
+    old, new = _packed(before, layer.size), _packed(now, layer.size)
+    result = _packed(layer, layer.size).copy()
+    # A further stroke is small: everything is looked at around it alone.
+    differs = old != new
+    rows, columns = (np.flatnonzero(differs.any(axis=axis)) for axis in (1, 0))
+    if len(rows):
+        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        changed = differs[box] & ((old[box] | new[box]) >= OPAQUE)
+        if changed.any():
+            _make_way(result, changed, (int(rows[0]), int(columns[0])), regions)
+    np.copyto(result, new, where=new >= OPAQUE)
+    return Image.fromarray(result.view(np.uint8).reshape(*result.shape, 4))
 
 
-def _pixels(strokes: Image.Image | None, size: tuple[int, int]) -> NDArray[np.uint8]:
-    return np.asarray(Image.new("RGBA", size) if strokes is None else strokes.convert("RGBA"))
+OPAQUE = 1 << 31
+"""The least packed pixel that counts as a stroke: its alpha is above 127."""
+
+
+def _packed(strokes: Image.Image | None, size: tuple[int, int]) -> NDArray[np.uint32]:
+    """A layer, PIL RGBA, with every pixel as one number, (H, W): alpha in its highest bits."""
+    if strokes is None:
+        return np.zeros(size[::-1], "<u4")
+    layer = strokes if strokes.mode == "RGBA" else strokes.convert("RGBA")
+    return np.asarray(layer).view("<u4")[..., 0]
+
+
+def _make_way(
+    result: NDArray[np.uint32],
+    changed: NDArray[np.bool_],
+    corner: tuple[int, int],
+    regions: Regions,
+) -> None:
+    """Take the plan away, in place, around what has changed in the box that begins at `corner`."""
+    labels, shape = regions.labels, regions.labels.shape
+    columns, left = _shrunk(changed.T, corner[1], result.shape[1], shape[1])
+    small, top = _shrunk(columns.T, corner[0], result.shape[0], shape[0])
+    height, width = small.shape
+    near = labels[top : top + height, left : left + width]
+    touched = np.zeros(len(regions.areas), np.bool_)
+    ys, xs = np.nonzero(small)
+    touched[near[_meant(ys, xs, near)]] = True
+    far = int(reach := REACH * max(shape)) + 1
+    y, x = max(top - far, 0), max(left - far, 0)
+    there = labels[y : top + height + far, x : left + width + far]
+    away = np.ones(there.shape, np.uint8)
+    away[top - y : top - y + height, left - x : left - x + width] = ~small
+    way = touched[there] & (np.asarray(cv2.distanceTransform(away, cv2.DIST_L2, 5)) <= reach)
+    rows, first = _enlarged(y, way.shape[0], shape[0], result.shape[0])
+    columns, begin = _enlarged(x, way.shape[1], shape[1], result.shape[1])
+    part = result[first : first + len(rows), begin : begin + len(columns)]
+    part[way[rows][:, columns]] = 0
+
+
+def _shrunk(
+    part: NDArray[np.bool_], start: int, whole: int, small: int
+) -> tuple[NDArray[np.bool_], int]:
+    """Rows from `start` on of a picture that has `whole` of them, False elsewhere, brought to
+    `small` rows: those from the first to the last that have any True, and where they begin."""
+    full = np.zeros((whole, part.shape[1]), np.float32)
+    full[start : start + len(part)] = part
+    if whole != small:
+        full = cv2.resize(full, (part.shape[1], small), interpolation=cv2.INTER_AREA)
+    found = np.asarray(full) > 0
+    rows = np.flatnonzero(found.any(axis=1))
+    return found[rows[0] : rows[-1] + 1], int(rows[0])
+
+
+def _enlarged(start: int, count: int, small: int, whole: int) -> tuple[NDArray[np.int64], int]:
+    """Which of `count` rows from `start` on, of `small`, each row of a picture shows that has
+    `whole` of them; and where the first of these is."""
+    shown = np.arange(small, dtype=np.float32)[:, None]
+    shown = np.asarray(cv2.resize(shown, (1, whole), interpolation=cv2.INTER_NEAREST)).ravel()
+    first, end = np.searchsorted(shown, (start, start + count))
+    return shown[first:end].astype(np.int64) - start, int(first)
 
 
 Planes = NDArray[np.float32]

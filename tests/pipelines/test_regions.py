@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from pipelines.colorize.regions import after_strokes, find_regions, within_lines
+from pipelines.colorize import regions as module
+from pipelines.colorize.regions import REACH, Regions, after_strokes, find_regions, within_lines
 
 SIZE = (200, 140)
 
@@ -113,3 +115,53 @@ def test_a_plan_makes_way_near_a_stroke_in_a_large_region() -> None:
     layer = np.asarray(after_strokes(plan, None, dot, find_regions(paper)))
     assert layer[200, 150, 3] == 0
     assert layer[200, 700].tolist() == [0, 128, 0, 255]
+
+
+def plainly(
+    layer: Image.Image, before: Image.Image | None, now: Image.Image | None, regions: Regions
+) -> Image.Image:
+    """`after_strokes` as it reads, over the whole picture."""
+    clear = Image.new("RGBA", layer.size)
+    old, new = (np.asarray(clear if strokes is None else strokes) for strokes in (before, now))
+    changed = (old != new).any(axis=2) & ((old[..., 3] > 127) | (new[..., 3] > 127))
+    size, result = regions.labels.shape[::-1], np.array(layer)
+    small = cv2.resize(changed.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
+    ys, xs = np.nonzero(small)
+    meant = module._meant(ys, xs, regions.labels)  # pyright: ignore[reportPrivateUsage]
+    touched = regions.labels[meant]
+    away = cv2.distanceTransform((~small).astype(np.uint8), cv2.DIST_L2, 5)
+    way = np.isin(regions.labels, touched) & (away <= REACH * max(size)) & small.any()
+    way = cv2.resize(way.astype(np.uint8), layer.size, interpolation=cv2.INTER_NEAREST)
+    result[way > 0] = 0
+    strokes = new[..., 3] > 127
+    result[strokes] = new[strokes]
+    return Image.fromarray(result)
+
+
+@pytest.mark.parametrize("size", [(200, 140), (1024, 80), (700, 340), (90, 1333)])
+def test_looking_around_a_stroke_alone_gives_the_same(size: tuple[int, int]) -> None:
+    rng = np.random.default_rng(size[0])
+    lineart = Image.new("L", size, 255)
+    pen = ImageDraw.Draw(lineart)
+    for _ in range(20):
+        x, y, r = (int(v) for v in rng.integers((0, 0, 10), (*size, max(size) // 4)))
+        pen.ellipse((x - r, y - r, x + r, y + r), outline=0, width=3)
+    regions = find_regions(lineart)
+    plan = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 4), np.uint8))
+
+    def drawn(on: Image.Image | None) -> Image.Image:
+        """One stroke more, a few of them faint or erasers."""
+        layer = Image.new("RGBA", size) if on is None else on.copy()
+        x, y, dx, dy = (int(v) for v in rng.integers((0, 0, -60, -60), (*size, 60, 60)))
+        colour = (*(int(v) for v in rng.integers(0, 256, 3)), int(rng.choice([0, 90, 255, 255])))
+        ImageDraw.Draw(layer).line(
+            (x, y, x + dx, y + dy), fill=colour, width=int(rng.integers(1, 30))
+        )
+        return layer
+
+    layer = None
+    for _ in range(8):
+        before, layer = layer, drawn(layer)
+        for pair in ((before, layer), (layer, before), (None, layer)):
+            found, wanted = after_strokes(plan, *pair, regions), plainly(plan, *pair, regions)
+            np.testing.assert_array_equal(np.asarray(found), np.asarray(wanted))
