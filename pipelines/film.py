@@ -7,11 +7,13 @@ import itertools
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.book import GENERATED_NOTE, Page, Recipe, xmp_packet
 from pipelines.camera import Camera
+from pipelines.errors import StorageError
 from pipelines.events import PictureProgress
 from pipelines.video import HOLD, evenly, stream_mp4, write_video
 
@@ -25,28 +27,51 @@ MAX_FRAMES = 120
 """Frames of a page's painting; of more, so many are taken."""
 
 
-class Film:
-    """The previews of pages while they are painted, as `painting.mp4` in a book's folder."""
+class Film(AbstractContextManager["Film"]):
+    """The previews of pages while they are painted, as `painting.mp4` in a book's folder.
+
+    It is written when the context ends, however that is, with what was watched until then.
+    """
 
     def __init__(self, folder: Path, kind: str | None, fps: float) -> None:
         """`kind` is a file ending of `video.FORMATS` without its dot; None: there is no film."""
         self.path = None if kind is None else folder / f"painting.{kind}"
         self.fps = fps
-        self._pages: dict[int, list[Image]] = {}
+        self._pages: dict[int, tuple[Reel, Image]] = {}
+        """Of each page the frames, and the last of them."""
+
+    def __exit__(self, *error: object) -> None:
+        try:
+            self.save()
+        finally:
+            for reel, _ in self._pages.values():
+                reel.close()
 
     def watch(self, page: int, progress: PictureProgress) -> None:
-        if self.path is not None and progress.preview is not None:
-            self._pages.setdefault(page, []).append(progress.preview)
+        """Raises: StorageError when there is no room for the frames."""
+        if self.path is None or progress.preview is None:
+            return
+        try:
+            reel = self._pages[page][0] if page in self._pages else Reel()
+            self._pages[page] = reel, progress.preview
+            reel.add(progress.preview)
+        except OSError as error:
+            raise StorageError(
+                f"The frames of the film cannot be kept ({error.strerror or error}): make room, or "
+                "leave out --video."
+            ) from error
 
     def save(self) -> None:
-        """Write what there is so far, page after page. Raises: StorageError."""
+        """Write what there is, page after page. Raises: StorageError."""
         if self.path is None or not self._pages:
             return
-        frames: list[Image] = []
-        for _, seen in sorted(self._pages.items()):
-            frames += evenly(seen, MAX_FRAMES)
-            frames += [seen[-1]] * round(self.fps)  # a second to look at the page
-        write_video(frames, self.path, self.fps, GENERATED_NOTE)
+        pages = [self._pages[page] for page in sorted(self._pages)]
+        frames = itertools.chain.from_iterable(
+            # a second to look at the page
+            itertools.chain(reel.frames(MAX_FRAMES), itertools.repeat(last, round(self.fps)))
+            for reel, last in pages
+        )
+        write_video(frames, self.path, self.fps, GENERATED_NOTE, pages[-1][1].size)
 
 
 class Reel:
@@ -77,11 +102,11 @@ class Reel:
                 gone.unlink()
             self._frames, self._every = self._frames[::2], 2 * self._every
 
-    def frames(self) -> Iterator[Image]:
-        """What was added, PIL RGB."""
+    def frames(self, most: int | None = None) -> Iterator[Image]:
+        """What was added, PIL RGB; at most `most`, spread evenly."""
         from PIL import Image
 
-        for path in self._frames:
+        for path in evenly(self._frames, len(self._frames) if most is None else most):
             with Image.open(path) as picture:
                 yield picture.convert("RGB")
 
@@ -154,7 +179,7 @@ def film_of_camera(
     request: PictureRequest,
     camera: Camera,
     args: argparse.Namespace,
-    tell: Callable[[int], None],
+    tell: Callable[[PictureProgress], None],
 ) -> Path:
     """Paint a moving picture and write it; one that is interrupted is written as far as it came.
 
@@ -168,7 +193,8 @@ def film_of_camera(
         for event in pipeline.animate(request, camera):
             if event.preview is not None:
                 frames.append(event.preview)
-                tell(event.step)
+            if event.preview is not None or event.note:
+                tell(event)
     finally:
         if frames:
             write_video(frames, path, args.fps, comment)

@@ -5,17 +5,19 @@ from __future__ import annotations
 import itertools
 import os
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from fractions import Fraction
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from pipelines.book import xmp_packet
 from pipelines.errors import InvalidInput, StorageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+
+Frame = TypeVar("Frame")
 
 FORMATS = (".mp4", ".webp", ".gif")
 HOLD = 1.5
@@ -38,16 +40,29 @@ def check_format(path: Path) -> None:
         raise InvalidInput(f"A video is one of {', '.join(FORMATS)}, not “{path.name}”.")
 
 
-def write_video(frames: Iterable[Image], path: Path, fps: float = 12.0, comment: str = "") -> int:
+def write_video(
+    frames: Iterable[Image],
+    path: Path,
+    fps: float = 12.0,
+    comment: str = "",
+    size: tuple[int, int] | None = None,
+) -> int:
     """Write RGB pictures as a video, each at the size of the last; returns how many there were.
 
-    They are kept in memory. The last one is held. `comment` goes into the file: how it was made.
+    They are kept in memory, but for an MP4 of which that `size` is told. The last one is held.
+    `comment` goes into the file: how it was made.
     An existing file is replaced as a whole.
     Raises: InvalidInput for an unknown ending or no pictures at all, StorageError.
     """
     from PIL import Image
 
     check_format(path)
+    if size is not None and path.suffix.lower() == ".mp4":
+        fitted = (p if p.size == size else p.resize(size, Image.Resampling.LANCZOS) for p in frames)
+        hold = round(HOLD * fps)
+        tags = {"comment": comment}
+        written = stream_mp4(_held(fitted, hold), path, fps, tags, xmp_packet(comment))
+        return sum(1 for _ in written) - hold
     pictures = [*frames]
     if not pictures:
         raise InvalidInput("A video needs at least one picture.")
@@ -55,15 +70,21 @@ def write_video(frames: Iterable[Image], path: Path, fps: float = 12.0, comment:
     pictures = [p if p.size == size else p.resize(size, Image.Resampling.LANCZOS)
                 for p in pictures]  # fmt: skip
     if path.suffix.lower() == ".mp4":
-        held = [*pictures, *[pictures[-1]] * round(HOLD * fps)]
-        for _ in stream_mp4(held, path, fps, {"comment": comment}, xmp_packet(comment)):
-            pass
-        return len(pictures)
+        return write_video(pictures, path, fps, comment, size)
     options: dict[str, Any] = _note(comment, path) | {"loop": 0, "quality": 85}
     options["duration"] = [round(1000 / fps)] * (len(pictures) - 1) + [round(1000 * HOLD)]
     with _written_as_a_whole(path) as fresh:
         pictures[0].save(fresh, save_all=True, append_images=pictures[1:], **options)
     return len(pictures)
+
+
+def _held(frames: Iterable[Image], times: int) -> Iterator[Image]:
+    """The pictures, and the last one so many times more."""
+    last: Image | None = None
+    for last in frames:
+        yield last
+    if last is not None:
+        yield from itertools.repeat(last, times)
 
 
 def stream_mp4(
@@ -127,8 +148,8 @@ def _note(comment: str, path: Path) -> dict[str, Any]:
     return {"xmp": xmp_packet(comment).encode()}
 
 
-def evenly(frames: list[Image], most: int) -> Iterator[Image]:
-    """At most `most` of the pictures, spread evenly, the first and the last among them."""
+def evenly(frames: Sequence[Frame], most: int) -> Iterator[Frame]:
+    """At most `most` of the frames, spread evenly, the first and the last among them."""
     count = min(len(frames), most)
     for n in range(count):
         yield frames[round(n * (len(frames) - 1) / max(count - 1, 1))]

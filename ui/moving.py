@@ -43,6 +43,8 @@ class Moving:
     of: int
     preview: Image | None = None
     left: str = ""
+    note: str = ""
+    """What went otherwise than asked, such as with too little memory."""
 
 
 @dataclass(frozen=True)
@@ -114,17 +116,18 @@ def move_through(
 
     The desk has the film of this picture then. Frames are on the disk meanwhile.
     """
-    now = Moving(0, moves.frames)
+    now, note = Moving(0, moves.frames), ""
     yield now
     painter = shop.painter()
     reel = Reel(most=None)
     try:
         for event in until_stopped(job, painter.animate(wanted, moves)):
+            note = event.note or note
             if event.preview is None:
                 continue
             reel.add(event.preview)
             left = f"About {markup.seconds(event.eta)} left" if event.eta else ""
-            now = Moving(len(reel), moves.frames, event.preview, left)
+            now = Moving(len(reel), moves.frames, event.preview, left, note)
             yield now
         if now.preview is None or len(reel) < 2:
             return
@@ -149,6 +152,7 @@ def shown(desk: Desk, page: Page, job: Job | None) -> str:
         if now.preview is not None:
             picture = f'<img class="wet" src="{markup.preview_url(now.preview)}" alt="{line}">'
         bar = markup.bar(now.frames / now.of, "Painted so far")
+        line = f"{line}. {now.note}" if now.note else line
         return f'<div class="filming">{picture}{markup.status(line, "busy", now.left)}{bar}</div>'
     path = desk.films.get(film.moving_key(page))
     if path is None or not path.exists():

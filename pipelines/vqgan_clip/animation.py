@@ -64,8 +64,8 @@ def animate(
     ):
         if isinstance(event, PictureProgress):
             first = event.preview or first
-            if event.preview is None:  # only finished frames are shown
-                yield replace(event, step=0, of=camera.frames)
+            if event.preview is None or event.note:  # only finished frames are shown
+                yield replace(event, step=0, of=camera.frames, preview=None)
     assert first is not None
     yield PictureProgress(1, camera.frames, "refine", preview=first, eta=eta(1 / camera.frames))
     # From here on the start is the frame before, whatever the first one began from.

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import re
 import sys
+import weakref
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
 
 import pipelines.__main__ as command
+from pipelines import film
 from pipelines.book import Book, read_recipe
 from pipelines.camera import Camera
 from pipelines.errors import InvalidInput
+from pipelines.events import PictureProgress
 from pipelines.picture_options import picture_config
 from pipelines.presets import (
     FULL_PICTURE,
@@ -25,6 +29,7 @@ from pipelines.presets import (
     Preset,
     picture_defaults,
 )
+from pipelines.video import write_video
 from pipelines.vqgan_clip.animation import move
 from pipelines.vqgan_clip.pixels import to_pixels
 from tests import tiny
@@ -161,10 +166,31 @@ def test_pictures_that_go_in(run: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("ending", ["mp4", "webp"])
-def test_films_of_painting(run: Run, tmp_path: Path, ending: str) -> None:
-    made = ("--prompt", "a fox", "--out", "one", "--video", ending, "--preview-every", "1")
+def test_films_of_painting(
+    run: Run, tmp_path: Path, ending: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of all pages and written once, however many there are."""
+    written: list[Path] = []
+    monkeypatch.setattr(film, "write_video", lambda *a: written.append(a[1]) or write_video(*a))
+    (tmp_path / "list.txt").write_text("a fox\nan owl\n", encoding="utf-8")
+    made = ("--prompt-file", "list.txt", "--out", "one", "--video", ending, "--preview-every", "1")
     assert run(*made, *QUICK) == 0
     assert (tmp_path / "one" / f"painting.{ending}").stat().st_size > 1000
+    assert len(written) == 1
+
+
+def test_previews_of_a_film_are_not_kept_in_memory(tmp_path: Path) -> None:
+    seen: list[weakref.ref[Image.Image]] = []
+    with film.Film(tmp_path, "mp4", 12.0) as made:
+        for step in range(9):
+            progress = PictureProgress(step, 9, "refine", preview=Image.new("RGB", (64, 64)))
+            assert progress.preview is not None
+            seen.append(weakref.ref(progress.preview))
+            made.watch(step // 5, progress)
+        assert sum(ref() is not None for ref in seen) == 2  # the last of each page
+    with av.open(str(tmp_path / "painting.mp4")) as container:
+        count = sum(1 for _ in container.decode(video=0))
+    assert count == 9 + 2 * 12 + 18  # a second to look at each page, and the end is held
 
 
 def test_a_picture_that_moves(run: Run, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from pipelines.book import Book, Page, encode_png
@@ -184,6 +185,22 @@ def test_a_picture_moves_and_a_stopped_film_keeps_its_frames(painter: Any) -> No
     assert len(frames_of(desk.films[film.moving_key(STILL)])[0]) == 2
 
 
+def test_short_memory_is_told_while_a_picture_moves(
+    painter: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed = painter.clips[0].model.embed_images
+
+    def small(pixels: torch.Tensor) -> torch.Tensor:
+        if len(pixels) > 1:
+            raise torch.OutOfMemoryError("8 GiB")
+        return embed(pixels)
+
+    monkeypatch.setattr(painter.clips[0].model, "embed_images", small)
+    told = moved(Desk("ada", "tab"), workshop(painter), CAMERA)
+    assert [bool(m.note) for m in told] == [False, False, True, True, True]
+    assert "CLIP sees 1 cutouts" in told[-1].note
+
+
 def test_one_frame_is_no_film(painter: Any) -> None:
     desk = Desk("ada", "tab")
     moved(desk, workshop(painter), CAMERA, stop_at=1)
@@ -192,9 +209,9 @@ def test_one_frame_is_no_film(painter: Any) -> None:
 
 def test_a_film_that_is_painted_says_how_far_it_is() -> None:
     job = a_job("move")
-    job.moment = moving.Moving(3, 12, grey(90), "About 40 s left")
+    job.moment = moving.Moving(3, 12, grey(90), "About 40 s left", "Memory is short: so it is.")
     html = moving.shown(Desk("ada", "tab"), STILL, job)
-    assert "Frame 3 of 12" in html
+    assert "Frame 3 of 12. Memory is short: so it is." in html
     assert 'aria-valuenow="25"' in html
     assert "About 40 s left" in html
 
