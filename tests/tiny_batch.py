@@ -26,9 +26,6 @@ class TinyModels(Models):
         return write
 
     def painter(self) -> Any:
-        import torch
-
-        torch.set_num_threads(1)
         if self.deadly and not Path(self.deadly).exists():
             Path(self.deadly).touch()
             os.kill(os.getpid(), signal.SIGKILL)

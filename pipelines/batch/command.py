@@ -28,6 +28,11 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("--engine", choices=("local", "ray"), default="local", help="where it runs")
     p.add_argument("--workers", type=int, default=0, help="of ray; 0: one a GPU, or a core")
     p.add_argument("--address", default="", help="of a Ray cluster; otherwise on this machine")
+    p.add_argument(
+        "--threads", type=int, default=0,
+        help="that compute in a worker; 0: all there are, or one with ray. Books are the same to "
+        "the byte with the same number",
+    )  # fmt: skip
     p.add_argument("--together", type=int, default=1, help="pages painted as one batch")
     p.add_argument("--preset", choices=PRESETS, default="embedded")
     p.add_argument("--story", default="", help="language model: hub name or folder")
@@ -57,18 +62,20 @@ def _make(args: argparse.Namespace) -> int:
 
     if not 1 <= args.together <= 64:
         raise InvalidInput(f"--together must be from 1 to 64, not {args.together}.")
-    jobs, failed = read_jobs(args.file, picture_config(args))
-    shelf = Shelf(args.out)
+    if not 0 <= args.threads <= 256:
+        raise InvalidInput(f"--threads must be from 0 to 256, not {args.threads}.")
     models = Models(args.preset, args.story, args.vqgan, args.clip)
+    jobs, failed = read_jobs(args.file, picture_config(args), models.named())
+    shelf = Shelf(args.out)
     from pipelines.batch.engines import LocalEngine
-    from pipelines.batch.run import BatchProgress, BookDone, run
+    from pipelines.batch.run import BatchProgress, BookDone, PageNote, run
 
     if args.engine == "ray":
         from pipelines.batch.ray_engine import RayEngine
 
-        engine = RayEngine(models, workers=args.workers, address=args.address)
+        engine = RayEngine(models, workers=args.workers, address=args.address, threads=args.threads)
     else:
-        engine = LocalEngine(models)
+        engine = LocalEngine(models, args.threads)
     made: list[tuple[Job, str]] = []
     with Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"),
@@ -84,6 +91,9 @@ def _make(args: argparse.Namespace) -> int:
             elif isinstance(event, BookDone):
                 made.append((event.job, event.book.title))
                 bars.update(bar, note=f"{len(made)} of {len(jobs)}")
+            elif isinstance(event, PageNote):
+                where = f"Line {event.job.number}, page {event.index + 1}"
+                bars.console.print(f"{where}: {event.note}", markup=False)
             else:
                 failed.append(Refused(event.job.number, event.job.line, event.reason))
                 bars.console.print(f"Line {event.job.number}: {event.reason}", markup=False)

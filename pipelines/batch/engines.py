@@ -50,8 +50,9 @@ class Engine(Protocol):
 class LocalEngine(AbstractContextManager["LocalEngine"]):
     """One worker in this process."""
 
-    def __init__(self, models: Models) -> None:
-        self._worker = Worker(models)
+    def __init__(self, models: Models, threads: int = 0) -> None:
+        """`threads` that compute; 0: as many as PyTorch takes."""
+        self._worker = Worker(models, threads)
         self._next: tuple[int, Task] | None = None
 
     def __exit__(self, *error: object) -> None:

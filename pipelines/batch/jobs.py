@@ -30,7 +30,7 @@ class Job:
     """Its line in the file, from 1."""
     line: str
     digest: str
-    """SHA-256 of everything that was asked for, the seed included."""
+    """SHA-256 of everything that was asked for, the seed and the models included."""
     story: StoryConfig
     picture: PictureConfig
     title: str = ""
@@ -60,12 +60,16 @@ class Refused:
     reason: str
 
 
-def read_jobs(path: Path, defaults: PictureConfig) -> tuple[list[Job], list[Refused]]:
+def read_jobs(
+    path: Path, defaults: PictureConfig, models: Mapping[str, str] | None = None
+) -> tuple[list[Job], list[Refused]]:
     """The jobs of a file, and the lines that are none.
 
     A line is a JSON object, `{"words": "a fox who wanted to fly", "pages": 6, "seed": 3}`, or the
     words alone. Further keys: `title`, `author`, `text` (a story that is to be painted as it is),
-    and every field of StoryConfig and PictureConfig; what a line leaves out is as in `defaults`.
+    and every field of StoryConfig and PictureConfig; what a line leaves out is as in `defaults`,
+    but for the drafts of a story, of which it then is one. `models` are those that were named
+    instead of the embedded ones: other models make other books, with the same seed.
     Without a seed it follows from the line and its number, so that the same file makes the same
     books. Empty lines and those that begin with # are left out.
 
@@ -87,7 +91,7 @@ def read_jobs(path: Path, defaults: PictureConfig) -> tuple[list[Job], list[Refu
     refused: list[Refused] = []
     for number, line in asked:
         try:
-            jobs.append(_job(number, line, defaults))
+            jobs.append(_job(number, line, defaults, models or {}))
         except InvalidInput as error:
             refused.append(Refused(number, line, str(error)))
     return jobs, refused
@@ -109,7 +113,7 @@ def _values(line: str) -> dict[str, Any]:
     return values
 
 
-def _job(number: int, line: str, defaults: PictureConfig) -> Job:
+def _job(number: int, line: str, defaults: PictureConfig, models: Mapping[str, str]) -> Job:
     values = _values(line)
     written = json.dumps(
         {**defaults.to_settings(), "seed": None, **values}, sort_keys=True, ensure_ascii=False
@@ -120,7 +124,9 @@ def _job(number: int, line: str, defaults: PictureConfig) -> Job:
         seed = int.from_bytes(own[:8], "big") % (MAX_SEED + 1)
     title, author, text = (_text(values, name) for name in ("title", "author", "text"))
     words = _text(values, "words") or title or text[:60]
-    story = {name: values[name] for name in _STORY & values.keys()}
+    story: dict[str, Any] = {"drafts": 1}
+    story |= {name: values[name] for name in _STORY & values.keys()}
+    asked = f"{seed} {written}" + (json.dumps(dict(models), sort_keys=True) if models else "")
     if "pages" in values:
         story["sentences"] = values["pages"]
     if isinstance(story.get("ban"), list):
@@ -130,7 +136,7 @@ def _job(number: int, line: str, defaults: PictureConfig) -> Job:
         job = Job(
             number,
             line,
-            hashlib.sha256(f"{seed} {written}".encode("utf-8", "replace")).hexdigest(),
+            hashlib.sha256(asked.encode("utf-8", "replace")).hexdigest(),
             StoryConfig(check_words(words), seed=seed, **story),
             PictureConfig.from_settings({**defaults.to_settings(), **picture, "seed": seed}),
             title[:200],

@@ -1,7 +1,8 @@
 """`--engine ray`: workers of their own, on this machine or on a Ray cluster.
 
 An actor holds the models: one for every GPU of the cluster, or one for every core where there is
-none. What an actor was doing when it died is done again by a new one.
+none. What an actor was doing when it died is done again by a new one. An actor computes with one
+thread unless more are asked for: with as many as the local engine, it makes the same bytes.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 ROOT = Path(__file__).parents[2]
 ATTEMPTS = 3
 """Workers that may die over one task before it is given up."""
+POLL = 1.0
+"""Seconds between looks at how far the actors are."""
 STORE_BYTES = 200_000_000
 """Ray's shared memory on this machine: pages are small."""
 
@@ -38,9 +41,12 @@ class _Running:
 class RayEngine(AbstractContextManager["RayEngine"]):
     """Tasks on Ray actors."""
 
-    def __init__(self, models: Models, *, workers: int = 0, address: str = "") -> None:
+    def __init__(
+        self, models: Models, *, workers: int = 0, address: str = "", threads: int = 0
+    ) -> None:
         """`address` of a Ray cluster ("auto", "ray://host:10001"), "" for one of its own on this
-        machine; `workers`: how many actors, 0: one for each GPU, or else for each core.
+        machine; `workers`: how many actors, 0: one for each GPU, or else for each core; `threads`
+        of each of them, 0: one.
 
         Raises: ModelUnavailable when Ray is not installed or not reached.
         """
@@ -56,12 +62,17 @@ class RayEngine(AbstractContextManager["RayEngine"]):
                 "Ray is not installed: pip install ray, or use --engine local."
             ) from error
         self._ray, self._lost = ray, RayError
-        variables = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        self._threads = threads or 1
+        variables = {"OMP_NUM_THREADS": str(self._threads)}
         try:
             if address:
-                files = {"working_dir": str(ROOT), "excludes": [".venv", ".git", "runs", "docs"]}
+                files: dict[str, Any] = {
+                    "working_dir": str(ROOT), "excludes": [".venv", ".git", "runs", "docs"],
+                    "env_vars": variables,
+                }  # fmt: skip
                 ray.init(address=address, runtime_env=files, logging_level=logging.WARNING)
             else:
+                variables["PYTHONPATH"] = str(ROOT)
                 ray.init(
                     num_cpus=workers or None, include_dashboard=False, log_to_driver=False,
                     object_store_memory=STORE_BYTES, runtime_env={"env_vars": variables},
@@ -85,7 +96,9 @@ class RayEngine(AbstractContextManager["RayEngine"]):
         self._running: dict[Any, _Running] = {}
 
     def _start(self) -> Any:
-        return self._actor.options(**self._options).remote(self._models)
+        # Two calls at a time: one works, the other says how far it is.
+        options = {**self._options, "max_concurrency": 2}
+        return self._actor.options(**options).remote(self._models, self._threads)
 
     def __exit__(self, *error: object) -> None:
         for actor in (*self._idle, *(r.actor for r in self._running.values())):
@@ -105,7 +118,11 @@ class RayEngine(AbstractContextManager["RayEngine"]):
 
     def wait(self) -> Iterator[Doing | Done]:
         while True:
-            (ready, *_), _ = self._ray.wait(list(self._running), num_returns=1)
+            found, _ = self._ray.wait(list(self._running), num_returns=1, timeout=POLL)
+            if not found:
+                yield from self._shares()
+                continue
+            ready = found[0]
             running = self._running.pop(ready)
             try:
                 outcome = self._ray.get(ready)
@@ -122,3 +139,11 @@ class RayEngine(AbstractContextManager["RayEngine"]):
             self._idle.append(running.actor)
             yield Done(running.key, outcome)
             return
+
+    def _shares(self) -> Iterator[Doing]:
+        """How far those are that answer at once; others are loading, or lost."""
+        asked = {running.actor.share.remote(): running.key for running in self._running.values()}
+        answered, _ = self._ray.wait(list(asked), num_returns=len(asked), timeout=POLL)
+        for answer in answered:
+            with suppress(self._lost):
+                yield Doing(asked[answer], self._ray.get(answer))

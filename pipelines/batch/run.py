@@ -29,6 +29,15 @@ class BatchProgress:
 
 
 @dataclass(frozen=True)
+class PageNote:
+    """A page (from 0) was painted otherwise than asked, such as with too little memory."""
+
+    job: Job
+    index: int
+    note: str
+
+
+@dataclass(frozen=True)
 class BookDone:
     """A book is finished, or was by an earlier run."""
 
@@ -111,7 +120,7 @@ class _Batch:
             tuple(self.pages.popleft() for _ in range(min(self.together, len(self.pages))))
         )
 
-    def settle(self, task: Task, outcome: Outcome) -> Iterator[BookDone | BookFailed]:
+    def settle(self, task: Task, outcome: Outcome) -> Iterator[PageNote | BookDone | BookFailed]:
         """What the end of a task means. Raises: StorageError."""
         if isinstance(task, Write):
             job = task.job
@@ -136,6 +145,8 @@ class _Batch:
             self.shelf.save(job, book)
             self.books[work.number] = book
             self.painted += 1
+            if outcome.notes and outcome.notes[n]:
+                yield PageNote(job, work.index, outcome.notes[n])
             if all(page.picture is not None for page in book.pages):
                 del self.books[work.number]
                 yield BookDone(job, book)
@@ -161,7 +172,7 @@ class _Batch:
 
 def run(
     jobs: Sequence[Job], shelf: Shelf, engine: Engine, *, together: int = 1
-) -> Iterator[BatchProgress | BookDone | BookFailed]:
+) -> Iterator[BatchProgress | PageNote | BookDone | BookFailed]:
     """Make the books; `close()` stops, and another run goes on with what is missing.
 
     `together` pages, of whichever books, are painted as one batch. Pages are written to the shelf

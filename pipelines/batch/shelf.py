@@ -46,8 +46,8 @@ class Shelf:
             kept = None
         if kept != job.digest:
             raise InvalidInput(
-                f"{home} was made from other words or settings: move it away, or name another "
-                "folder with --out."
+                f"{home} was made from other words, settings or models: move it away, or name "
+                "another folder with --out."
             )
         try:
             data: dict[str, Any] = json.loads((home / "book.json").read_text(encoding="utf-8"))

@@ -30,6 +30,12 @@ class Models:
     vqgan: str = ""
     clip: str = ""
 
+    def named(self) -> dict[str, str]:
+        """What was asked for in place of the embedded ones, by the names of the fields."""
+        preset = "" if self.preset == "embedded" else self.preset
+        asked = {"preset": preset, "story": self.story, "vqgan": self.vqgan, "clip": self.clip}
+        return {name: value for name, value in asked.items() if value}
+
     def writer(self) -> StoryPipeline:
         """Raises: ModelUnavailable."""
         from pipelines.storybook import load_story
@@ -78,14 +84,19 @@ class Outcome:
 
     book: Book | None = None
     pages: tuple[Page, ...] = ()
+    notes: tuple[str, ...] = ()
+    """For every page what went otherwise than asked, or ""."""
     error: str = ""
 
 
 class Worker:
     """Does one task after the other; models are loaded when the first task needs them."""
 
-    def __init__(self, models: Models) -> None:
-        self._models = models
+    def __init__(self, models: Models, threads: int = 0) -> None:
+        """Sums come out a little otherwise with another number of `threads`, and so do pictures;
+        0: as many as PyTorch takes."""
+        self._models, self._threads = models, threads
+        self._share = 0.0
 
     @cached_property
     def _writer(self) -> StoryPipeline:
@@ -98,6 +109,10 @@ class Worker:
     def stream(self, task: Task) -> Iterator[float | Outcome]:
         """How much of the task is done, in [0, 1], and then its outcome; never fails."""
         try:
+            if self._threads:
+                import torch
+
+                torch.set_num_threads(self._threads)  # of the thread that computes: at every task
             if isinstance(task, Write):
                 yield Outcome(book=self._write(task.job))
             else:
@@ -111,9 +126,17 @@ class Worker:
 
     def do(self, task: Task) -> Outcome:
         """`stream` to its end."""
-        *_, outcome = self.stream(task)
-        assert isinstance(outcome, Outcome)
+        self._share, outcome = 0.0, Outcome()
+        for event in self.stream(task):
+            if isinstance(event, Outcome):
+                outcome = event
+            else:
+                self._share = event
         return outcome
+
+    def share(self) -> float:
+        """How much of the task that another thread has `do` is done, in [0, 1]."""
+        return self._share
 
     def _write(self, job: Job) -> Book:
         from pipelines.storybook import book_from_draft, draft_of_text
@@ -121,7 +144,7 @@ class Worker:
         if job.text:
             draft = draft_of_text(job.text, job.story.words, job.story.seed or 0)
         else:
-            draft = self._writer(replace(job.story, drafts=1))[0]
+            draft = self._writer(job.story)[0]  # the best comes first
         if job.title:
             draft = replace(draft, title=job.title)
         return book_from_draft(draft, job.story, style=job.picture.style, author=job.author)
@@ -132,10 +155,12 @@ class Worker:
         requests = [PictureRequest(p.sentence, p.config) for p in task.pages]
         done = [0.0] * len(requests)
         pages: dict[int, Page] = {}
+        notes = [""] * len(requests)
         for k, event in self._painter.stream_many(requests):
             if isinstance(event, PictureProgress):
                 done[k] = event.step / event.of
+                notes[k] = f"{notes[k]} {event.note}".strip()
                 yield sum(done) / len(done)
             else:
                 pages[k] = event
-        yield Outcome(pages=tuple(pages[k] for k in range(len(requests))))
+        yield Outcome(pages=tuple(pages[k] for k in range(len(requests))), notes=tuple(notes))

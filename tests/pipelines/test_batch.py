@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from pipelines.batch.engines import Engine, LocalEngine
 from pipelines.batch.jobs import Job, read_jobs
-from pipelines.batch.run import BatchProgress, BookDone, BookFailed, run
+from pipelines.batch.run import BatchProgress, BookDone, BookFailed, PageNote, run
 from pipelines.batch.shelf import Shelf
+from pipelines.batch.work import Models, Worker, Write
 from pipelines.book import Book, picture_name
 from pipelines.errors import InvalidInput
 from pipelines.presets import PictureConfig
@@ -35,6 +38,14 @@ def pictures(shelf: Shelf, jobs: list[Job]) -> list[list[bytes | None]]:
 
 def make(jobs: list[Job], shelf: Shelf, engine: Engine, together: int = 1) -> list[object]:
     return list(run(jobs, shelf, engine, together=together))
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
 
 
 # What is asked for
@@ -94,6 +105,23 @@ def test_a_file_without_requests_is_refused(tmp_path: Path, data: bytes) -> None
         read_jobs(path, DEFAULTS)
 
 
+def test_other_models_are_another_book_with_the_same_seed(tmp_path: Path) -> None:
+    (plain,) = jobs_of(tmp_path, "a fox")
+    path, found = tmp_path / "prompts.jsonl", list[Job]()
+    changed = [{"preset": "full"}, {"vqgan": "a"}, {"clip": "a"}, {"story": "a"}]
+    for models in (Models(), *(Models(**change) for change in changed)):
+        found += read_jobs(path, DEFAULTS, models.named())[0]
+    assert found[0] == plain  # what earlier versions began goes on
+    assert len({job.digest for job in found}) == 5
+    assert {job.story.seed for job in found} == {plain.story.seed}
+
+
+def test_a_line_may_ask_for_drafts(tmp_path: Path) -> None:
+    jobs = jobs_of(tmp_path, {"words": "a fox", "pages": 4}, {"words": "an owl", "drafts": 3})
+    books = [Worker(TinyModels()).do(Write(job)).book for job in jobs]
+    assert [b.recipe.settings["drafts"] for b in books if b and b.recipe] == [1, 3]
+
+
 # The run
 
 
@@ -108,6 +136,17 @@ def test_pages_of_different_books_are_painted_together(tmp_path: Path) -> None:
     assert shares[-1] == 1.0
     assert (tmp_path / "a" / "0002-an-owl" / picture_name(4)).is_file()
     assert (tmp_path / "a" / "0002-an-owl" / "index.html").is_file()
+
+
+def test_what_went_otherwise_is_told_and_threads_are_those_asked_for(
+    tmp_path: Path, two_threads: None
+) -> None:
+    jobs = jobs_of(tmp_path, {"text": "A fox ran. An owl flew.", "patience": 1, "steps": 400})
+    events = make(jobs, Shelf(tmp_path / "shelf"), LocalEngine(TinyModels(), threads=1), together=2)
+    notes = {e.index: e.note for e in events if isinstance(e, PageNote)}
+    assert set(notes) == {0, 1}
+    assert all("finished after" in note for note in notes.values())
+    assert torch.get_num_threads() == 1
 
 
 def test_a_book_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
@@ -163,17 +202,24 @@ def test_other_settings_do_not_touch_a_book(tmp_path: Path) -> None:
 @pytest.mark.filterwarnings("ignore::ResourceWarning")  # Ray leaves files to its processes
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
-def test_two_workers_of_ray_make_the_same_books_although_one_is_killed(tmp_path: Path) -> None:
+def test_two_workers_of_ray_make_the_same_books_although_one_is_killed(
+    tmp_path: Path, two_threads: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("ray", reason="ray is not installed")
+    from pipelines.batch import ray_engine
     from pipelines.batch.ray_engine import RayEngine
 
+    monkeypatch.setattr(ray_engine, "POLL", 0.05)
     jobs = jobs_of(
         tmp_path, {"words": "a fox", "pages": 4}, {"words": "an owl", "pages": 4}, "ghost"
     )
     here, there = Shelf(tmp_path / "here"), Shelf(tmp_path / "there")
-    make(jobs, here, LocalEngine(TinyModels()))
+    make(jobs, here, LocalEngine(TinyModels(), threads=1))
     deadly = tmp_path / "killed"
-    events = make(jobs, there, RayEngine(TinyModels(deadly=str(deadly)), workers=2))
+    engine = RayEngine(TinyModels(deadly=str(deadly)), workers=2, threads=1)
+    events = make(jobs, there, engine)
+    told = [e for e in events if isinstance(e, BatchProgress)]
+    assert len(told) > 3 + 8  # not only when something ends
     assert deadly.exists()
     assert sorted(e.job.number for e in events if isinstance(e, BookDone)) == [1, 2]
     (failed,) = [e for e in events if isinstance(e, BookFailed)]
