@@ -38,6 +38,11 @@ class App:
         all_times = [p.cpu_times() for p in (app, *app.children(recursive=True))]
         return sum(times.user + times.system for times in all_times)
 
+    def memory(self) -> float:
+        """Gigabytes that the app and its processes have now; what they share counts once."""
+        app = psutil.Process(self.process.pid)
+        return sum(p.memory_full_info().pss for p in (app, *app.children(recursive=True))) / 1e9
+
     def told(self, pattern: str, since: int = 0, seconds: float = 1800) -> re.Match[str]:
         """What the log says from line `since` on, once it does."""
         end = time.monotonic() + seconds

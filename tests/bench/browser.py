@@ -11,10 +11,13 @@ import os
 import platform
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
+import psutil
 from playwright.sync_api import Page, sync_playwright
 
 from tests.bench.app_process import App
@@ -55,8 +58,30 @@ def seconds(act: Callable[[], object], *answers: Callable[[], None]) -> list[flo
     return found
 
 
+class Peak:
+    """The most memory that the app has while this is open, in gigabytes."""
+
+    def __init__(self, app: App) -> None:
+        self.app, self.most = app, 0.0
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def _look(self) -> None:
+        while not self._over.wait(1.0):
+            with suppress(psutil.Error):  # a process has just ended
+                self.most = max(self.most, self.app.memory())
+
+    def __enter__(self) -> Peak:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+
+
 def book(page: Page) -> dict[str, float]:
-    """A story of two drafts, and two of its pages."""
+    """A story of two drafts, and all of its pages."""
     page.get_by_label("What is your story about?").fill("a fox who wanted to fly")
     write = page.get_by_role("button", name="Write the story first")
     words, drafts = seconds(
@@ -66,19 +91,21 @@ def book(page: Page) -> dict[str, float]:
     )
     page.get_by_role("button", name="Use this story").first.click()
     paint = page.get_by_role("button", name="Paint this story")
-    preview, first, second = seconds(
+    pages = page.locator(".line").count()
+    preview, first, whole = seconds(
         paint.click,
         lambda: there(page, ".spread.painting img.wet"),
         lambda: there(page, ".spread.painted img"),
-        lambda: there(page, ".spread.painted img", 2),
+        lambda: there(page, ".spread.painted img", pages),
     )
-    page.get_by_role("button", name="Stop").click()
     return {
         "first words": words,
         "two drafts": drafts,
         "first preview": preview,
         "first page": first,
-        "one page more": second - first,
+        "pages of the book": pages,
+        "the whole book": whole,
+        "six pages at that pace": 6 * whole / pages,
     }
 
 
@@ -128,7 +155,9 @@ def main() -> None:
                     lambda: page.goto(app.url),
                     lambda: page.get_by_role("tab", name="Gallery").wait_for(),
                 )
-                found = {"page opened": opened} | book(page) | colour(page, Path(folder))
+                with Peak(app) as peak:
+                    found = {"page opened": opened} | book(page) | colour(page, Path(folder))
+                found["peak memory, GB"] = peak.most
                 browser.close()
         finally:
             app.close()
