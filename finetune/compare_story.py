@@ -8,6 +8,7 @@ with the same seeds, as the models write them: one candidate, not ranked, no ban
 
 from __future__ import annotations
 
+import argparse
 import html
 import math
 import random
@@ -20,6 +21,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from finetune.data.documents import Columns
 from finetune.data.packing import SKIPPED
 from finetune.data.recipes import RECIPES, Source, gather, sources
 from finetune.evaluate_story import distinct
@@ -48,16 +50,19 @@ _BRIEF, _S, _END = (SPECIALS.index(t) for t in (BRIEF, SENTENCE, END))
 # --- held-out text -----------------------------------------------------------------------
 
 
-def kinds_of(data: Sequence[str]) -> list[Source]:
-    """The kinds of text in folders: by recipe where their files are there, else one for each."""
+def kinds_of(data: Sequence[str], columns: Columns | None = None) -> list[Source]:
+    """The kinds of text in folders: by recipe where their files are there, else one for each, whose
+    tables have these `columns`."""
     files = {name: r.files for name, r in RECIPES.items()}
     known = {
         d: [k for k, fs in files.items() if any((Path(d).expanduser() / f).is_file() for f in fs)]
         for d in data
     }
     recipes = [k for k in RECIPES if any(k in found for found in known.values())]
-    rest = [d for d, found in known.items() if not found]
-    return [*(sources(data, recipes) if recipes else []), *(sources(rest) if rest else [])]
+    of_recipes, rest = ([d for d, found in known.items() if bool(found) == is_known]
+                        for is_known in (True, False))  # fmt: skip
+    return [*(sources(of_recipes, recipes) if recipes else []),
+            *(sources(rest, (), columns) if rest else [])]  # fmt: skip
 
 
 def text_alone(ids: Sequence[int], skip: int) -> list[bool]:
@@ -187,19 +192,22 @@ def compare(
     held_out: int = HELD_OUT,
     prompts: Sequence[str] = PROMPTS,
     seed: int = 0,
+    language: str = "en",
+    columns: Columns | None = None,
 ) -> Comparison:
     """Figures and stories of two writers, by name or folder.
 
     `held_out`: sequences of each kind of text at most. Two embedded writers read exactly the same
-    sequences, asked for in words that the first one knows.
+    sequences, asked for in words that the first one knows. `language`, `columns`: as the texts were
+    taught, so that the same of them are held out; "" takes every language.
     Raises ModelUnavailable, InvalidInput.
     """
     one, two = Writer.load(before), Writer.load(after)
     found = Comparison((before, after), tuple(prompts))
     same = one.embedded and two.embedded
     read = dict[str, tuple[list[Sequence_], list[Sequence_]]]()
-    for source in kinds_of(data):
-        split, _ = gather(source)
+    kinds = kinds_of(data, columns)
+    for source, (split, _) in zip(kinds, gather(kinds, language=language), strict=True):
         documents = split.test or split.validation
         first = one.read(documents, _block(one), most=held_out)[:held_out]
         again = first if same else two.read(documents, _block(two), most=held_out)[:held_out]
@@ -312,13 +320,25 @@ def table_lines(found: Comparison) -> list[str]:
     return lines
 
 
+def text_options(p: argparse.ArgumentParser) -> None:
+    """How the texts of `--data` are read: as the writer was taught them."""
+    p.add_argument(
+        "--language", default="en", help="of --data, as it was taught: ISO 639-1, or any"
+    )
+    p.add_argument("--text", default="", help="column of the text in --data, as it was taught")
+    p.add_argument("--title", default="", help="column of the title in --data, as it was taught")
+
+
 def run(args: Any) -> Comparison:
-    """`--before`, `--after`, `--data`, `--page` of the evaluation commands."""
+    """`--before`, `--after`, `--data`, `--page` and the options of `text_options` of the evaluation
+    commands."""
     if not (args.before and args.after):
         raise InvalidInput("--before and --after name two writers: give both.")
     found = compare(
         args.before, args.after, args.data,
         held_out=getattr(args, "held_out", HELD_OUT), seed=getattr(args, "seed", 0),
+        language="" if args.language == "any" else args.language,
+        columns=Columns(args.text, args.title),
     )  # fmt: skip
     if args.page:
         write_page(found, args.page)

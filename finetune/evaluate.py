@@ -34,6 +34,7 @@ from finetune.data.pages import PageSet, read_pages
 from finetune.data.scenes import SceneRecord, SceneSet
 from finetune.losses import psnr
 from pipelines.device import pick_device
+from pipelines.errors import AppError
 from pipelines.events import Sentence
 from pipelines.presets import PictureConfig
 from pipelines.vqgan_clip import VQGANCLIPPipeline
@@ -226,6 +227,8 @@ def reconstruction_grid(vqgan: VQGAN, scenes: SceneSet, path: Path, count: int =
 
 
 def main() -> None:
+    from finetune.compare_story import text_options
+
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     p.add_argument("what", choices=("vqgan", "clip", "pictures", "story", "colorize", "planner"))
     p.add_argument("--count", type=int, help="held-out scenes, or stories")
@@ -237,6 +240,7 @@ def main() -> None:
     p.add_argument("--before", help="story: compare this writer with that of --after")
     p.add_argument("--after", help="story: a folder that finetune.gpt2 wrote")
     p.add_argument("--data", nargs="+", default=[], help="story: texts for perplexity")
+    text_options(p)
     p.add_argument("--page", type=Path, help="story: both writers side by side, as HTML")
     p.add_argument("--device", default="auto")
     p.add_argument("--threads", type=int, default=0)
@@ -305,7 +309,10 @@ def main() -> None:
         "vqgan": vqgan, "clip": clip, "pictures": pictures, "story": story, "colorize": colorize,
         "planner": planner,
     }  # fmt: skip
-    found = jobs[args.what]()
+    try:
+        found = jobs[args.what]()
+    except AppError as e:
+        raise SystemExit(str(e)) from e
     for name, value in found.items():
         print(f"{name:45s} {value:8.3f}")
     print(json.dumps({k: round(v, 4) for k, v in found.items()}))

@@ -90,6 +90,8 @@ def run(
 
 
 def main() -> None:
+    from finetune.compare_story import text_options
+
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--model", default="embedded", help="folder that finetune.gpt2 wrote")
     p.add_argument("--stories", type=int, default=100)
@@ -99,6 +101,7 @@ def main() -> None:
     p.add_argument("--before", help="compare this writer (a name or folder) ...")
     p.add_argument("--after", help="... with this one")
     p.add_argument("--data", nargs="+", default=[], help="texts, for the perplexity of each kind")
+    text_options(p)
     p.add_argument("--held-out", type=int, default=60, help="sequences of each kind at most")
     p.add_argument("--page", type=Path, help="write stories of both side by side, as HTML")
     args = p.parse_args()

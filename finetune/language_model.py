@@ -399,7 +399,8 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     p.add_argument("--base", required=True, help="embedded, a folder, or a hub name such as gpt2")
     p.add_argument("--data", nargs="+", required=True, metavar="TEXTS",
                    help="files (txt, md, csv, tsv, jsonl, json, parquet, epub), folders, or data "
-                   "sets of the hub as OWNER/NAME or OWNER/NAME:SPLIT")  # fmt: skip
+                   "sets of the hub as OWNER/NAME, OWNER/NAME:SPLIT or "
+                   "OWNER/NAME/CONFIGURATION:SPLIT")  # fmt: skip
     p.add_argument("--recipe", nargs="+", default=[], choices=RECIPES, help="kinds of text in them")
     p.add_argument("--mix", nargs="+", type=float, default=[], metavar="WEIGHT",
                    help="weights of the recipes, or of the data, in their order")  # fmt: skip

@@ -93,7 +93,7 @@ def lesson(writer: Writer, sources: Sequence[Source], plan: LessonPlan) -> Lesso
 
     Raises InvalidInput, with the report, when too little is left to learn from.
     """
-    split = [gather(s, language=plan.language) for s in sources]
+    split = gather(sources, language=plan.language)
     train = [found.train for found, _ in split]
     writer = writer.taught([d for documents in train for d in documents])
     block = min(plan.block, writer.longest)

@@ -10,6 +10,7 @@ import codecs
 import csv
 import io
 import json
+import posixpath
 import re
 import zipfile
 import zlib
@@ -18,6 +19,7 @@ from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path, PurePosixPath
 from typing import Any
+from urllib.parse import unquote
 from xml.etree import ElementTree
 
 from pipelines.errors import InvalidInput
@@ -31,6 +33,8 @@ TEXT_COLUMNS = ("text", "story", "plot", "description", "content", "body", "summ
 TITLE_COLUMNS = ("title", "name", "heading")
 ABOUT = re.compile(r"(readme|licen[cs]e|copying|attribution|credits)\b", re.IGNORECASE)
 """Files that tell of a folder's texts and are none."""
+CONFIGURED = re.compile(r"[\w.-]+/[\w.-]+/[\w.-]+:\w[^/]*")
+"""One configuration of a data set of the hub: what has no split behind it is a path."""
 MAX_CHAPTER = 50_000_000
 """Bytes of one chapter of an EPUB, unpacked."""
 BINARY = 0.02
@@ -84,7 +88,7 @@ def read_source(source: str, refuse: Refuse, columns: Columns | None = None) -> 
         yield from _read_folder(path, refuse, columns)
     elif path.is_file():
         yield from read_file(path, refuse, columns)
-    elif is_path(source) or path.suffix.lower() in READERS:
+    elif not CONFIGURED.fullmatch(source) and (is_path(source) or path.suffix.lower() in READERS):
         raise InvalidInput(f"There is no file or folder “{source}”: check how it is written.")
     else:
         yield from _read_hub(source, refuse, columns)
@@ -215,12 +219,19 @@ def _rows(
             yield found
 
 
+def delimiter_of(text: str, path: Path) -> str:
+    """What stands between the columns of a csv or tsv: its first line tells."""
+    names = re.sub(r'"[^"]*"', "", text.lstrip().split("\n", 1)[0])
+    if path.suffix.lower() == ".tsv" or "\t" in names:
+        return "\t"
+    return ";" if names.count(";") > names.count(",") else ","
+
+
 def _read_csv(path: Path, refuse: Refuse, columns: Columns) -> Iterator[Document]:
     text = _text_of(path, refuse)
     csv.field_size_limit(max(csv.field_size_limit(), len(text)))
-    tab = path.suffix.lower() == ".tsv" or "\t" in text.split("\n", 1)[0]
     try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if tab else ",")
+        reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter_of(text, path))
         names = list(reader.fieldnames or ())
         rows = ((f"{path}, row {n}", {k: r[k] for k in names}) for n, r in enumerate(reader, 2))
         yield from _rows(rows, refuse, columns)
@@ -341,7 +352,8 @@ def _spine(book: zipfile.ZipFile) -> list[str]:
     home = PurePosixPath(package_name).parent
     items = {e.attrib["id"]: e.attrib for e in package.iter() if e.tag.endswith("}item")}
     read = [items[e.attrib["idref"]] for e in package.iter() if e.tag.endswith("}itemref")]
-    return [(home / i["href"]).as_posix() for i in read if "nav" not in i.get("properties", "")]
+    hrefs = [unquote(i["href"]) for i in read if "nav" not in i.get("properties", "")]
+    return [posixpath.normpath(home / href) for href in hrefs]  # they are addresses: %20, ../
 
 
 READERS: dict[str, Callable[[Path, Refuse, Columns], Iterator[Document]]] = {
@@ -356,14 +368,19 @@ READERS: dict[str, Callable[[Path, Refuse, Columns], Iterator[Document]]] = {
 
 
 def _read_hub(source: str, refuse: Refuse, columns: Columns) -> Iterator[Document]:
-    """A data set by its name on the hub, `OWNER/NAME` or `OWNER/NAME:SPLIT`."""
+    """A data set by its name on the hub: `OWNER/NAME`, `OWNER/NAME:SPLIT` or, where it has several
+    configurations, `OWNER/NAME/CONFIGURATION:SPLIT`."""
     import datasets
 
     name, _, split = source.partition(":")
+    owner, _, rest = name.partition("/")
+    name, _, configuration = rest.partition("/")
+    name = f"{owner}/{name}" if name else owner
     reached = hub_reached()
     try:
         found = datasets.load_dataset(
             name,
+            configuration or None,
             split=split or None,
             download_config=datasets.DownloadConfig(local_files_only=not reached, max_retries=1),
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from finetune.data.documents import decode
+from finetune.data.documents import decode, delimiter_of
 from finetune.data.folder import PICTURES, Gallery, find_pictures, sort_out
 from pipelines.errors import InvalidInput, StorageError
 from pipelines.hub import short
@@ -131,11 +131,15 @@ def _words(path: Path, problems: list[tuple[str, str]]) -> str:
 
 
 def _of_table(path: Path, scratch: Path, problems: list[tuple[str, str]]) -> Iterator[Pair]:
-    empty = True
-    for n, row in enumerate(_rows(path), 1):
+    empty, named = True, False
+    for n, row in enumerate(_rows(path, problems), 1):
         empty = False
         name = f"row {n}"
         shown = _column(row, PICTURE_COLUMNS)
+        if shown is None and named:
+            problems.append((name, "rows that name no picture"))
+            continue
+        named = True
         if shown is None:
             raise InvalidInput(
                 f"{path}, row {n}, names no picture: a column must be called one of "
@@ -182,8 +186,17 @@ def _picture(shown: Any, table: Path, scratch: Path, number: int) -> Path | None
     return file if file.is_file() else None
 
 
-def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
-    """Rows of a table. Raises InvalidInput when it is damaged."""
+def _json_row(line: str) -> dict[str, Any] | None:
+    try:
+        row = json.loads(line)
+    except ValueError:
+        return None
+    return row if isinstance(row, dict) else None
+
+
+def _rows(path: Path, problems: list[tuple[str, str]]) -> Iterator[Mapping[str, Any]]:
+    """Rows of a table; lines of jsonl that are none are told. Raises InvalidInput when the whole is
+    damaged."""
     kind = path.suffix.lower()
     try:
         if kind == ".parquet":
@@ -196,12 +209,22 @@ def _rows(path: Path) -> Iterator[Mapping[str, Any]]:
         text, _ = decode(path.read_bytes())
         if kind in (".csv", ".tsv"):
             csv.field_size_limit(max(csv.field_size_limit(), len(text)))
-            delimiter = "\t" if kind == ".tsv" else ","
-            yield from csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
+            reader = csv.DictReader(io.StringIO(text, newline=""),
+                                    delimiter=delimiter_of(text, path))  # fmt: skip
+            yield from reader
             return
-        for line in filter(str.strip, text.split("\n")):
-            row = json.loads(line)
-            yield row if isinstance(row, dict) else {}
+        found, broken = 0, list[tuple[str, str]]()
+        for n, line in enumerate(text.split("\n"), 1):
+            row = _json_row(line) if line.strip() else {}
+            if row is None:
+                broken.append((f"line {n}", "lines that are no JSON"))
+            elif line.strip():
+                found += 1
+                yield row
+        if broken and not found:
+            json.loads(text)  # says why
+            raise ValueError(text[:80])
+        problems += broken
     except InvalidInput:
         raise
     except Exception as e:  # each reader raises its own for a damaged file

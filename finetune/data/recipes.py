@@ -13,7 +13,7 @@ from pathlib import Path
 
 from finetune.data.cleaning import SHORTEST, CleaningReport, clean
 from finetune.data.documents import Columns, Document, read_file, read_source
-from finetune.data.splitting import Split, split_documents
+from finetune.data.splitting import Split, split_sources
 from pipelines.errors import InvalidInput
 from pipelines.scene import split_sentences
 
@@ -88,11 +88,14 @@ def sources(
     """What `--data` and `--recipe` name: with recipes one source for each of them, otherwise one
     for each of `data`.
 
-    Raises InvalidInput for a recipe whose files are in none of the folders.
+    Raises InvalidInput for a recipe whose files are in none of the folders, and for what no recipe
+    reads.
     """
     columns = columns or Columns()
     if not recipes:
-        return [Source(Path(d).name or d, (d,), None, columns) for d in data]
+        names = [Path(d).name or d for d in data]
+        kinds = [n if names.count(n) == 1 else d for n, d in zip(names, data, strict=True)]
+        return [Source(kind, (d,), None, columns) for kind, d in zip(kinds, data, strict=True)]
     found = list[Source]()
     for name in recipes:
         if name not in RECIPES:
@@ -107,26 +110,39 @@ def sources(
                 f"{', '.join(data)} holds that: name its folder with --data."
             )
         found.append(Source(name, places, recipe, columns))
+    unread = [d for d in data if not any(d in s.places for s in found)]
+    if unread:
+        raise InvalidInput(
+            f"{', '.join(recipes)}: nothing of this kind is in {', '.join(unread)}. Take that out "
+            "of --data, add the recipe that reads it, or leave out --recipe, and all is read as "
+            "it is."
+        )
     return found
 
 
-def gather(source: Source, *, language: str = "en") -> tuple[Split, CleaningReport]:
-    """Read, clean and split one source.
+def gather(
+    sources: Sequence[Source], *, language: str = "en"
+) -> list[tuple[Split, CleaningReport]]:
+    """Read, clean and split the sources; what is held out of one is learned from none.
 
-    Raises InvalidInput, the report in it, when too little is left.
+    Raises InvalidInput, the report in it, when too little is left of one.
     """
-    report = CleaningReport(source.kind)
-    shortest = source.recipe.shortest if source.recipe else SHORTEST
-    kept = clean(source.documents(report), report, language=language, shortest=shortest)
-    if not kept:
-        told = "\n".join(report.lines())
-        raise InvalidInput(f"No text to learn from is left of “{source.kind}”.\n{told}")
-    try:
-        split = split_documents(kept)
-    except InvalidInput as e:
-        raise InvalidInput(f"“{source.kind}”: {e}\n" + "\n".join(report.lines())) from e
-    report.near_duplicates = split.near_duplicates
-    return split, report
+    reports, kept = [CleaningReport(s.kind) for s in sources], list[list[Document]]()
+    for source, report in zip(sources, reports, strict=True):
+        shortest = source.recipe.shortest if source.recipe else SHORTEST
+        kept.append(clean(source.documents(report), report, language=language, shortest=shortest))
+        if not kept[-1]:
+            told = "\n".join(report.lines())
+            raise InvalidInput(f"No text to learn from is left of “{source.kind}”.\n{told}")
+    found, splits = list[tuple[Split, CleaningReport]](), split_sources(kept)
+    for source, report in zip(sources, reports, strict=True):
+        try:
+            split = next(splits)
+        except InvalidInput as e:
+            raise InvalidInput(f"“{source.kind}”: {e}\n" + "\n".join(report.lines())) from e
+        report.near_duplicates = split.near_duplicates
+        found.append((split, report))
+    return found
 
 
 def shares_of(sizes: Sequence[int], mix: Sequence[float]) -> list[int]:

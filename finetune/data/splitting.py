@@ -9,9 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, pairwise
 
 from finetune.data.documents import Document
 from pipelines.errors import InvalidInput
@@ -24,7 +24,8 @@ ALIKE = 0.5
 SAMPLED = 4
 """Of long documents every so-manyth shingle is compared, chosen by its hash."""
 COMMON = 40
-"""Shingles of more documents than this are formulas ("once upon a time there was")."""
+"""Shingles of more documents than this are formulas ("once upon a time there was"), or of many
+variants of one text: only neighbours in the list are compared by them."""
 HELD_OUT = 0.05
 """Share of documents for validation, and as much again for the test."""
 SPLITS = ("train", "validation", "test")
@@ -66,8 +67,7 @@ def groups(documents: Sequence[Document]) -> list[int]:
             holders[h].append(n)
     shared = Counter[tuple[int, int]]()
     for ns in holders.values():
-        if 1 < len(ns) <= COMMON:
-            shared.update(combinations(ns, 2))
+        shared.update(combinations(ns, 2) if len(ns) <= COMMON else pairwise(ns))
     parents = list(range(len(documents)))
 
     def root(n: int) -> int:
@@ -93,35 +93,57 @@ def split_documents(documents: Sequence[Document]) -> Split:
     Few long documents are cut into parts at the ends of paragraphs first, so that each side has
     some. Raises InvalidInput when there is too little for three sides.
     """
-    documents = _enough(documents)
-    of = groups(documents)
+    return next(split_sources([documents]))
+
+
+def split_sources(sources: Sequence[Sequence[Document]]) -> Iterator[Split]:
+    """The split of each source, as `split_documents` makes it; near-duplicates stay on one side
+    in all of them, on that of the first source that has one.
+
+    Raises InvalidInput at a source that has too little for three sides.
+    """
+    parts = [_enough(documents) for documents in sources]
+    everything = [d for documents in parts for d in documents]
+    of = groups(everything)
     members = defaultdict[int, list[int]](list)
     for n, g in enumerate(of):
         members[g].append(n)
-    chance = {g: _hash(documents[ns[0]].text) / 2**64 for g, ns in members.items()}
-    sides = {g: _asked([documents[n] for n in ns]) for g, ns in members.items()}
-    told = any(d.split for d in documents)
-    for side, below in (("test", HELD_OUT), ("validation", 2 * HELD_OUT)):
-        if side in sides.values():
-            continue
-        free = sorted((c, g) for g, c in chance.items() if sides[g] in ("", "train"))
-        # Of rows that are said to be "train" some must still tell when to stop.
-        free = free if side == "validation" or not told else [f for f in free if not sides[f[1]]]
-        least = below - HELD_OUT
-        chosen = [g for c, g in free if least <= c < below] or [g for _, g in free[:1]]
-        if len(free) > 1:
-            sides |= dict.fromkeys(chosen, side)
-    found: dict[str, list[Document]] = {side: [] for side in SPLITS}
-    for g, ns in members.items():
-        side = sides[g] or "train"
-        found[side] += [replace(documents[n], split=side) for n in ns]
-    related = sum(len(ns) for ns in members.values() if len(ns) > 1)
-    if not found["train"] or not found["validation"]:
-        raise InvalidInput(
-            "There is too little text to hold some of it back: bring at least three texts that "
-            "differ, or one of a few thousand words."
-        )
-    return Split(**found, near_duplicates=related)
+    chance = {g: _hash(everything[ns[0]].text) / 2**64 for g, ns in members.items()}
+    asked = {g: _asked([everything[n] for n in ns]) for g, ns in members.items()}
+    decided, first = dict[int, str](), 0
+    for documents in parts:
+        mine = of[first : first + len(documents)]
+        first += len(documents)
+        before = {g: decided[g] for g in mine if g in decided}
+        sides = {g: asked[g] for g in mine} | before
+        told = any(d.split for d in documents)
+        for side, below in (("test", HELD_OUT), ("validation", 2 * HELD_OUT)):
+            if any(asked[g] == side for g in sides):
+                continue
+            free = sorted((chance[g], g) for g, s in sides.items()
+                          if s in ("", "train") and g not in before)  # fmt: skip
+            # Of rows that are said to be "train" some must still tell when to stop.
+            free = (
+                free if side == "validation" or not told else [f for f in free if not asked[f[1]]]
+            )
+            least = below - HELD_OUT
+            chosen = [g for c, g in free if least <= c < below]
+            if not chosen and side not in before.values():
+                chosen = [g for _, g in free[:1]]
+            if len(free) > 1:
+                sides |= dict.fromkeys(chosen, side)
+        decided |= {g: side or "train" for g, side in sides.items()}
+        found: dict[str, list[Document]] = {side: [] for side in SPLITS}
+        for d, g in zip(documents, mine, strict=True):
+            found[decided[g]].append(replace(d, split=decided[g]))
+        related = sum(len(members[g]) > 1 for g in mine)
+        # Where an earlier source has taken all of one side, its texts stand for those of this one.
+        if not before and not (found["train"] and found["validation"]):
+            raise InvalidInput(
+                "There is too little text to hold some of it back: bring at least three texts that "
+                "differ, or one of a few thousand words."
+            )
+        yield Split(**found, near_duplicates=related)
 
 
 def _asked(documents: Sequence[Document]) -> str:

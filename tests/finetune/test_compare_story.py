@@ -96,8 +96,8 @@ def test_two_writers_side_by_side(
 ) -> None:
     texts = tmp_path / "texts"
     texts.mkdir()
-    for n in range(14):
-        (texts / f"{n}.txt").write_text(prose(n, 80))
+    rows = [f'{n},"{prose(n, 80)}"' for n in range(14)]
+    (texts / "all.csv").write_text("\n".join(["text,tale", *rows]))  # read as it was taught
 
     def quickly(self: Writer, model: Any, words: str, **more: Any) -> tuple[str, list[str]]:
         return "A <b>", [f"The fox & {words} {more['seed']}."]
@@ -107,7 +107,7 @@ def test_two_writers_side_by_side(
     monkeypatch.setattr(
         sys, "argv",
         ["x", "--before", writers[0], "--after", writers[1], "--data", str(texts), "--held-out",
-         "4", "--page", str(page)],
+         "4", "--page", str(page), "--text", "tale", "--language", "any"],
     )  # fmt: skip
     main()
     told = capsys.readouterr().out

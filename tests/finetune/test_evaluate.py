@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from itertools import islice
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from finetune import evaluate as command
 from finetune.data.scenes import SceneRecord, SceneSet
 from finetune.data.storyworld import Captioned, stream_scenes
 from finetune.evaluate import (
@@ -181,6 +183,13 @@ def test_figures_of_ways_to_paint(scenes: SceneSet, judge: CLIP, tmp_path: Path)
 
 def test_ways_to_paint_include_the_apps_default() -> None:
     assert METHODS["code transformer + guidance"] == PictureConfig()
+
+
+def test_a_wrong_folder_is_said_in_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    where = ["--before", str(tmp_path / "no writer"), "--after", "embedded"]
+    monkeypatch.setattr(sys, "argv", ["evaluate", "story", *where])
+    with pytest.raises(SystemExit, match="no writer"):
+        command.main()
 
 
 def test_grids(tmp_path: Path, scenes: SceneSet) -> None:

@@ -183,7 +183,20 @@ def _parquet(home: Path, rows: list[tuple[str, str]]) -> Path:
     return home / "t.parquet"
 
 
-@pytest.mark.parametrize("write", [_csv, _jsonl, _parquet])
+def _semicolons(home: Path, rows: list[tuple[str, str]]) -> Path:
+    lines = ["file_name;caption", *(f"{name};{text}" for name, text in rows)]
+    (home / "t.csv").write_text("\n".join(lines))
+    return home / "t.csv"
+
+
+def _half_broken(home: Path, rows: list[tuple[str, str]]) -> Path:
+    path = _jsonl(home, rows)
+    more = '{"image": "01.png", "text"\n[1]\n{"text": "nothing"}\n'
+    path.write_text(path.read_text() + more)
+    return path
+
+
+@pytest.mark.parametrize("write", [_csv, _jsonl, _parquet, _semicolons, _half_broken])
 def test_pairs_of_a_table(
     tmp_path: Path, write: Callable[[Path, list[tuple[str, str]]], Path]
 ) -> None:
@@ -197,6 +210,8 @@ def test_pairs_of_a_table(
     told = "\n".join(found.lines())
     assert "pictures without words: 1 (row 4)" in told
     assert "words whose picture is missing: 1 (row 5)" in told
+    assert ("lines that are no JSON: 2 (line 6, line 7)" in told) == (write is _half_broken)
+    assert ("rows that name no picture: 1 (row 6)" in told) == (write is _half_broken)
 
 
 def test_pictures_inside_a_parquet(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from finetune.data.documents import Columns, Document, read_file, read_source
 from finetune.data.packing import pack
 from finetune.data.recipes import gather, shares_of, sources
 from finetune.data.retelling import RUN, encode, plain, runs, short_sentences, widened_lexicon
-from finetune.data.splitting import groups, split_documents
+from finetune.data.splitting import COMMON, groups, split_documents, split_sources
 from pipelines.errors import InvalidInput
 from pipelines.scene import parse_brief
 from pipelines.story_decoding import LONGEST_SENTENCE
@@ -95,6 +95,43 @@ def test_every_kind_of_file_is_read(tmp_path: Path) -> None:
     assert [d.split for d in found if d.text == "One."] == ["test"]
     assert "x" not in texts
     assert {Path(w).name for w in refused} == {"README.md", "x.png"}
+
+
+def test_tables_of_spreadsheets_have_semicolons(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('"name, or title";title;text\n1;Fox;"A fox; red, and quick."\n')
+    (found,), _ = read(path)
+    assert (found.title, found.text) == ("Fox", "A fox; red, and quick.")
+
+
+def test_chapters_of_a_book_are_named_by_addresses(tmp_path: Path) -> None:
+    book = epub(tmp_path / "a.epub")
+    with zipfile.ZipFile(book) as old:
+        files = {n: old.read(n) for n in old.namelist()}
+    package = files["OPS/book.opf"].replace(b"one.xhtml", b"../Text/The%20fox.xhtml")
+    with zipfile.ZipFile(book, "w") as new:
+        for name, data in (files | {"OPS/book.opf": package}).items():
+            new.writestr(name.replace("OPS/one.xhtml", "Text/The fox.xhtml"), data)
+    found, refused = read(book)
+    assert [d.title for d in found] == ["The Fox", "The Owl"]
+    assert refused == {}
+
+
+def test_a_data_set_of_several_configurations(monkeypatch: pytest.MonkeyPatch) -> None:
+    import datasets
+
+    asked = list[tuple[object, ...]]()
+
+    def load(*args: object, split: str | None = None, **more: object) -> list[dict[str, str]]:
+        asked.append((*args, split))
+        return [{"text": "A fox."}]
+
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    for name in ("o/n", "o/n:train", "o/n/raw-v1:train[:9]"):
+        assert [d.text for d in read_source(name, lambda w, y: None)] == ["A fox."]
+    assert asked == [("o/n", None, None), ("o/n", None, "train"), ("o/n", "raw-v1", "train[:9]")]
+    with pytest.raises(InvalidInput, match="no file or folder"):
+        list(read_source("o/n/raw-v1", lambda w, y: None))
 
 
 def test_columns_go_by_name(tmp_path: Path) -> None:
@@ -233,6 +270,36 @@ def test_no_near_duplicate_is_learned_and_tested() -> None:
     assert split.near_duplicates == 300
 
 
+def test_many_variants_of_one_text_are_one_group() -> None:
+    words = prose(1, 120).split()
+    many = [Document(" ".join([f"Name{n}", *words, f"End{n}"])) for n in range(COMMON + 5)]
+    assert len(set(groups(many))) == 1
+    formula = "Once upon a time there was a fox who lived in a wood."
+    told = [Document(f"{formula} {prose(n, 80)}") for n in range(COMMON + 5)]
+    assert len(set(groups(told))) == len(told)
+
+
+def test_what_one_source_holds_out_no_other_teaches(tmp_path: Path) -> None:
+    first, rest = documents(150), [Document(prose(n)) for n in range(200, 260)]
+    again = [Document(d.text.replace("fox", "cat"), d.title) for d in first]
+    one, two = split_sources([first, [*again, *rest]])
+    assert [d.text for d in one.test] == [d.text for d in split_documents(first).test]
+    sides = {d.title: d.split for d in (*one.train, *one.validation, *one.test)}
+    copies = [d for d in (*two.train, *two.validation, *two.test) if d.title]
+    assert len(copies) == 150
+    assert all(d.split == sides[d.title] for d in copies)
+    assert any(not d.title for d in two.test)  # its own texts are held out, too
+    assert (one.near_duplicates, two.near_duplicates) == (150, 150)
+    *_, few = split_sources([first, [Document(one.train[0].text + " The end.")]])
+    assert [d.split for d in few.train] == ["train"]  # what is left has no side of its own
+    for name, texts in (("a", first), ("b", rest[:1])):
+        (tmp_path / name).mkdir()
+        for n, d in enumerate(texts):
+            (tmp_path / name / f"{n}.txt").write_text(d.text)
+    with pytest.raises(InvalidInput, match="“b”: There is too little"):
+        gather(sources([str(tmp_path / "a"), str(tmp_path / "b")]))
+
+
 def test_the_sides_that_rows_ask_for_are_kept() -> None:
     mine = [Document(d.text, split="test" if n < 5 else "train")
             for n, d in enumerate(documents(60))]  # fmt: skip
@@ -314,11 +381,18 @@ def test_recipes_find_their_files(tmp_path: Path) -> None:
            for n, d in enumerate(documents(40))]  # fmt: skip
     (tmp_path / "art_descriptions.jsonl").write_text("\n".join(map(json.dumps, art)))
     (source,) = sources([str(tmp_path)], ["paintings"])
-    split, report = gather(source)
+    ((split, report),) = gather([source])
     assert report.read == 70  # captions of one title are one text
     assert len(split.test) == 3
     with pytest.raises(InvalidInput, match=r"“plots” reads movie_plots.jsonl"):
         sources([str(tmp_path)], ["plots"])
+    with pytest.raises(InvalidInput, match="nothing of this kind is in more/texts"):
+        sources([str(tmp_path), "more/texts"], ["paintings"])
+
+
+def test_sources_of_one_name_are_told_apart() -> None:
+    found = sources(["a/texts", "b/texts", "c/tales.txt"])
+    assert [s.kind for s in found] == ["a/texts", "b/texts", "tales.txt"]
 
 
 def test_weights_of_a_mix() -> None:
