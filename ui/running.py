@@ -44,6 +44,7 @@ class Runner:
     _drawings: list[Callable[[Desk], Drawing]] = field(default_factory=list[Any])
     _shown: list[Component] = field(default_factory=list[Component])
     _waiting: list[Callable[[], Any]] = field(default_factory=list[Any])
+    _next: list[Callable[[Desk], bool]] = field(default_factory=list[Any])
 
     def __post_init__(self) -> None:
         self.shows(lambda desk: {self.tabs: gr.update(selected=desk.shown)}, [self.tabs])
@@ -138,6 +139,11 @@ class Runner:
 
         self.acts(event, stop)
 
+    def resumes(self, begin: Callable[[Desk], bool]) -> None:
+        """`begin(desk)` begins what has waited for other work of its visitor to end, if anything;
+        and says whether."""
+        self._next.append(begin)
+
     def connect(self, arrived: Any) -> None:
         """Bind all events, once every tab is laid out; `arrived` is the page's load event."""
         for connect in self._waiting:
@@ -196,22 +202,30 @@ class Runner:
         visit.sent.update((component._id, value) for component, value in fresh.items())
         return fresh or {self._shown[0]: gr.skip()}
 
+    def _resume(self, desk: Desk) -> bool:
+        return any(begin(desk) for begin in self._next)
+
     def _visit(self, request: gr.Request) -> Visit:
         return self.shop.desks.visit(session_of(request))
 
     async def _watch(self, request: gr.Request) -> AsyncIterator[dict[Any, Any]]:
-        """Show a job until it ends; the page may come and go meanwhile."""
+        """Show a job until it ends, and what has waited for that; the page may come and go."""
+        error: Exception | None = None
         try:
             visit = self._visit(request)
             seen: Any = None
-            while (job := visit.desk.job) is not None:
+            while True:
+                if (job := visit.desk.job) is None:
+                    yield await asyncio.to_thread(self.draw, visit)
+                    error = error or visit.desk.bad_news()
+                    if not await asyncio.to_thread(self._resume, visit.desk):
+                        break
+                    continue
                 now = job, job.news, self.shop.jobs.ahead(job)
                 if now != seen:
                     seen = now
                     yield await asyncio.to_thread(self.draw, visit)
                 await asyncio.sleep(LOOK_EVERY)
-            yield await asyncio.to_thread(self.draw, visit)
-            error = visit.desk.bad_news()
         except Exception as unexpected:
             error = unexpected
         if error is not None:

@@ -184,6 +184,33 @@ def test_the_page_is_at_rest_again_before_it_is_told_what_went_wrong(
     assert watch(runner) == []  # once is enough
 
 
+def test_what_has_waited_for_a_job_is_begun_and_shown_when_it_ends(
+    shop: Workshop, runner: Runner
+) -> None:
+    def fail(job: Job) -> Iterator[str]:
+        yield "painting"
+        raise StorageError("The disk is full.")
+
+    def colouring(job: Job) -> Iterator[str]:
+        yield "colouring"
+
+    def begin(desk: Desk) -> bool:
+        if waits:
+            desk.begin(shop.jobs, "colour", waits.pop())
+            return True
+        return False
+
+    page, waits = visit(shop), [colouring]
+    runner.resumes(begin)
+    page.desk.begin(shop.jobs, "paint", fail)
+    with pytest.raises(gr.Error, match="The disk is full"):
+        watch(runner)
+    assert not waits
+    assert page.desk.job is None
+    assert page.desk._job is not None
+    assert page.desk._job.moment == "colouring"
+
+
 @pytest.mark.parametrize("quick", [True, False])
 def test_what_is_done_at_once_is_told_at_once(
     shop: Workshop, monkeypatch: pytest.MonkeyPatch, quick: bool
