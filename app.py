@@ -16,7 +16,9 @@ import socket
 import sys
 import tempfile
 import threading
+import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
@@ -24,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.device import share_the_processor
 from pipelines.errors import AppError
 from pipelines.presets import MAX_SIDE, PRESETS, picture_defaults
+from pipelines.scene import MAX_REQUEST
 
 if TYPE_CHECKING:
     from ui.model_work import Training
@@ -133,7 +136,8 @@ def parser() -> argparse.ArgumentParser:
     for name, default, unit in LIMITS:
         public.add_argument(
             f"--max-{name}",
-            type=positive,
+            # What widgets and pipelines bound by themselves can only be lowered.
+            type=partial(positive, most=int(default) if name in BOUNDED else None),
             default=env(f"STORYBRUSH_MAX_{name.replace('-', '_').upper()}", default=default)
             or None,
             metavar="N",
@@ -155,20 +159,27 @@ LIMITS = (
         f"megabytes of a file that is handed in (otherwise {UPLOAD}, and {OWN_UPLOAD} "
         "where models of one's own are trained on a computer of one's own)",
     ),
-    ("request", "500", "characters of a request for a story"),
+    ("request", str(MAX_REQUEST), "characters of a request for a story"),
     ("words", "400", "words of a story"),
     ("side", str(MAX_SIDE), "pixels of a picture's longer side while it is painted"),
     ("steps", "500", "steps a page"),
 )
 """`--max-NAME`: default and what it counts."""
 
+BOUNDED = ("request", "words", "side", "steps")
+
 SHORTEST_SECRET = 8
 
+MAX_MEGAPIXELS = 40
+"""Of a picture that is handed in, wherever."""
 
-def positive(text: str) -> int:
-    """A whole number from 1 on."""
+
+def positive(text: str, most: int | None = None) -> int:
+    """A whole number from 1 on, up to `most`."""
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"give a whole number from 1 on, not “{text}”")
+    if most is not None and int(text) > most:
+        raise argparse.ArgumentTypeError(f"{most} is the most that there can be, not {text}")
     return int(text)
 
 
@@ -309,6 +320,8 @@ def workshop(options: argparse.Namespace, **others: Any) -> Workshop:
         "colourists": colourists(options.colour_model),
         "survey": Survey.open(options.rating, library) if options.rating else None,
         "training": training,
+        "near": options.models is None,
+        "upload": upload_limit(options, training=training is not None),
     }
     if zerogpu.lent():
         parts |= zerogpu.models(
@@ -319,6 +332,7 @@ def workshop(options: argparse.Namespace, **others: Any) -> Workshop:
 
 def launch(shop: Workshop, options: argparse.Namespace) -> None:
     """Show the page over a workshop until Ctrl-C or SIGTERM."""
+    from PIL import Image
     from starlette.middleware import Middleware
 
     from ui.doorkeeper import Doorkeeper
@@ -330,8 +344,12 @@ def launch(shop: Workshop, options: argparse.Namespace) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, terminate)  # so that whoever stops us leaves nothing behind
+    # Pillow opens twice as much before it refuses.
+    Image.MAX_IMAGE_PIXELS = MAX_MEGAPIXELS * 10**6 // 2
+    warnings.simplefilter("ignore", Image.DecompressionBombWarning)
     demo = build(shop)
-    upload = upload_limit(options, training=shop.training is not None)
+    # For the owner's own models alone; who comes through another server is perhaps not the owner.
+    through = UPLOAD * 10**6 if shop.near and options.max_upload is None else None
     demo.launch(
         server_name=options.host,
         server_port=options.port,
@@ -342,9 +360,9 @@ def launch(shop: Workshop, options: argparse.Namespace) -> None:
         footer_links=[],
         run_history=False,
         enable_monitoring=False,
-        max_file_size=f"{upload}mb",
+        max_file_size=f"{shop.upload or UPLOAD}mb",
         blocked_paths=shop.private_folders(),
-        app_kwargs={"middleware": [Middleware(Doorkeeper, board=shop.news)]},
+        app_kwargs={"middleware": [Middleware(Doorkeeper, board=shop.news, forwarded=through)]},
         state_session_capacity=1000,
         prevent_thread_lock=True,
         quiet=True,

@@ -22,15 +22,35 @@ UNCHANGING = re.compile(r"/file=.*/[0-9a-f]{64}/[^/]+$")
 """A file in a folder named by its SHA-256: a browser never needs to ask for it again."""
 
 
+MAX_BODY = 32 * 2**20
+"""Bytes of a request that is no upload: two layers of strokes at their largest, and some."""
+
+FORWARDED = {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"}
+"""Headers of requests that another server passes on."""
+
+
+class TooLarge(Exception):
+    """The body of a request has grown past what it may have."""
+
+
 class Doorkeeper:
-    """ASGI middleware. Answers 403 to files elsewhere, lets browsers keep files that never
-    change, forbids them to guess what kind of file something is, and tells the news."""
+    """ASGI middleware. Answers 403 to files elsewhere and 413 to what is too large, lets browsers
+    keep files that never change, forbids them to guess what kind of file something is, and tells
+    the news.
+
+    `forwarded` is how many bytes may be uploaded through another server, None where that makes no
+    difference; Gradio knows a limit of its own.
+    """
 
     def __init__(
-        self, app: Callable[[Scope, Receive, Send], Awaitable[None]], board: news.News
+        self,
+        app: Callable[[Scope, Receive, Send], Awaitable[None]],
+        board: news.News,
+        forwarded: int | None = None,
     ) -> None:
         self.app = app
         self.board = board
+        self.forwarded = forwarded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -43,16 +63,47 @@ class Doorkeeper:
         if ELSEWHERE.search(path):
             await _answer(send, 403, b"There is no such file here.")
             return
+        most = self._most(scope)
+        length = next((v for k, v in scope["headers"] if k == b"content-length"), b"")
+        if most is not None and length.isdigit() and int(length) > most:
+            await _answer(send, 413, TOO_LARGE)
+            return
+        received = 0
+        over = False
+
+        async def count() -> Any:
+            nonlocal received, over
+            message = await receive()
+            received += len(message.get("body", b""))
+            over = most is not None and received > most
+            if over:
+                raise TooLarge
+            return message
+
         more = [(b"x-content-type-options", b"nosniff")]
         keep = (b"cache-control", b"private, max-age=86400, immutable")
 
         async def answer(message: MutableMapping[str, Any]) -> None:
             if message["type"] == "http.response.start":
+                if over:  # whatever the app makes of a body that it could not read
+                    message["status"] = 413
                 found = message["status"] == 200 and UNCHANGING.search(path)
                 message["headers"] = [*message["headers"], *more, *([keep] if found else [])]
             await send(message)
 
-        await self.app(scope, receive, answer)
+        try:
+            await self.app(scope, count, answer)
+        except TooLarge:
+            await _answer(send, 413, TOO_LARGE)
+
+    def _most(self, scope: Scope) -> int | None:
+        """Bytes of the body that this request may have; None where Gradio counts them."""
+        if not str(scope["path"]).endswith("/upload"):
+            return MAX_BODY
+        return self.forwarded if any(k in FORWARDED for k, _ in scope["headers"]) else None
+
+
+TOO_LARGE = b"This is too large to be handed in here."
 
 
 async def _answer(send: Send, status: int, body: bytes) -> None:

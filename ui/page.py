@@ -13,6 +13,7 @@ import gradio as gr
 
 from ui import arrival, colour, gallery, make, models, pictures, rating, repaint, story
 from ui.account import login_button, login_offered
+from ui.near import NearRunner
 from ui.picture_settings import FIELDS
 from ui.pictures import PicturesTab
 from ui.recipe import STORY_FIELDS, named
@@ -23,6 +24,9 @@ from ui.sparing import SparingBlocks
 from ui.story import StoryTab
 from ui.theme import ASSETS, HEADER, HEADER_JS
 from ui.workshop import Workshop, session_of
+
+MOST_EVENTS = 1000
+"""Events that wait to be answered, of all pages; more are told that the app is busy."""
 
 
 def build(shop: Workshop) -> gr.Blocks:
@@ -41,7 +45,7 @@ def build(shop: Workshop) -> gr.Blocks:
             colour.build(runner, pictures_tab)
             gallery_tab = gallery.build(runner, story_tab, pictures_tab)
             if shop.training is not None:
-                watched = models.build(runner, shop.training)
+                watched = models.build(NearRunner(runner) if shop.near else runner, shop.training)
             if shop.survey is not None:
                 rating.build(runner, shop.survey)
         colour.connect_reader(runner, gallery_tab.reader)
@@ -62,7 +66,7 @@ def build(shop: Workshop) -> gr.Blocks:
             shop.desks.leave(session_of(request))
 
         demo.unload(leave)
-    demo.queue(default_concurrency_limit=16, api_open=False)
+    demo.queue(default_concurrency_limit=16, max_size=MOST_EVENTS, api_open=False)
     return demo
 
 

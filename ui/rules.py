@@ -68,6 +68,17 @@ class Rules:
         """Raises: InvalidInput when title, author, request or a page has a banned word."""
         self.check_words(book.title, book.author, book.words, *(p.text for p in book.pages))
 
+    def check_recipes(self, book: Book) -> None:
+        """Raises: InvalidInput when a book from elsewhere has a banned word where people can read
+        how it was made: briefs, prompts, names of models. Settings are left alone, which may name
+        words to keep out."""
+        recipes = [r for r in (book.recipe, *(p.recipe for p in book.pages)) if r is not None]
+        for recipe in recipes:
+            self.check_words(recipe.prompt, *(str(t) for m in recipe.models.items() for t in m))
+            shown = (recipe.settings.get(name) for name in ("words", "prefix", "suffix", "prompts"))
+            self.check_words(*(text for text in shown if isinstance(text, str)))
+        self.check_words(book.style, *(page.brief for page in book.pages))
+
 
 def read_ban_list(path: Path) -> tuple[str, ...]:
     """The words of a file: UTF-8, a word or phrase a line; lines that begin with # are notes.

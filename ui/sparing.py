@@ -13,13 +13,29 @@ from typing import Any
 import gradio as gr
 from gradio.block_function import BlockFunction
 from gradio.blocks import Block
+from gradio.exceptions import ComponentProcessingError
 from gradio.state_holder import SessionState
+from PIL.Image import DecompressionBombError
+
+TOO_LARGE = "This picture is far too large: make it smaller and hand it in again."
 
 UNCHANGED = gr.skip()
 
 
 class SparingBlocks(gr.Blocks):
     """Blocks whose handlers return what has changed: `{component: value, ...}`."""
+
+    async def preprocess_data(
+        self, block_fn: BlockFunction, inputs: list[Any], state: SessionState | None,
+        explicit_call: bool = False,
+    ) -> list[Any]:  # fmt: skip
+        """What the handler is given; a picture that is far too large is not opened, but told."""
+        try:
+            return await super().preprocess_data(block_fn, inputs, state, explicit_call)
+        except ComponentProcessingError as error:
+            if not isinstance(error.__cause__, DecompressionBombError):
+                raise
+            raise gr.Error(TOO_LARGE, duration=15, print_exception=False) from error
 
     async def postprocess_data(
         self, block_fn: BlockFunction, predictions: list[Any] | dict[Any, Any],

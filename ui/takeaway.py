@@ -10,14 +10,17 @@ import re
 import secrets
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from pipelines.book import Book, new_id
+from pipelines.book import Book, new_id, now
 from pipelines.errors import InvalidInput, NotFound
+from pipelines.presets import STYLES
 from storage.export import FORMATS, MAX_ZIP_BYTES, export, read_zip
 from ui import film as films
 from ui import markup
@@ -27,6 +30,9 @@ from ui.panel import panel
 from ui.running import Runner
 from ui.served_files import file_for_browser, url_of
 from ui.workshop import Workshop, clicked
+
+FEW = {"concurrency_id": "files", "concurrency_limit": 2}
+"""How many files are made or read at once, of all visitors: each may take a processor a while."""
 
 
 def build_buttons(runner: Runner) -> gr.HTML:
@@ -44,10 +50,12 @@ def build_buttons(runner: Runner) -> gr.HTML:
         book, name = open_book(desk), clicked(event)
         film = film_of(runner.shop, desk)
         try:
-            path = file_for_browser(make(book, name), file_name(book) + FORMATS[name].suffix)
+            data = make(book, name)
         except InvalidInput as error:  # said where it happened, and the buttons are ready again
             return {shown: buttons(book, problem=str(error), film=film)}
-        return {shown: buttons(book, made=path, film=film)}
+        path = file_for_browser(data, file_name(book) + FORMATS[name].suffix)
+        note = too_large(runner.shop, len(data)) if name == "zip" else ""
+        return {shown: buttons(book, made=path, problem=note, film=film)}
 
     def begin(desk: Desk) -> Work:
         book = open_book(desk)
@@ -55,7 +63,7 @@ def build_buttons(runner: Runner) -> gr.HTML:
         return lambda job: films.film_book(desk, job, book, name)
 
     runner.shows(draw, [shown])
-    runner.acts(shown.take, take, (), [shown])
+    runner.acts(partial(shown.take, **FEW), take, (), [shown])
     runner.starts(shown.film, "film", begin, ())
     runner.stops(shown.stop)
     return shown
@@ -92,11 +100,13 @@ def build_import(runner: Runner, opened: Callable[[Desk, str], None]) -> None:
         if path:
             opened(desk, import_book(runner.shop, desk, Path(path)).id)
 
-    runner.acts(bring.upload, take_in, [bring])
+    runner.acts(partial(bring.upload, **FEW), take_in, [bring])
 
 
 def make(book: Book, name: str) -> bytes:
-    """The book in a format of FORMATS. Raises: InvalidInput."""
+    """The book in a format of FORMATS but a film, which is a job. Raises: InvalidInput."""
+    if name == "film":
+        raise InvalidInput("A film takes longer: use its own button.")
     from pipelines.colorize.colouring import draw_pages  # OpenCV is loaded with the first one
 
     return export(book, name, draw_pages)
@@ -106,20 +116,48 @@ def import_book(shop: Workshop, desk: Desk, path: Path) -> Book:
     """Put a book from a ZIP into the library as this visitor's own.
 
     It keeps its id, unless another book has it already: somebody else's, or one's own that was
-    changed since. The very same book of one's own is left as it is.
+    changed since. The very same book of one's own is left as it is. Whoever made the ZIP, no book
+    is of tomorrow, and none has a style that is not one of the app's.
 
-    Raises: InvalidInput for a file that is no such ZIP, or too large; StorageError.
+    Raises: InvalidInput for a file that is no such ZIP, too large, or with words that nobody gets
+    to use here; StorageError.
     """
     if path.stat().st_size > MAX_ZIP_BYTES:
         raise InvalidInput(f"This ZIP is too large: at most {MAX_ZIP_BYTES // 2**20} MB.")
     book = replace(read_zip(path.read_bytes()), owner=desk.owner)
+    book = replace(
+        book,
+        created=no_later_than_now(book.created),
+        style=book.style if book.style in STYLES else "",
+    )
+    shop.rules.check_recipes(book)
     same_id = [b for b in (shop.waits(book.id), _shelved(shop, book.id)) if b is not None]
-    if book in same_id:
-        return book
+    for same in same_id:
+        if replace(book, created=same.created) == same:
+            return same
     if same_id:
         book = replace(book, id=new_id())
     shop.save(book)
     return book
+
+
+def no_later_than_now(created: str) -> str:
+    """A time, ISO 8601, as `now` writes it; without a zone it is UTC."""
+    latest = now()
+    try:
+        time = datetime.fromisoformat(created)
+        zoned = time if time.tzinfo else time.replace(tzinfo=UTC)
+        return min(zoned.astimezone(UTC).isoformat(timespec="microseconds"), latest)
+    except (ValueError, OverflowError):
+        return latest
+
+
+def too_large(shop: Workshop, size: int) -> str:
+    """A word about a ZIP that could not be brought back here, "" where it can."""
+    most = min(shop.upload * 10**6 or MAX_ZIP_BYTES, MAX_ZIP_BYTES)
+    if size <= most:
+        return ""
+    return f"Keep it well: with {size / 10**6:.0f} MB it is too large to be imported here again."
 
 
 def _shelved(shop: Workshop, book_id: str) -> Book | None:
@@ -152,7 +190,7 @@ def buttons(book: Book, *, made: Path | None = None, problem: str = "", film: st
             f'<a href="{escape(url_of(made))}" download="{escape(made.name)}" hidden '
             f'data-made="{secrets.token_hex(4)}">{escape(made.name)}</a>'
         )
-        line = f"{escape(made.name)} is ready."
+        line = f"{escape(made.name)} is ready. {line}".strip()
     return (
         f'<div class="takeaway" data-book="{book.id}"><h3>Take it with you</h3>'
         f'<div class="ways">{ways}</div>{link}<p role="status">{line}</p>{film}</div>'

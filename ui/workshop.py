@@ -65,6 +65,11 @@ class Workshop:
     """Coloured drawings to be rated; None where that is switched off."""
     training: Training | None = None
     """Models of one's own; None where visitors must not train any."""
+    near: bool = False
+    """Whether models are trained by this computer's own visitors alone, and not by those who come
+    through another server."""
+    upload: int = 0
+    """Megabytes of a file that is handed in; 0 where nobody has said."""
     models: ModelProcess | None = None
     """Where writer and painter are; None where they are in this process."""
     _taken_up: WeakKeyDictionary[Desk, dict[str, Book]] = field(

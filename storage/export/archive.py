@@ -15,8 +15,9 @@ from storage.base import decode_book, encode_book, open_picture
 from storage.export.webpage import book_html
 
 MAX_ZIP_FILES = 200
-MAX_ZIP_BYTES = 64 * 2**20
-"""Most files in a ZIP that is read, and their size unpacked."""
+MAX_ZIP_BYTES = 96 * 2**20
+"""Most files in a ZIP that is read, and their size unpacked: twelve pages of 2.4 megapixels, the
+most that the app makes, even where PNG makes them no smaller."""
 
 MAX_JSON_BYTES = 2 * 2**20
 MAX_PIXELS = 96 * 2**20
@@ -52,7 +53,7 @@ def book_zip(book: Book) -> bytes:
 def read_zip(data: bytes) -> Book:
     """The book in a ZIP made by `book_zip`, with the same id and no owner.
 
-    Nothing is unpacked to disk and no name in it becomes a path. At most 64 MB unpacked.
+    Nothing is unpacked to disk and no name in it becomes a path. At most 96 MB unpacked.
 
     Raises InvalidInput for anything else.
     """

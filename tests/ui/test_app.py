@@ -87,6 +87,17 @@ def test_a_limit_is_a_whole_number(odd: str, capsys: pytest.CaptureFixture[str])
     assert "whole number" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("name", app.BOUNDED)
+def test_a_limit_that_could_not_hold_is_refused(
+    name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    most = next(int(default) for limit, default, _ in app.LIMITS if limit == name)
+    app.parser().parse_args([f"--max-{name}", str(most)])
+    with pytest.raises(SystemExit):
+        app.parser().parse_args([f"--max-{name}", str(most + 1)])
+    assert f"{most} is the most" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("odd", ["ada", "ada:", ":secret"])
 def test_half_a_password_is_refused(odd: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):

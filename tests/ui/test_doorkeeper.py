@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from starlette.testclient import TestClient
 from storage.local import LocalLibrary
 from tests.storage.books import make_book, picture
 from tests.ui.blocks import built
+from ui import doorkeeper
 from ui.doorkeeper import Doorkeeper
 from ui.served_files import file_for_browser, url_of
 from ui.workshop import Workshop
@@ -48,12 +50,13 @@ def server(shop: Workshop) -> Iterator[TestClient]:
 
     def build() -> App:
         with gr.Blocks() as demo:
-            gr.File()
+            gr.Textbox().submit(lambda text: None, gr.File(), None)
         demo.max_file_size = 1000
         demo.blocked_paths = shop.private_folders()
         demo.allowed_paths = []
         return App.create_app(
-            demo, app_kwargs={"middleware": [Middleware(Doorkeeper, board=shop.news)]}
+            demo,
+            app_kwargs={"middleware": [Middleware(Doorkeeper, board=shop.news, forwarded=500)]},
         )
 
     with TestClient(built(build)) as client:
@@ -102,3 +105,25 @@ def test_a_file_that_is_too_large_is_answered_with_413(server: TestClient) -> No
     for size, status in ((900, 200), (1100, 413)):
         given = server.post("/gradio_api/upload", files={"files": ("a.png", b"x" * size)})
         assert given.status_code == status
+
+
+def test_what_is_handed_in_through_another_server_has_its_own_limit(server: TestClient) -> None:
+    for headers, status in (({}, 200), ({"X-Forwarded-For": "10.0.0.9"}, 413)):
+        files = {"files": ("a.png", b"x" * 900)}
+        assert server.post("/gradio_api/upload", files=files, headers=headers).status_code == status
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["with its length", "without"])
+def test_no_other_request_may_be_as_large_as_it_likes(
+    server: TestClient, monkeypatch: pytest.MonkeyPatch, told: bool
+) -> None:
+    monkeypatch.setattr(doorkeeper, "MAX_BODY", 5000)
+    for size, large in ((4000, False), (6000, True)):
+        body = json.dumps({"data": ["x" * size], "fn_index": 0, "session_hash": "s"}).encode()
+        for path in ("queue/join", "api/nothing", "component_server"):
+            answer = server.post(
+                f"/gradio_api/{path}",
+                content=body if told else iter((body[:3000], body[3000:])),
+                headers={"Content-Type": "application/json"},
+            )
+            assert (answer.status_code == 413) is large, path

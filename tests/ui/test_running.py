@@ -9,13 +9,15 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from starlette.datastructures import Headers
 
-from pipelines.errors import StorageError
+from pipelines.errors import InvalidInput, StorageError
 from storage.memory import MemoryLibrary
 from tests.ui.blocks import built
 from ui import running
 from ui.desk import Desk, Visit
 from ui.jobs import Job
+from ui.near import NearRunner
 from ui.running import Runner
 from ui.workshop import Workshop
 
@@ -52,6 +54,21 @@ def runner(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> Runner:
 
 def visit(shop: Workshop) -> Visit:
     return shop.desks.arrive("page", "ada", "tab")[0]
+
+
+@pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For", "X-Real-IP"])
+def test_who_comes_through_another_server_is_turned_away_where_only_this_computer_gets_in(
+    shop: Workshop, runner: Runner, header: str
+) -> None:
+    visit(shop)
+    headers = Headers({"Host": "localhost", header: "10.0.0.9"})
+    far: Any = SimpleNamespace(session_hash="page", headers=headers)
+    near: Any = SimpleNamespace(session_hash="page", headers=Headers({"Host": "localhost"}))
+    kept = NearRunner(runner)
+    assert kept._shown is runner._shown  # what it connects is the page's
+    assert kept._visit(near) is runner._visit(far)
+    with pytest.raises(InvalidInput, match="--models"):
+        kept._visit(far)
 
 
 def watch(runner: Runner) -> list[Any]:

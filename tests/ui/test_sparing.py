@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import gradio as gr
 import pytest
 from gradio.state_holder import SessionState
+from PIL import Image
 
 from tests.ui.blocks import built
 from ui.sparing import SparingBlocks
@@ -77,3 +79,28 @@ def test_what_is_left_as_it_is_is_not_built_anew(monkeypatch: pytest.MonkeyPatch
 def test_a_component_that_is_no_output_is_refused_as_by_gradio() -> None:
     with pytest.raises(ValueError, match="not specified as output"):
         told(SparingBlocks, lambda text, state, html: {text: "a", gr.Number(render=False): 1})
+
+
+def test_a_picture_that_is_far_too_large_is_told_and_not_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 50)
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path))
+
+    def build() -> gr.Blocks:
+        with SparingBlocks() as demo:
+            gr.Button().click(lambda picture: None, gr.Image(type="pil"), None)
+        return demo
+
+    demo = built(build)
+    (event,) = demo.fns.values()
+    for side, fits in ((10, True), (11, False)):
+        path = tmp_path / f"{side}.png"
+        Image.new("L", (side, side)).save(path)
+        given = [{"path": str(path), "meta": {"_type": "gradio.FileData"}}]
+        if fits:
+            with pytest.warns(Image.DecompressionBombWarning):
+                asyncio.run(demo.preprocess_data(event, given, SessionState(demo)))
+            continue
+        with pytest.raises(gr.Error, match="far too large"):
+            asyncio.run(demo.preprocess_data(event, given, SessionState(demo)))
