@@ -32,6 +32,7 @@ from pipelines.story_decoding import (
 )
 from pipelines.story_ranking import (
     Written,
+    doubles,
     ends_properly,
     finished,
     fitting_briefs,
@@ -39,6 +40,7 @@ from pipelines.story_ranking import (
     is_clean,
     misfits,
     named_in,
+    self_talk,
     with_mention,
     without_banned,
 )
@@ -415,6 +417,27 @@ def test_a_story_is_cut_to_the_words_allowed() -> None:
     config = StoryConfig("a fox", max_words=20)
     lines = [("The fox went on and on.", "fox @road day")] * 9
     assert len(finished(written(*lines), read("a fox"), config, 7).sentences) == 4
+
+
+def test_two_of_a_kind_are_noticed() -> None:
+    told = ["An owl named Max sat.", 'A rock lay there. "Look," said an owl.', "A rock fell."]
+    assert doubles(told) == 1
+    assert doubles(["An owl met an owl.", "The owl sat.", "A cat sat."]) == 0
+
+
+def test_nobody_answers_himself() -> None:
+    said = [
+        '"You flew!" shouted the fox.', '"I only dreamed it," yawned the fox.', "The fox slept.",
+        '"Well," said the owl.', '"Yes," said the fox.', '"No," said Pip.', '"Why?" said Pip.',
+    ]  # fmt: skip
+    assert self_talk(said) == 1
+    request, config = read("a fox and an owl"), StoryConfig("a fox and an owl")
+    one, two = (
+        finished(written((said[0], "fox"), (f'"I only dreamed it," yawned the {who}.', who)),
+                 request, config, 4)
+        for who in ("fox", "owl")
+    )  # fmt: skip
+    assert two.score > one.score
 
 
 def test_sentences_with_banned_words_can_be_left_out() -> None:
