@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.errors import InvalidInput
@@ -47,7 +48,7 @@ def fast_bf16(device: torch.device) -> bool:
     import torch
 
     if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
+        return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
         return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _cpu_has_bf16()
     return False
@@ -79,15 +80,32 @@ def one_thread() -> Iterator[None]:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error of PyTorch says that memory ran out, on whatever device."""
+    """Whether an error of PyTorch says that memory ran out, on whatever device; those of cuBLAS
+    and cuDNN say so by the names of their states."""
     import torch
 
     if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     told = str(error).lower()
-    return isinstance(error, RuntimeError) and (
-        "out of memory" in told or "allocate memory" in told
-    )
+    signs = ("out of memory", "allocate memory", "status_alloc_failed")
+    return isinstance(error, RuntimeError) and any(sign in told for sign in signs)
+
+
+def free_memory() -> int | None:
+    """Bytes that this process may still take without the system ending it, as Linux says: of the
+    machine, and of the container it is in. None where that is not known."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        (free,) = (1024 * int(s.split()[1]) for s in lines if s.startswith("MemAvailable:"))
+    except (OSError, ValueError):
+        return None
+    group = Path("/sys/fs/cgroup")
+    with suppress(OSError, ValueError, LookupError):  # "max", or no container
+        limit = int((group / "memory.max").read_text())
+        used = int((group / "memory.current").read_text())
+        stat = dict(s.split() for s in (group / "memory.stat").read_text().splitlines())
+        free = min(free, limit - used + int(stat["inactive_file"]))
+    return free
 
 
 def _cpu_has_bf16() -> bool:

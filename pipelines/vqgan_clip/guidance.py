@@ -11,16 +11,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import grad
 
-from pipelines.device import is_out_of_memory
+from pipelines.device import free_memory, is_out_of_memory
 from pipelines.presets import PictureConfig, read_palette
 from pipelines.prompts import phase_at
-from pipelines.vqgan_clip.checkpointing import checkpointed
+from pipelines.vqgan_clip.checkpointing import bytes_kept, checkpointed
 from pipelines.vqgan_clip.cutouts import Views, draw_views, reduce, take
 from pipelines.vqgan_clip.losses import (
     Targets,
@@ -35,6 +36,10 @@ from pipelines.vqgan_clip.optimisers import make_optimiser, step_factor
 
 SMALLEST = 128
 """Shorter side in pixels below which pictures are not made smaller for want of memory."""
+SPARE = 1.5
+"""How much more memory than what is kept for its backward pass a step takes, about."""
+CHECKPOINTED = 0.4
+"""What is kept of that where blocks are computed again, about."""
 GAIN = 1e-3
 """What counts as a better score, or a lower loss, for `PictureConfig.patience`."""
 
@@ -276,6 +281,9 @@ class Guidance:
     """Whether the decoder computes its blocks again backwards instead of keeping them."""
     notes: list[str] = field(default_factory=list[str])
     """What was given up for want of memory, in words; whoever tells it clears it."""
+    _foreseen: set[object] = field(default_factory=set[object])
+    _costs: tuple[float, int] | None = None
+    """Bytes of a latent and of a view, once they are measured."""
 
     def descend(self, canvases: Sequence[Canvas]) -> list[Step]:
         """One step of each canvas. Raises torch.OutOfMemoryError when no less memory will do."""
@@ -285,6 +293,7 @@ class Guidance:
             groups.setdefault(canvas.group, []).append(n)
         for members in groups.values():
             while members:
+                self._foresee([canvases[n] for n in members[: self.together]])
                 now = members[: self.together]
                 batch = [canvases[n] for n in now]
                 states = [c.generator.get_state() for c in batch]
@@ -310,6 +319,17 @@ class Guidance:
         """Give up something, the cheapest first. Raises `problem` when nothing is left."""
         if batch[0].latents.device.type == "cuda":
             torch.cuda.empty_cache()
+        if self._give_up(batch):
+            return
+        unit = max(16, self.codec.stride)
+        height, width = (side * 3 // 4 // unit * unit for side in batch[0].pixels_wide)
+        if min(height, width) < SMALLEST:
+            raise problem
+        batch[0].resize(height, width)
+        self.notes.append(f"Memory is short: going on at {width}x{height} pixels.")
+
+    def _give_up(self, batch: Sequence[Canvas]) -> bool:
+        """Something that costs time and changes no picture; False when none of that is left."""
         if self.views > 1:
             self.views = min(self.views, batch[0].config.cutouts * len(batch)) // 2 or 1
             self.notes.append(f"Memory is short: CLIP sees {self.views} cutouts at a time.")
@@ -320,12 +340,50 @@ class Guidance:
             self.checkpoints = True
             self.notes.append("Memory is short: the decoder computes some things twice.")
         else:
-            unit = max(16, self.codec.stride)
-            height, width = (side * 3 // 4 // unit * unit for side in batch[0].pixels_wide)
-            if min(height, width) < SMALLEST:
-                raise problem
-            batch[0].resize(height, width)
-            self.notes.append(f"Memory is short: going on at {width}x{height} pixels.")
+            return False
+        return True
+
+    def _foresee(self, batch: Sequence[Canvas]) -> None:
+        """Give up beforehand what the free memory would not hold.
+
+        On a processor nothing raises when it runs out: Linux lends more than there is, and ends
+        the process when that is used.
+        """
+        key = batch[0].group, len(batch)
+        if batch[0].latents.device.type != "cpu" or key in self._foreseen:
+            return
+        self._foreseen.add(key)
+        free = free_memory()
+        if free is None:
+            return
+        picture, view = self._bytes(batch[0])
+        count = len(batch)
+        while SPARE * self._wanted(batch[:count], picture, view) > free:
+            if not self._give_up(batch[:count]):
+                return
+            count = min(count, self.together)
+
+    def _wanted(self, batch: Sequence[Canvas], picture: int, view: int) -> float:
+        """Bytes that a step keeps for its backward passes, about."""
+        views = min(self.views, batch[0].config.cutouts * len(batch))
+        share = CHECKPOINTED if self.checkpoints else 1.0
+        return share * len(batch) * picture + views * view
+
+    def _bytes(self, canvas: Canvas) -> tuple[int, int]:
+        """What the decoder keeps of a picture and a CLIP of a view, as a small picture tells."""
+        latents = canvas.latents.detach()
+        if self._costs is None:
+            side = SMALLEST // self.codec.stride
+            part = latents[..., :side, :side].clone().requires_grad_(True)
+            kept = bytes_kept(lambda: self.codec.decode(self.codec.quantise(part)), self.codec)
+            view = 0
+            for model, _ in self.clips:
+                seen = latents.new_zeros(1, 3, model.image_size, model.image_size)
+                look = partial(model.embed_images, seen.requires_grad_(True))
+                view = max(view, bytes_kept(look, model))
+            self._costs = kept / part[0, 0].numel(), view
+        each, view = self._costs
+        return round(each * latents[0, 0].numel()), view
 
     def gradients(self, canvases: Sequence[Canvas]) -> tuple[Tensor, list[Step]]:
         """The gradient of every canvas's loss in its latents, (B, C, h, w); of one group."""

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.autograd import grad
 
 from pipelines.presets import AUGMENTATIONS, OPTIMISERS, SCHEDULES, PictureConfig
+from pipelines.vqgan_clip import guidance
 from pipelines.vqgan_clip.checkpointing import blocks_of, checkpointed
 from pipelines.vqgan_clip.clip import CLIP
 from pipelines.vqgan_clip.cutouts import Views, draw_views, take
@@ -476,6 +477,32 @@ def test_fewer_views_at_a_time_where_memory_is_short(
         f"Memory is short: CLIP sees {n} cutouts at a time." for n in (4, 2)
     ]  # fmt: skip
     assert torch.allclose(one.latents, expected.latents, atol=1e-4)
+
+
+def test_on_a_processor_it_begins_with_what_the_free_memory_holds(
+    coder: VQGAN, judge: CLIP, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There no error tells that memory is short: the system ends the process."""
+    free = {"now": 2**40}
+    monkeypatch.setattr(guidance, "free_memory", lambda: free["now"])
+    config = replace(PLAIN, cutouts=8)
+    plenty, expected = engine(coder, judge), canvas(coder, judge, config)
+    run(plenty, expected, 2)
+    assert (plenty.notes, plenty.views, plenty.checkpoints) == ([], 16, False)
+    picture, view = plenty._bytes(expected)
+    large = canvas(coder, judge, side=256)
+    assert plenty._bytes(large) == (4 * picture, view)
+    assert picture > view > 0
+    free["now"] = int(1.5 * (picture + 2.5 * view))
+    short, one = engine(coder, judge), canvas(coder, judge, config)
+    run(short, one, 2)
+    assert (short.views, short.checkpoints) == (2, False)
+    assert short.notes == [f"Memory is short: CLIP sees {n} cutouts at a time." for n in (4, 2)]
+    assert torch.allclose(one.latents, expected.latents, atol=1e-4)
+    free["now"] = 0
+    least = engine(coder, judge)
+    least.descend([canvas(coder, judge, config, n) for n in range(2)])
+    assert (least.views, least.together, least.checkpoints) == (1, 1, True)
 
 
 def test_then_fewer_pictures_then_checkpoints_then_a_smaller_size(
