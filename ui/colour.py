@@ -30,6 +30,8 @@ from ui.workshop import Workshop, clicked, clicked_number
 FREEDOM = 0.85
 """How far variations may stray by default: from what is there to something else, not to chaos."""
 
+BEFORE = "Back to the drawing before"
+
 INPUT = """<div class="drop"><p class="lead">Hand in a drawing</p>
 <label class="small-button">Choose a file<input type="file"
   accept="image/*,.ora" aria-label="Choose a drawing"></label>
@@ -52,7 +54,7 @@ SMALL, FULL = "stablepaint", "full"
 FULL_GUIDANCE = 7.0
 """How much Stable Diffusion heeds the words."""
 
-KEPT = "Your strokes are kept. Other work of yours comes first: draw on when it has ended."
+KEPT = "Your strokes are kept. Other work of yours comes first, then they are coloured."
 
 
 def build(runner: Runner, pictures: PicturesTab) -> None:
@@ -67,12 +69,15 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
                 elem_id="drawing-input",
             )
             samples = panel(colour_markup.examples(), events=("example",), elem_id="drawings")
+            with gr.Row(elem_classes="actions"):
+                resume = gr.Button(BEFORE, size="sm", visible=False, elem_id="resume-drawing")
         with gr.Column(visible=False, elem_id="colour-bench") as bench:
             with gr.Row(elem_classes="actions workbar"):
                 going = gr.Button("Keep going", elem_id="keep-going")
                 back = gr.Button("‹ Step back", elem_id="step-back")
                 forward = gr.Button("Step forward ›", elem_id="step-forward")
                 another = gr.Button("New drawing", elem_id="new-drawing")
+                before = gr.Button(BEFORE, visible=False, elem_id="drawing-before")
                 status = panel(elem_id="colour-status")
             with gr.Row(elem_classes="bench"):
                 with gr.Column(min_width=300, elem_classes="desk"):
@@ -136,11 +141,16 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
     def draw(desk: Desk) -> dict[Any, Any]:
         easel, job = desk.easel, desk.job
         if easel is None:
-            return {start: gr.update(visible=True), bench: gr.update(visible=False)}
+            return {
+                start: gr.update(visible=True),
+                bench: gr.update(visible=False),
+                resume: gr.update(visible=desk.easel_before is not None),
+            }
         varying = desk.job_of("vary")
         document, found = easel.document, easel.candidates
         moment = varying.moment if varying else None
         line, kind, aside = status_line(easel, job, shop.jobs.ahead(job) if job else 0)
+        waits = varying is not None or easel.stale
         under, shown = "", colour_markup.candidates(found, easel.end)
         between = colour_markup.mixed(easel.mixed)
         if varying:
@@ -159,24 +169,27 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
             notes: colour_markup.notes(easel),
             tidy: easel.tidy,
             suggest: easel.suggest,
+            strength: easel.strength,
             others: gr.update(visible=easel.suggest and not easel.waits_for_mask),
             status: markup.status(line, kind, aside),
-            going: gr.update(interactive=document.colours is not None and varying is None),
+            going: gr.update(interactive=document.colours is not None and not waits),
             back: gr.update(visible=bool(easel.past)),
             forward: gr.update(visible=bool(easel.future)),
+            before: gr.update(visible=desk.easel_before is not None and varying is None),
             vary: gr.update(visible=varying is None),
             stop: gr.update(visible=varying is not None),
             varied: under,
             variations: shown,
             mixed: between,
-            to_page: gr.update(visible=easel.place is not None and document.colours is not None),
+            to_page: gr.update(
+                visible=easel.place is not None and easel.coloured, interactive=not waits
+            ),
+            save: gr.update(interactive=not easel.stale),
             saved: colour_markup.saved(easel),
         }
 
-    def hand_in(desk: Desk, event: gr.EventData) -> dict[Any, Any]:
-        easel = files.read(files.uploaded(clicked(event), get_upload_folder()))
-        put_up(shop, desk, easel)
-        return {strength: easel.strength}
+    def hand_in(desk: Desk, event: gr.EventData) -> None:
+        put_up(shop, desk, files.read(files.uploaded(clicked(event), get_upload_folder())))
 
     def try_one(desk: Desk, event: gr.EventData) -> None:
         name = clicked(event)
@@ -204,14 +217,15 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
         """Other lines, by what was offered."""
         easel = needed(desk)
         with desk.lock:
+            strength = None
             if offer == "extract":
-                easel.strength = float(level)
-                lineart = work.lines_of(easel, easel.strength)
+                strength = float(level)
+                lineart = work.lines_of(easel, strength)
             elif offer == "own":
                 lineart = work.own_lines(easel)
             else:
                 lineart = work.swapped(easel)
-            work.redraw(easel, lineart)
+            work.redraw(easel, lineart, strength)
         follow(shop, desk)
 
     def repaint(desk: Desk, **wishes: bool | int) -> None:
@@ -256,15 +270,23 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
             desk.begin(shop.jobs, "vary", paint, shop.desks.grace)
 
     def clear_table(desk: Desk) -> None:
-        if desk.job_of("vary"):
-            raise InvalidInput(PAINTING)
-        desk.easel = None
+        with desk.lock:
+            if desk.job_of("vary"):
+                raise InvalidInput(PAINTING)
+            replace_easel(desk, None)
+
+    def go_back(desk: Desk) -> None:
+        if desk.easel_before is None:
+            raise InvalidInput("There was no drawing before: hand one in, or try an example.")
+        put_up(shop, desk, desk.easel_before)
 
     def begin_variations(
         desk: Desk, free: float, steps_now: float, seed_now: str, by: str, words: str
     ) -> Work:
         easel = needed(desk)
         full = by == FULL and shop.colourists.full is not None
+        if full:
+            shop.rules.check_words(words or "")
         config = StablePaintConfig(
             corruption=float(free),
             steps=int(steps_now),
@@ -293,11 +315,14 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
         draw,
         [
             start, bench, easel_html, compare, tidy, suggest, others, notes, status, going, back,
-            forward, vary, stop, varied, variations, mixed, to_page, saved,
+            forward, vary, stop, varied, variations, mixed, to_page, saved, save, strength, before,
+            resume,
         ],
     )  # fmt: skip
     runner.opens(tab, "colour", lambda desk: shop.colourists.warm())
-    runner.acts(given.given, hand_in, (), [strength], js=TO_BENCH, watch=True)
+    runner.resumes(lambda desk: resume_live(shop, desk))
+    runner.acts(given.given, hand_in, js=TO_BENCH, watch=True)
+    runner.acts(easel_html.given, hand_in, watch=True)
     runner.acts(samples.example, try_one, js=TO_BENCH, watch=True)
     runner.acts(pictures.pages.colour, colour_page, js=TO_BENCH, watch=True)
     runner.acts(easel_html.draw, take_strokes, watch=True)
@@ -327,6 +352,8 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
     runner.acts(variations.mix, mix, watch=True)
     runner.acts(mixed.mixed, choose_mixed)
     runner.acts(another.click, clear_table)
+    runner.acts(before.click, go_back, watch=True)
+    runner.acts(resume.click, go_back, js=TO_BENCH, watch=True)
     runner.starts(vary.click, "vary", begin_variations, [freedom, steps, seed, painter, prompt])
     runner.stops(stop.click)
     runner.acts(save.click, save_files)
@@ -347,30 +374,47 @@ def follow(shop: Workshop, desk: Desk, patience: float = 0.4) -> None:
     """Let the picture follow what was changed, as soon as it is this visitor's turn.
 
     A job that has just seen the last strokes is about to end; after `patience` seconds, strokes
-    are kept and coloured when somebody draws on after the other work has ended.
+    are kept and coloured when the other work has ended (`resume_live`).
     """
     easel = desk.easel
     if easel is None:
         return
     end = time.monotonic() + patience
-    while time.monotonic() < end:
-        with desk.lock:
-            if easel.live:
-                return
-            if desk.job is None:
-                easel.live = True
-                try:
-                    desk.begin(
-                        shop.jobs,
-                        "colour",
-                        lambda job: work.paint_live(shop, desk, easel, job),
-                        shop.desks.grace,
-                    )
-                except InvalidInput:  # the line is full
-                    easel.live = False
-                    raise
-                return
+    while not begin_live(shop, desk, easel) and time.monotonic() < end:
         time.sleep(0.01)
+
+
+def begin_live(shop: Workshop, desk: Desk, easel: Easel) -> bool:
+    """Begin to paint what was changed, unless other work comes first; whether it is painted.
+
+    Raises: InvalidInput when the line is full.
+    """
+    with desk.lock:
+        job = desk.job
+        if job is not None:
+            return easel.live and job.kind == "colour"
+        easel.live = True
+        try:
+            desk.begin(
+                shop.jobs,
+                "colour",
+                lambda job: work.paint_live(shop, desk, easel, job),
+                shop.desks.grace,
+            )
+        except InvalidInput:
+            easel.live = False
+            raise
+        return True
+
+
+def resume_live(shop: Workshop, desk: Desk) -> bool:
+    """Paint what was drawn while other work came first; what has failed is not tried again."""
+    easel = desk.easel
+    if easel is None or not easel.behind or easel.tried == easel.revision:
+        return False
+    if desk.gone(shop.desks.grace):
+        return False
+    return begin_live(shop, desk, easel)
 
 
 def put_up(shop: Workshop, desk: Desk, easel: Easel) -> None:
@@ -378,10 +422,19 @@ def put_up(shop: Workshop, desk: Desk, easel: Easel) -> None:
     with desk.lock:
         if desk.job_of("vary"):
             raise InvalidInput(PAINTING)
-        desk.easel = easel
+        replace_easel(desk, easel)
         desk.shown = "colour"
     # A book that has just been opened may still be on its way to the disk.
     follow(shop, desk, patience=5.0)
+
+
+def replace_easel(desk: Desk, easel: Easel | None) -> None:
+    """Put another drawing up, or none; one can go back to the one that was there."""
+    if desk.easel is not None:
+        desk.easel_before = desk.easel
+    elif desk.easel_before is easel:
+        desk.easel_before = None
+    desk.easel = easel
 
 
 def needed(desk: Desk) -> Easel:
@@ -399,7 +452,7 @@ def page_of(book: Book | None, index: int | None, desk: Desk) -> Easel:
     if book is None or index is None or index >= len(book.pages):
         raise InvalidInput("This page is gone: open the book again.")
     place = Place(book.id, index) if book.owner == desk.owner else None
-    return files.read_page(book.pages[index], index + 1, place)
+    return files.read_page(book.pages[index], index + 1, place, book.title)
 
 
 def describe(easel: Easel) -> str:
@@ -419,10 +472,10 @@ def describe(easel: Easel) -> str:
 
 def status_line(easel: Easel, job: Job | None, ahead: int) -> tuple[str, str, str]:
     """What the work is waiting for: (text, kind, aside) of `markup.status`."""
-    if easel.painted != easel.revision and not easel.waits_for_mask:
+    if easel.behind and not easel.waits_for_mask:
         if job is None:
             return "Your strokes are kept: draw on, and the picture follows.", "", ""
-        if job.kind not in ("colour", "vary"):
+        if job.kind != "colour":
             return KEPT, "", ""
         if ahead:
             return f"You are number {ahead + 1} in line. It begins by itself.", "busy", ""

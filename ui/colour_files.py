@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import io
-import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
-from pipelines.book import Book, Page, Recipe, read_recipe
+from pipelines.book import Book, Page, Recipe
 from pipelines.colorize.document import Document
 from pipelines.colorize.drawing import Drawing, read_drawing
 from pipelines.colorize.lineart import extract
-from pipelines.colorize.openraster import is_openraster, read_note
-from pipelines.colorize.saving import coloured_png
+from pipelines.colorize.openraster import is_openraster, size_of
+from pipelines.colorize.saving import coloured_png, read_saved
 from pipelines.errors import InvalidInput
 from pipelines.presets import MAX_SEED
-from ui.colour_work import Easel, Place, new_easel
+from ui.colour_work import Easel, Place, Round, new_easel, refuse_while_stale
 from ui.desk import Desk
 from ui.served_files import file_for_browser, url_of
 from ui.workshop import Workshop
+
+COLOURED = "coloured"
+"""What files that are saved are called."""
 
 AGAIN = "Your strokes of last time are here again: they were kept inside the picture."
 
@@ -39,16 +42,14 @@ def uploaded(path: object, folder: str) -> Path:
 
 def read(path: Path) -> Easel:
     """A drawing, or a picture or document that was saved with its strokes. Raises: InvalidInput."""
-    data = path.read_bytes()
-    if is_openraster(data):
-        document = Document.from_openraster(data)
-        # Painted anew, as another program may have changed any layer.
-        return _taken_up(document, _recipe_in(data), ())
-    return _again(data) or new_easel(read_drawing(path))
+    easel = _again(path.read_bytes()) or new_easel(read_drawing(path))
+    easel.title = re.sub(f"(^|-){COLOURED}$", "", path.stem)
+    return easel
 
 
-def read_page(page: Page, number: int, place: Place | None) -> Easel:
-    """A page of a book: with its strokes where it was coloured before, else as line art.
+def read_page(page: Page, number: int, place: Place | None, book: str = "") -> Easel:
+    """A page of the book of that title: with its strokes where it was coloured before, else as
+    line art.
 
     Raises: InvalidInput when it is not painted yet.
     """
@@ -58,15 +59,20 @@ def read_page(page: Page, number: int, place: Place | None) -> Easel:
         lineart = extract(picture)
         easel = new_easel(Drawing(lineart, picture, "picture", (f"Page {number} as line art.",)))
     easel.place, easel.from_page = place, True
+    easel.title = f"{book}-{number}" if book else ""
     return easel
 
 
-def _again(png: bytes) -> Easel | None:
-    """A picture of ours with its strokes, as it was when it was saved."""
-    document = Document.read_from(png)
-    if document is None:
+def _again(data: bytes) -> Easel | None:
+    """What was saved with its strokes, as it was. Raises: InvalidInput."""
+    saved = read_saved(data)
+    if saved is None:
         return None
-    easel = _taken_up(document, read_recipe(png), (AGAIN,))
+    if is_openraster(data):  # painted anew, as another program may have changed any layer
+        (width, height), size = size_of(data), saved[0].size
+        scaled = f"Scaled from {width} × {height} to {size[0]} × {size[1]} pixels."
+        return _taken_up(*saved, () if size == (width, height) else (scaled,))
+    easel = _taken_up(*saved, (AGAIN,))
     easel.painted = easel.revision
     return easel
 
@@ -78,20 +84,15 @@ def _taken_up(document: Document, recipe: Recipe | None, notes: tuple[str, ...])
         easel.suggest = bool(recipe.settings.get("suggested", False))
         easel.tidy = bool(recipe.settings.get("within_lines", easel.tidy))
         easel.choice = recipe.seed if 0 <= recipe.seed <= MAX_SEED else 0
-    easel.begin_round(document, recipe)
+    easel.begin_round(Round(document, recipe))
+    if easel.coloured:
+        easel.lay_out(document.picture)
     return easel
 
 
-def _recipe_in(ora: bytes) -> Recipe | None:
-    """The recipe that travels with an OpenRaster file, None where there is none."""
-    try:
-        return Recipe.from_json(json.loads(read_note(ora)))
-    except (InvalidInput, ValueError, TypeError, RecursionError):
-        return None
-
-
 def save_files(easel: Easel) -> None:
-    """Make the files to take away."""
+    """Make the files to take away. Raises: InvalidInput before the last strokes are coloured."""
+    refuse_while_stale(easel)
 
     def file(data: bytes, name: str, what: str) -> tuple[str, str, str]:
         return url_of(file_for_browser(data, name)), name, what
@@ -100,10 +101,13 @@ def save_files(easel: Easel) -> None:
     hints = io.BytesIO()
     document.hint_picture().save(hints, "PNG")
     about = easel.recipe.to_json() if easel.recipe else {}
+    name = re.sub(r"[^\w-]+", "-", easel.title).strip("-_")[:50]  # which every system takes
+    name += "-" if name else ""
+    layers, text = f"{name}{COLOURED}.ora", "Layers for Krita and GIMP (ORA)"
     easel.saved = (
-        file(coloured_png(document, easel.recipe), "coloured.png", "Picture (PNG)"),
-        file(hints.getvalue(), "hints.png", "Strokes (PNG)"),
-        file(document.to_openraster(about), "coloured.ora", "Layers for Krita and GIMP (ORA)"),
+        file(coloured_png(document, easel.recipe), f"{name}{COLOURED}.png", "Picture (PNG)"),
+        file(hints.getvalue(), f"{name}hints.png", "Strokes (PNG)"),
+        file(document.to_openraster(about), layers, text),
     )
 
 
@@ -115,6 +119,10 @@ def put_on_page(shop: Workshop, desk: Desk, easel: Easel) -> Book:
     place = easel.place
     if place is None:
         raise InvalidInput("This drawing does not come from a book: save it as a file.")
+    if not easel.coloured:
+        raise InvalidInput("There is no picture yet: wait until it is coloured.")
+    refuse_while_stale(easel)
+    desk.refuse_while_busy()  # what is painted now would replace it
     open_one = desk.book
     mine = open_one is not None and open_one.id == place.book
     book = open_one if mine and open_one is not None else shop.read(place.book, desk)
@@ -127,7 +135,7 @@ def put_on_page(shop: Workshop, desk: Desk, easel: Easel) -> Book:
     changed = book.with_page(
         place.index, replace(page, picture=png, score=None, recipe=easel.recipe)
     )
-    shop.save(changed)
+    changed = shop.save(changed, desk if mine else None)
     if mine:
         desk.keep_book(changed)
     return changed

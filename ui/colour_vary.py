@@ -19,7 +19,6 @@ from ui.colour_work import (
     Mixed,
     address,
     keep,
-    settings_of,
     suggested,
     tidied,
 )
@@ -77,13 +76,15 @@ def paint_variations(
     else:
         painter = shop.colourists.variations()
         events = painter.stream(document.lineart, hints, config, mask=document.mask, picture=start)
-    for event in _followed(easel, document, job, events, between=False):
+    # Within our lines, full size would be what it is not chosen for: flat.
+    flat = easel.tidy and not full
+    for event in _followed(easel, document, job, events, flat=flat, between=False):
         if isinstance(event, Varying):
             yield event
             continue
         found = Candidates(
-            *event, config, document, start, painter.name,
-            suggested=isinstance(hints, tuple), mixable=not full,
+            *event, config, document, start, painter.name, suggested=isinstance(hints, tuple),
+            mixable=not full, prompt=prompt or "", tidy=flat,
         )  # fmt: skip
         with desk.lock:
             if desk.easel is easel:
@@ -107,18 +108,23 @@ def _followed(
     job: Job,
     events: Iterator[ColourProgress | Variations],
     *,
+    flat: bool,
     between: bool,
 ) -> Iterator[Varying | tuple[tuple[Image, ...], tuple[str, ...], tuple[int, ...]]]:
-    """What is painted as the page shows it; at last the pictures, their addresses and seeds."""
+    """What is painted as the page shows it, with colours kept within the lines if `flat`; at last
+    the pictures, their addresses and seeds."""
+
+    def as_shown(picture: Image) -> Image:
+        return tidied(easel, document, picture) if flat else picture
+
     urls: tuple[str, ...] = ()
     for event in until_stopped(job, events):
         if isinstance(event, ColourProgress):
             if event.previews:
-                shown = (tidied(easel, document, p) for p in event.previews)
-                urls = tuple(address(p, "variation") for p in shown)
+                urls = tuple(address(as_shown(p), "variation") for p in event.previews)
             yield Varying(event.step, event.of, urls, event.eta, between)
         else:
-            pictures = tuple(tidied(easel, document, p) for p in event.pictures)
+            pictures = tuple(as_shown(p) for p in event.pictures)
             yield pictures, tuple(address(p, "variation") for p in pictures), event.seeds
 
 
@@ -157,7 +163,7 @@ def paint_between(
         document.lineart, hints, config, (found.seeds[a], found.seeds[b]),
         count=STOPS, ends=False, mask=document.mask, picture=found.start,
     )  # fmt: skip
-    for event in _followed(easel, document, job, events, between=True):
+    for event in _followed(easel, document, job, events, flat=found.tidy, between=True):
         if isinstance(event, Varying):
             yield event
             continue
@@ -177,10 +183,9 @@ def keep_candidate(easel: Easel, number: int) -> None:
     found = easel.candidates
     if number not in range(len(found.pictures)) or found.config is None:
         raise GONE
-    settings = {**asdict(found.config), **settings_of(easel), "suggested": found.suggested}
     model = "stablepaint" if found.mixable else "controlnet"
-    recipe = recipe_of(model, found.seeds[number], settings, found.painter)
-    keep(easel, found.pictures[number], recipe)
+    recipe = recipe_of(model, found.seeds[number], _settings_of(found), found.painter, found.prompt)
+    keep(easel, found.pictures[number], recipe, found.document)
 
 
 def keep_mixed(easel: Easel, number: int) -> None:
@@ -190,9 +195,12 @@ def keep_mixed(easel: Easel, number: int) -> None:
         raise GONE
     seeds = [found.seeds[end] for end in mixed.ends]
     share = number / (len(mixed.pictures) - 1)
-    settings = {
-        **asdict(found.config), **settings_of(easel), "suggested": found.suggested,
-        "between": seeds, "share": share,
-    }  # fmt: skip
+    settings = {**_settings_of(found), "between": seeds, "share": share}
     recipe = recipe_of("stablepaint", seeds[round(share)], settings, found.painter)
-    keep(easel, mixed.pictures[number], recipe)
+    keep(easel, mixed.pictures[number], recipe, found.document)
+
+
+def _settings_of(found: Candidates) -> dict[str, Any]:
+    """What, beside seed and words, made these pictures."""
+    config = asdict(found.config) if found.config else {}
+    return {**config, "within_lines": found.tidy, "suggested": found.suggested}

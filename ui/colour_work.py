@@ -70,6 +70,10 @@ class Candidates:
     mixable: bool = True
     """Whether there is a way from one to another: StablePaint's have one, the full-size model's
     do not."""
+    prompt: str = ""
+    """The words that the full-size model was told."""
+    tidy: bool = True
+    """Whether their colours were kept within the lines."""
 
 
 @dataclass(frozen=True)
@@ -87,6 +91,9 @@ class Round:
 
     document: Document
     recipe: Recipe | None
+    frozen: bool = False
+    strength: float = STRENGTH
+    """As the easel's."""
 
 
 @dataclass(frozen=True)
@@ -127,16 +134,22 @@ class Easel:
     place: Place | None = None
     name: str = field(default_factory=lambda: secrets.token_hex(8))
     """Of this drawing; strokes meant for another are not taken."""
+    title: str = ""
+    """What it is called: the name of its file, or its book and page; "" where nobody knows."""
     round: int = 0
     """Grows when hints and mask change on the server; the browser loads them anew then."""
     revision: int = 0
     """Grows with every change of what models see."""
     painted: int = -1
     """The revision that `document.colours` shows."""
+    tried: int = -1
+    """The newest revision that a job has begun to paint."""
     live: bool = False
     """Whether a job paints whatever comes."""
     frozen: bool = False
     """Whether `document.kept` is the picture that stood when a mask was begun."""
+    unpainted: Document | None = None
+    """What stands outside a mask that was begun before any model had painted that."""
     past: tuple[Round, ...] = ()
     future: tuple[Round, ...] = ()
     candidates: Candidates = Candidates()
@@ -171,20 +184,56 @@ class Easel:
         document = self.document
         return document.kept is not None and document.mask is None
 
+    @property
+    def coloured(self) -> bool:
+        """Whether there is a picture."""
+        return self.document.colours is not None or self.document.kept is not None
+
+    @property
+    def behind(self) -> bool:
+        """Whether there is something that is not coloured yet."""
+        stands = self.waits_for_mask and self.document.colours is None
+        return self.painted != self.revision and not stands
+
+    @property
+    def stale(self) -> bool:
+        """Whether the picture is not the one that the strokes ask for."""
+        return self.behind and (self.coloured or self.document.mask is not None)
+
+    @property
+    def here(self) -> Round:
+        """The state of the work."""
+        return Round(self.document, self.recipe, self.frozen, self.strength)
+
+    def remember(self) -> None:
+        """The state of the work can be stepped back to."""
+        self.past, self.future = (*self.past, self.here)[-MAX_HISTORY:], ()
+
     def changed(self) -> None:
         """Models have something new to see."""
         self.revision += 1
         self.saved = ()
 
-    def begin_round(self, document: Document, recipe: Recipe | None) -> None:
-        """Show another document; what was there can be stepped back to by the caller."""
-        self.document, self.recipe = document, recipe
+    def begin_round(self, there: Round) -> None:
+        """Show another state; what was there is remembered by the caller."""
+        document, before = there.document, self.document
+        self.document, self.recipe = document, there.recipe
+        self.frozen, self.strength = there.frozen, there.strength
+        late = self.frozen and document.kept is None
+        self.unpainted = replace(document, mask=None) if late else None
         self.plan = Plan.kept_in(document, self.choice)
-        self.frozen = False
+        if document.lineart is not before.lineart:
+            self.regions = None
+            self.publish("lines")
         self.drop_candidates()
         self.round += 1
         self.changed()
         self.publish("hints", "mask", "picture")
+
+    def lay_out(self, picture: Image.Image) -> None:
+        """The picture's own colours lie on the table, too."""
+        own = (f"#{r:02x}{g:02x}{b:02x}" for r, g, b in palette(picture, 8))
+        self.table = (*own, *CRAYONS)
 
     def drop_candidates(self) -> None:
         """Variations belong to what they were made from."""
@@ -208,8 +257,7 @@ def new_easel(drawing: Drawing, place: Place | None = None) -> Easel:
     """A drawing is put up; a picture's own colours lie on the table, too."""
     easel = Easel(drawing, Document(drawing.lineart), place)
     if drawing.kind == "picture":
-        own = (f"#{r:02x}{g:02x}{b:02x}" for r, g, b in palette(drawing.original, 8))
-        easel.table = (*own, *CRAYONS)
+        easel.lay_out(drawing.original)
     easel.publish("lines", "picture", "hints", "mask")
     return easel
 
@@ -273,23 +321,30 @@ def take_strokes(easel: Easel, sent: Mapping[str, Any]) -> bool:
     document = before.with_strokes(hints, mask)
     if document.mask is not None and before.mask is None and document.kept is None:
         # What stands now stays outside the mask; without a mask all of it is painted again.
-        document, easel.frozen = replace(document, kept=document.colours), True
+        easel.frozen = True
+        if easel.painted == easel.revision and document.colours is not None:
+            document = replace(document, kept=document.colours)
+        else:
+            easel.unpainted = replace(document, mask=None)
     elif document.mask is None and easel.frozen:
-        document, easel.frozen = replace(document, kept=None), False
+        document, easel.frozen, easel.unpainted = replace(document, kept=None), False, None
     easel.document = document
     easel.publish(*(name for name in ("hints", "mask") if name in sent))
     easel.changed()
     return True
 
 
-def redraw(easel: Easel, lineart: Image.Image) -> None:
-    """Other lines under the same strokes; what was kept belonged to the old ones."""
-    easel.document = replace(easel.document, lineart=lineart, kept=None)
-    easel.frozen, easel.past, easel.future = False, (), ()
-    easel.regions = None
-    easel.drop_candidates()
-    easel.changed()
-    easel.publish("lines")
+def redraw(easel: Easel, lineart: Image.Image, strength: float | None = None) -> None:
+    """Other lines under the same strokes, drawn with this strength. What was kept and masked
+    belonged to the old ones, which can be stepped back to."""
+    before = easel.document
+    last = easel.past[-1].document if easel.past else None
+    plain = before.kept is None and before.mask is None
+    if last is None or not plain or last.hints is not before.hints:
+        easel.remember()  # else nothing but the lines has changed since
+    document = replace(before, lineart=lineart, kept=None, mask=None, planned=None, earlier=None)
+    level = easel.strength if strength is None else strength
+    easel.begin_round(Round(document, easel.recipe, strength=level))
 
 
 def lines_of(easel: Easel, strength: float) -> Image.Image:
@@ -392,12 +447,21 @@ def paint_live(shop: Workshop, desk: Desk, easel: Easel, job: Job) -> Iterator[s
                 if job.stopped or easel.painted == easel.revision or desk.easel is not easel:
                     easel.live = False
                     return
-                document, revision = easel.document, easel.revision
+                document, revision, begun = easel.document, easel.revision, easel.round
+                easel.tried = revision
+                before = easel.unpainted
+            if before is not None:
+                stands, _ = paint_once(shop.colourists, easel, before)
+                with desk.lock:
+                    if easel.unpainted is before:
+                        easel.unpainted = None
+                        easel.document = replace(easel.document, kept=stands.colours)
+                continue
             painted, model = paint_once(shop.colourists, easel, document)
             assert painted.colours is not None
             url = address(painted.colours, "picture")
             with desk.lock:
-                if document.lineart is easel.document.lineart:
+                if easel.round == begun:
                     easel.document = replace(
                         easel.document, colours=painted.colours, planned=painted.planned
                     )
@@ -412,17 +476,27 @@ def paint_live(shop: Workshop, desk: Desk, easel: Easel, job: Job) -> Iterator[s
 # --- rounds -------------------------------------------------------------------------------
 
 
-def keep(easel: Easel, picture: Image.Image, recipe: Recipe | None) -> None:
-    """`picture` becomes what the next round begins with."""
-    here = Round(easel.document, easel.recipe)
-    easel.past, easel.future = (*easel.past, here)[-MAX_HISTORY:], ()
-    easel.begin_round(easel.document.keep(picture), recipe)
+def refuse_while_stale(easel: Easel) -> None:
+    """Raises InvalidInput while the picture is not the one that the strokes ask for."""
+    if easel.stale:
+        raise InvalidInput("Your last strokes are not coloured yet: wait until they are.")
+
+
+def keep(
+    easel: Easel, picture: Image.Image, recipe: Recipe | None, made_from: Document | None = None
+) -> None:
+    """`picture` becomes what the next round begins with; `made_from` tells its strokes, if those
+    on the easel are others."""
+    easel.remember()
+    document = (made_from or easel.document).keep(picture)
+    easel.begin_round(Round(document, recipe, strength=easel.strength))
 
 
 def keep_going(easel: Easel) -> None:
     """The picture as it is stands from now on. Raises InvalidInput when there is none."""
     if easel.document.colours is None:
         raise InvalidInput("There is nothing to keep yet: wait until it is coloured.")
+    refuse_while_stale(easel)
     keep(easel, easel.document.colours, easel.recipe)
 
 
@@ -431,7 +505,7 @@ def step(easel: Easel, back: bool) -> None:
     source, target = (easel.past, easel.future) if back else (easel.future, easel.past)
     if not source:
         raise InvalidInput("There is nothing to step to.")
-    here, there = Round(easel.document, easel.recipe), source[-1]
+    here, there = easel.here, source[-1]
     source, target = source[:-1], (*target, here)
     easel.past, easel.future = (source, target) if back else (target, source)
-    easel.begin_round(there.document, there.recipe)
+    easel.begin_round(there)

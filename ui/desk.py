@@ -102,6 +102,8 @@ class Desk:
     retry: Retry | None = None
     easel: Easel | None = None
     """The drawing that is coloured."""
+    easel_before: Easel | None = None
+    """The one that it has replaced."""
     browsing: tuple[str, int] | None = None
     """Style and offset of the books on the shelf; None while others are looked up."""
     admin: bool = False

@@ -138,6 +138,10 @@ def test_strokes_masks_variations_and_a_reload(
             .getImageData(0.75 * canvas.width, 0.5 * canvas.height, 1, 1).data]; }"""
     )
     assert pixel[2] > pixel[0] + 30  # the mask's tint lies over it
+    page.get_by_role("button", name="Take a colour from the picture").click()
+    page.locator(".paper canvas").scroll_into_view_if_needed()
+    page.mouse.click(*at(page, 0.75, 0.5))
+    expect(page.get_by_label("A colour of your own")).to_have_value(re.compile("#3[cd]6[ef]b[67]"))
 
     # Variations side by side; one is kept, and one can step back from it.
     page.get_by_role("button", name="Four variations").click()
@@ -157,7 +161,24 @@ def test_strokes_masks_variations_and_a_reload(
     expect(page.locator(".files a")).to_have_count(3)
     with page.expect_download() as download:
         page.get_by_role("link", name="Layers for Krita").click()
-    assert download.value.suggested_filename == "coloured.ora"
+    assert download.value.suggested_filename == "circles-coloured.ora"
+
+    # Another drawing is pasted; one can go back to this one.
+    page.evaluate(
+        """async () => {
+          const canvas = document.createElement('canvas');
+          canvas.width = canvas.height = 64;
+          const blob = await new Promise((resolve) => canvas.toBlob(resolve));
+          const clipboardData = new DataTransfer();
+          clipboardData.items.add(new File([blob], 'pasted.png', { type: 'image/png' }));
+          const pasted = new ClipboardEvent('paste', { clipboardData, bubbles: true });
+          document.body.dispatchEvent(pasted);
+        }"""
+    )
+    expect(page.locator(".easel")).not_to_have_attribute("data-picture", picture or "")
+    page.get_by_role("button", name="Back to the drawing before").click()
+    expect(page.locator(".easel")).to_have_attribute("data-picture", picture or "")
+    expect(page.get_by_text("Only the masked part changes.")).to_be_visible()
 
     # Nobody else sees it.
     other = visit(colours.url)
@@ -172,6 +193,20 @@ def test_what_is_no_picture_is_said_and_a_page_of_a_book_gets_its_colours(
     (tmp_path / "words.png").write_text("no picture at all")
     hand_in(page, tmp_path / "words.png")
     expect(page.get_by_test_id("toast-text")).to_have_text(re.compile("no picture that can be"))
+    page.route("**/upload*", lambda route: route.abort())
+    page.evaluate("window.gradio_config.max_file_size = 3 * 2 ** 20")
+    Image.effect_noise((2000, 2000), 60).save(tmp_path / "large.png")
+    page.get_by_label("Choose a drawing").set_input_files(tmp_path / "large.png")
+    expect(page.get_by_text("larger than 3 MB")).to_be_visible()
+    page.unroute("**/upload*")
+
+    # A very tall one does not make the page as tall.
+    drawing = Image.new("L", (40, 4000), 255)
+    ImageDraw.Draw(drawing).ellipse((5, 5, 35, 3900), outline=0, width=2)
+    drawing.save(tmp_path / "tall.png")
+    hand_in(page, tmp_path / "tall.png")
+    expect(page.locator(".easel")).to_have_attribute("data-picture", re.compile("jpg"))
+    assert page.evaluate("document.documentElement.scrollHeight") < 6000
 
     page.get_by_role("tab", name="Story").click()
     page.get_by_role("button", name="a fox who wanted to fly").click()
@@ -183,6 +218,8 @@ def test_what_is_no_picture_is_said_and_a_page_of_a_book_gets_its_colours(
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     page.keyboard.press("1")
     colour_in(page, (0.2, 0.8), (0.4, 0.8))
+    page.get_by_role("button", name="Keep going").click()
+    expect(page.get_by_text("This picture stands.")).to_be_visible()
     page.get_by_role("button", name="Put it on the page").click()
     expect(page.get_by_text("The page has its new picture.")).to_be_visible()
 

@@ -7,7 +7,7 @@ import io
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -37,7 +37,7 @@ from ui import colour_vary as vary
 from ui import colour_work as work
 from ui.colour_models import Colourists, _once, colourists
 from ui.colour_work import Easel, Place, Plan
-from ui.desk import Desk
+from ui.desk import Desk, Desks
 from ui.jobs import Job
 from ui.workshop import Workshop
 
@@ -99,6 +99,14 @@ def paint(shop: Workshop, easel: Easel) -> Image.Image:
     assert not easel.live
     assert easel.document.colours is not None
     return easel.document.colours
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Wait for what another thread does."""
+    end = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.002)
 
 
 def draw(easel: Easel, **layers: str) -> bool:
@@ -242,6 +250,7 @@ def test_variations_are_painted_and_one_is_kept(shop: Workshop, easel: Easel) ->
         vary.keep_candidate(easel, 4)
     vary.keep_candidate(easel, 1)
     np.testing.assert_array_equal(np.asarray(easel.document.picture), kept)
+    assert easel.coloured  # it can go onto a page
     recipe = read_recipe(coloured_png(easel.document, easel.recipe))
     assert recipe is not None
     assert recipe.seed == 6
@@ -345,6 +354,65 @@ def test_strokes_of_another_program_are_new_to_a_choice(
     assert (np.asarray(anew) != picture).any()  # the planner leaves what it chose beside a stroke
 
 
+def test_what_is_not_coloured_yet_is_neither_kept_nor_saved_nor_put_on_a_page(
+    shop: Workshop, easel: Easel
+) -> None:
+    book = Book("Pip", (Page("A fox slept."),), owner="ada")
+    shop.library.save(book)
+    easel.place, desk = Place(book.id, 0), a_desk(easel)
+    with pytest.raises(InvalidInput, match="no picture yet"):
+        files.put_on_page(shop, desk, easel)
+    files.save_files(easel)  # lines and strokes
+    paint(shop, easel)
+    draw(easel, hints=strokes())
+    assert easel.saved == ()
+    for leave in (
+        lambda: work.keep_going(easel),
+        lambda: files.save_files(easel),
+        lambda: files.put_on_page(shop, desk, easel),
+    ):
+        with pytest.raises(InvalidInput, match="not coloured yet"):
+            leave()
+    paint(shop, easel)
+    files.save_files(easel)
+    stopped = desk.begin(shop.jobs, "make", lambda job: iter(lambda: job.stopped, True))
+    with pytest.raises(InvalidInput, match="One thing at a time"):  # its pages come later
+        files.put_on_page(shop, desk, easel)
+    stopped.stop()
+    until(lambda: stopped.done)
+    files.put_on_page(shop, desk, easel)
+    work.keep_going(easel)
+    files.put_on_page(shop, desk, easel)
+    files.save_files(easel)
+
+
+@pytest.mark.parametrize(
+    "title, name",
+    [
+        ("My fox (2)", "My-fox-2-"),
+        ("../../x", "x-"),
+        ("🦊", ""),
+        ("", ""),
+        ("a" * 400, "a" * 50 + "-"),
+    ],
+)
+def test_files_are_called_after_the_drawing(
+    shop: Workshop, easel: Easel, title: str, name: str
+) -> None:
+    easel.title = title
+    files.save_files(easel)
+    ends = ("coloured.png", "hints.png", "coloured.ora")
+    assert [n for _, n, _ in easel.saved] == [name + end for end in ends]
+
+
+def test_a_drawing_is_called_as_its_file_or_its_book_and_page(easel: Easel, tmp_path: Path) -> None:
+    for name, title in (("fox.png", "fox"), ("fox-coloured.png", "fox"), ("coloured.png", "")):
+        (tmp_path / name).write_bytes(encode_png(a_drawing().convert("RGB")))
+        assert files.read(tmp_path / name).title == title
+    book = Book("Pip", (Page("A fox slept.", picture=encode_png(Image.new("RGB", SIZE))),))
+    assert colour.page_of(book, 0, a_desk(easel)).title == "Pip-1"
+
+
 def test_a_page_gets_its_picture_and_only_in_one_s_own_book(shop: Workshop, easel: Easel) -> None:
     png = encode_png(Image.new("RGB", SIZE))
     mine = Book("Pip", (Page("A fox slept.", picture=png),), owner="ada")
@@ -382,6 +450,69 @@ def test_other_lines_keep_the_strokes(shop: Workshop) -> None:
     work.redraw(easel, work.lines_of(easel, 1.0))
     assert easel.document.hinted
     assert easel.document.size == SIZE
+
+
+def test_one_can_step_back_to_the_lines_before_and_what_was_coloured_in_them(
+    shop: Workshop, easel: Easel
+) -> None:
+    draw(easel, hints=strokes())
+    paint(shop, easel)
+    draw(easel, mask=right_half())
+    lines, document = easel.urls["lines"], easel.document
+    work.redraw(easel, work.swapped(easel), 0.4)
+    assert easel.document.mask is None
+    assert easel.document.kept is None
+    assert easel.urls["lines"] != lines
+    assert easel.strength == 0.4
+    work.redraw(easel, work.swapped(easel), 0.6)  # nothing else was done: no step more
+    assert len(easel.past) == 1
+    paint(shop, easel)
+    work.step(easel, back=True)
+    assert easel.document is document
+    assert (easel.urls["lines"], easel.strength) == (lines, work.STRENGTH)
+    assert easel.regions is None
+    paint(shop, easel)
+    draw(easel, mask="")  # all of it follows the strokes again, as it did then
+    assert easel.document.kept is None
+    work.step(easel, back=False)
+    assert easel.strength == 0.6
+
+
+def test_what_stood_before_an_early_mask_is_painted_first(shop: Workshop, easel: Easel) -> None:
+    draw(easel, hints=strokes())
+    draw(easel, mask=right_half())
+    draw(easel, hints=strokes("#3d6fb6", (70, 32)))
+    assert easel.stale
+    after = paint(shop, easel)
+    assert near(after, (24, 16), (217, 79, 61))
+    assert near(after, (70, 20), (61, 111, 182))
+    assert easel.document.kept is not None
+    assert near(easel.document.kept, (70, 20), (217, 79, 61))  # without the stroke in the mask
+    draw(easel, mask="", hints=strokes())
+    assert easel.document.kept is None
+    draw(easel, mask=right_half())
+    draw(easel, mask="")
+    assert easel.unpainted is None
+
+
+def test_a_picture_of_the_round_before_is_not_taken_for_one_of_this(
+    shop: Workshop, easel: Easel
+) -> None:
+    """It was begun before a variation was kept."""
+    varied(shop, easel)
+    draw(easel, hints=strokes())
+    live: Any = shop.colourists.live()
+
+    def slow(*given: Any) -> Image.Image:
+        vary.keep_candidate(easel, 1)
+        return live(*given)
+
+    slowly: Any = lambda: slow  # noqa: E731
+    paint(replace(shop, colourists=replace(shop.colourists, live=slowly)), easel)
+    assert easel.recipe is not None
+    assert easel.recipe.models == {"colour": "stablepaint quick"}
+    assert easel.document.planned is None
+    assert easel.document.picture.getpixel((0, 0)) == tint(6)
 
 
 def test_a_document_without_lines_is_not_opened(tmp_path: Path) -> None:
@@ -443,9 +574,13 @@ def test_variations_at_full_size_know_no_way_between(shop: Workshop, easel: Ease
     assert "data-mix" not in colour_markup.candidates(easel.candidates, None)
     with pytest.raises(InvalidInput, match="gone"):
         vary.pick_end(easel, 0)
+    assert easel.tidy
+    assert easel.candidates.pictures[0].getpixel((30, 30)) == tint(5)
     vary.keep_candidate(easel, 0)
     assert easel.recipe is not None
     assert easel.recipe.models == {"colour": "controlnet quick"}
+    assert easel.recipe.prompt == "a fox"
+    assert easel.recipe.settings["within_lines"] is False
     assert b"Stable Diffusion" in coloured_png(easel.document, easel.recipe)
 
 
@@ -498,7 +633,92 @@ def test_a_saved_picture_that_is_handed_in_again_has_its_strokes(
     draw(easel, hints=strokes())
     paint(shop, easel)
     (tmp_path / "coloured.png").write_bytes(coloured_png(easel.document, easel.recipe))
-    assert same_layers(files.read(tmp_path / "coloured.png").document, easel.document)
+    again = files.read(tmp_path / "coloured.png")
+    assert same_layers(again.document, easel.document)
+    assert len(again.table) > len(work.CRAYONS)  # the picture's own colours
+
+
+def test_strokes_behind_a_kept_variation_are_saved(
+    shop: Workshop, easel: Easel, tmp_path: Path
+) -> None:
+    draw(easel, hints=strokes())
+    varied(shop, easel)
+    draw(easel, hints=strokes("#3d6fb6", (70, 32)))  # it was made without this one
+    vary.keep_candidate(easel, 0)
+    (tmp_path / "kept.png").write_bytes(coloured_png(easel.document, easel.recipe))
+    drawn = files.read(tmp_path / "kept.png").document.hint_picture()
+    assert drawn.getpixel((24, 32)) == (217, 79, 61, 255)
+    assert drawn.getpixel((70, 32)) == (0, 0, 0, 0)
+
+
+def test_a_large_document_is_scaled_down_and_says_so(
+    easel: Easel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "large.ora").write_bytes(easel.document.to_openraster())
+    monkeypatch.setattr("pipelines.colorize.document.WORKING_MEGAPIXELS", 0.001536)
+    again = files.read(tmp_path / "large.ora")
+    assert again.document.size == (48, 32)
+    assert again.drawing.notes == ("Scaled from 96 × 64 to 48 × 32 pixels.",)
+
+
+# --- one visitor's desk ---------------------------------------------------------------------
+
+
+def test_what_was_drawn_during_other_work_is_coloured_after_it(
+    shop: Workshop, easel: Easel
+) -> None:
+    desk, ended = a_desk(easel), threading.Event()
+    desk.sessions.add("page")
+    book = desk.begin(shop.jobs, "make", lambda job: iter(ended.is_set, True))
+    draw(easel, hints=strokes())
+    colour.follow(shop, desk, patience=0.02)
+    assert colour.status_line(easel, desk.job, 0)[0] == colour.KEPT
+    assert not colour.resume_live(shop, desk)
+    ended.set()
+    until(lambda: book.done)
+    assert colour.resume_live(shop, desk)
+    until(lambda: desk.job is None)
+    assert near(easel.document.colours or a_drawing(), (24, 16), (217, 79, 61))
+    assert not colour.resume_live(shop, desk)  # nothing is left to do
+
+
+def test_what_cannot_be_coloured_is_tried_once(shop: Workshop, easel: Easel) -> None:
+    def broken() -> Any:
+        raise ModelUnavailable("Its file is missing.")
+
+    desk = a_desk(easel)
+    shop = replace(shop, colourists=replace(shop.colourists, live=broken))
+    colour.follow(shop, desk)
+    until(lambda: desk.job is None)
+    desk.sessions.add("page")
+    assert desk.bad_news() is not None
+    assert not colour.resume_live(shop, desk)
+
+
+def test_a_stroke_after_a_job_that_never_began_is_coloured(shop: Workshop, easel: Easel) -> None:
+    """Its visitor was gone when its turn came."""
+    desk = a_desk(easel)
+    shop = replace(shop, desks=Desks(grace=-1))
+    colour.follow(shop, desk)
+    until(lambda: desk.job is None)
+    desk.sessions.add("page")
+    assert easel.document.colours is None
+    colour.follow(shop, desk)
+    until(lambda: desk.job is None)
+    assert easel.document.colours is not None
+
+
+def test_one_can_go_back_to_the_drawing_before(shop: Workshop, easel: Easel) -> None:
+    desk, other = a_desk(easel), work.new_easel(read_drawing(a_drawing()))
+    colour.put_up(shop, desk, other)
+    assert desk.easel is other
+    colour.replace_easel(desk, None)  # an empty table
+    assert desk.easel_before is other
+    colour.put_up(shop, desk, other)
+    assert desk.easel_before is None
+    colour.put_up(shop, desk, easel)
+    colour.put_up(shop, desk, other)
+    assert desk.easel_before is easel
 
 
 # --- what is offered and said -----------------------------------------------------------------

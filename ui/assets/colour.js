@@ -1,9 +1,11 @@
 // The canvas of the Colour tab: strokes and a mask over a drawing, each a layer of its own.
-// Handed in by Gradio: element, props, trigger, watch. The server's value says what to show
-// (addresses of the layers); what is drawn here goes to it as the event `draw`, layer by layer.
+// Handed in by Gradio: element, props, trigger, upload, watch. The server's value says what to show
+// (addresses of the layers); what is drawn here goes to it as the event `draw`, layer by layer, and
+// a picture that is pasted as `given`.
 const root = element.querySelector('.easel');
 const MASK = '#e4562a';
 const STEPS = 60; // that can be undone
+const TALL = 2.5; // times as high as wide
 const hints = document.createElement('canvas');
 const mask = document.createElement('canvas');
 let view, box, swatches, own, sizer, shown, status;
@@ -42,15 +44,19 @@ const load = (address) => new Promise((resolve) => {
 
 const lit = () => shown.getAttribute('aria-pressed') === 'true';
 
-function paint() { // what is seen: colours or lines, strokes, mask
-  if (!view) return;
-  const context = view.getContext('2d');
+function compose(context) { // what is seen without the mask: colours or lines, strokes
   context.globalAlpha = 1;
   context.fillStyle = '#fff';
   context.fillRect(0, 0, view.width, view.height);
   const under = picture && lit() ? picture : lines;
   if (under) context.drawImage(under, 0, 0, view.width, view.height);
   context.drawImage(hints, 0, 0);
+}
+
+function paint() {
+  if (!view) return;
+  const context = view.getContext('2d');
+  compose(context);
   context.globalAlpha = layer === mask ? 0.5 : 0.22;
   context.drawImage(mask, 0, 0);
 }
@@ -86,8 +92,8 @@ function at(event) {
     (event.clientY - frame.top) * view.height / frame.height];
 }
 
-// The sizes are meant for a picture as wide as the screen shows it at first.
-const width = () => sizer.value * view.width / 512;
+// The sizes are meant for a square as wide as the screen shows it at first.
+const width = () => sizer.value * Math.sqrt(view.width * view.height) / 512;
 
 function dab(from, to) {
   const context = layer.getContext('2d');
@@ -123,9 +129,12 @@ function swap(from, to) {
   paint();
 }
 
-function pick(point) {
-  const context = view.getContext('2d');
-  const [r, g, b] = context.getImageData(Math.round(point[0]), Math.round(point[1]), 1, 1).data;
+function pick(point) { // the mask tints what one sees, and is no colour
+  const dot = make('canvas', { width: '1', height: '1' });
+  const context = dot.getContext('2d');
+  context.translate(-Math.floor(point[0]), -Math.floor(point[1]));
+  compose(context);
+  const [r, g, b] = context.getImageData(0, 0, 1, 1).data;
   choose('#' + [r, g, b].map((value) => value.toString(16).padStart(2, '0')).join(''));
   use('brush');
 }
@@ -211,7 +220,10 @@ function buttons() {
 function scale(by) {
   zoom = Math.min(Math.max(zoom * by, 1), 6);
   const middle = [box.scrollLeft + box.clientWidth / 2, box.scrollTop + box.clientHeight / 2];
-  view.style.width = 100 * zoom + '%';
+  // A very tall picture does not take the whole width: one scrolls beside it.
+  const share = Math.min(1, Math.max(0.25, TALL * view.width / view.height));
+  view.style.width = 100 * share * zoom + '%';
+  root.classList.toggle('tall', share < 1);
   box.style.maxHeight = zoom > 1 ? box.clientHeight + 'px' : '';
   box.scrollTo(middle[0] * by - box.clientWidth / 2, middle[1] * by - box.clientHeight / 2);
 }
@@ -275,6 +287,7 @@ function build() {
   const list = KEYS.flatMap(([name, what]) => [make('kbd', { text: name }), make('span', { text: what })]);
   root.append(make('details', { class: 'keys' }, make('summary', { text: 'Keys' }), make('div', {}, ...list)));
   document.addEventListener('keydown', key);
+  document.addEventListener('paste', paste);
   use('brush');
   draw('hints');
 }
@@ -304,6 +317,15 @@ function key(event) {
   if (!act) return;
   event.preventDefault();
   act();
+}
+
+async function paste(event) { // another drawing; one can go back to this one
+  if (!element.isConnected) return document.removeEventListener('paste', paste);
+  const file = event.clipboardData?.files?.[0];
+  if (!file || !view.offsetParent || event.target.closest?.('textarea, input[type=text], input[type=number]')) return;
+  event.preventDefault();
+  const given = await upload(file).catch(() => null);
+  trigger('given', { value: given?.path || '' });
 }
 
 // --- what comes from the server -------------------------------------------------------------

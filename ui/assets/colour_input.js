@@ -10,7 +10,11 @@ async function give(file) {
     const { path } = await upload(file);
     trigger('given', { value: path });
   } catch (error) {
-    said.textContent = 'This file could not be handed in: it may be larger than 20 MB.';
+    const most = window.gradio_config?.max_file_size; // bytes, as --max-upload says
+    const large = most && file.size > most;
+    said.textContent = large
+      ? `This file is larger than ${Math.round(most / 2 ** 20)} MB: make it smaller and hand it in again.`
+      : 'This file could not be handed in: look whether you are online, and try again.';
   }
   element.querySelector('.drop').classList.remove('busy');
 }
