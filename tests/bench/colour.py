@@ -1,23 +1,31 @@
 """Speed and memory of colouring at 512x512: `python -m tests.bench.colour`; part of `make bench`.
 
 Every figure is the median of several, after one that warms up. A "stroke" is a further one on the
-same drawing, which the app answers by model and filter; colours for all else are chosen once for a
-drawing, and when other ones are asked for. The last line is JSON.
+same drawing. "A stroke, all of it" is what the app does about one: it reads the strokes from the
+browser's PNG, lets the chosen colours make way for them, colours, keeps within the lines, and
+writes the picture for the browser; the figures after it are of its parts. Colours for all else are
+chosen once for a drawing, and when other ones are asked for. The last line is JSON.
 """
 
 from __future__ import annotations
 
+import base64
 import importlib
+import io
 import json
 import statistics
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import numpy as np
 import psutil
 from PIL import Image, ImageDraw
 
 import app
+
+if TYPE_CHECKING:
+    from ui.colour_models import Colourists
 
 SIDE = 512
 
@@ -64,6 +72,36 @@ def scan() -> Image.Image:
     return Image.fromarray(noisy.clip(0, 255).astype(np.uint8))
 
 
+def sent(layer: Image.Image) -> str:
+    """A layer as a browser sends it."""
+    out = io.BytesIO()
+    layer.save(out, "PNG")
+    return "data:image/png;base64," + base64.b64encode(out.getvalue()).decode()
+
+
+def strokes_of_the_app(
+    models: Colourists, lineart: Image.Image, layers: list[Image.Image], mask: Image.Image
+) -> dict[str, float]:
+    """Seconds of all that the app does about a further stroke, without a mask and within one."""
+    from pipelines.colorize.drawing import Drawing
+    from ui.colour_work import address, as_layer, new_easel, paint_once, take_strokes
+
+    data = [sent(layer) for layer in layers]
+    easel = new_easel(Drawing(lineart, lineart.convert("RGB"), "lineart", ()))
+
+    def stroke(n: int, **more: str) -> None:
+        drawn = {"name": easel.name, "round": easel.round, "hints": data[n], **more}
+        assert take_strokes(easel, drawn)
+        easel.document, _ = paint_once(models, easel, easel.document)
+        easel.painted = easel.revision
+        address(easel.document.picture, "picture")
+
+    found = {"a stroke, all of it": seconds(stroke)}
+    stroke(0, mask=sent(as_layer(mask)))
+    assert easel.document.mask is not None
+    return found | {"a stroke within a mask, all of it": seconds(stroke)}
+
+
 def memory() -> float:
     """Resident memory of this process, in MB of 10^6 bytes."""
     return psutil.Process().memory_info().rss / 1e6
@@ -76,13 +114,10 @@ def main() -> None:
 
     from pipelines.colorize.drawing import read_drawing
     from pipelines.colorize.lineart import extract
-    from pipelines.colorize.paintstorch import PaintsTorchPipeline
-    from pipelines.colorize.planning import ColourPlanner
     from pipelines.colorize.progress import ColourProgress
-    from pipelines.colorize.regions import find_regions, within_lines
+    from pipelines.colorize.regions import after_strokes, find_regions, within_lines
     from pipelines.colorize.settings import StablePaintConfig
-    from pipelines.colorize.stablepaint import StablePaintPipeline
-    from pipelines.colorize.stenciltorch import StencilTorchPipeline
+    from ui.colour_models import Colourists
 
     found = dict[str, float]()
     whole = scan()
@@ -99,20 +134,24 @@ def main() -> None:
     mask = Image.new("L", (SIDE, SIDE))
     mask.paste(255, (128, 128, 400, 400))
 
-    live = PaintsTorchPipeline.from_pretrained()
+    models = Colourists()
+    for name, value in strokes_of_the_app(models, lineart, layers, mask).items():
+        note(name, value)
+    live, stencil, planner = models.live(), models.stencil(), models.planner()
     note("PaintsTorch stroke", seconds(lambda n: live(lineart, layers[n])))
-    stencil = StencilTorchPipeline.from_pretrained()
     kept = live(lineart, layers[0])
     note("StencilTorch stroke", seconds(lambda n: stencil(lineart, layers[n], mask, kept)))
     note("find regions", seconds(lambda n: find_regions(lineart), 3))
     regions = find_regions(lineart)
     note("keep within lines", seconds(lambda n: within_lines(regions, lineart, kept, layers[n])))
-    planner = ColourPlanner.from_pretrained()
     note("choose colours", seconds(lambda n: planner(lineart, layers[n])))
+    plan = planner(lineart, layers[0])
+    way = seconds(lambda n: after_strokes(plan, layers[max(n - 1, 0)], layers[n], regions))
+    note("make way for a stroke", way)
     note("XDoG of 2048x2048", seconds(lambda n: extract(whole), 3))
     note("read a scan of 2048x2048", seconds(lambda n: read_drawing(whole), 3))
 
-    varied = StablePaintPipeline.from_pretrained()
+    varied = models.variations()
     begin = time.perf_counter()
     for event in varied.stream(lineart, layers[0], StablePaintConfig(seed=1)):
         if isinstance(event, ColourProgress) and event.previews:
@@ -121,7 +160,7 @@ def main() -> None:
     note("four variations", time.perf_counter() - begin)
     note("colour memory MB", peak - before)
     for name, value in found.items():
-        print(f"{name:28s} {value:8.3f}")
+        print(f"{name:34s} {value:8.3f}")
     print(json.dumps({name: round(value, 4) for name, value in found.items()}))
 
 
