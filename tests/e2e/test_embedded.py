@@ -3,13 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e.conftest import Server
+from tests.e2e.test_colour import RED, a_drawing, colour_in, hand_in, seen
 
 pytestmark = pytest.mark.e2e
+
+
+def test_a_drawing_takes_the_colour_of_a_stroke(
+    storybrush: Server, visit: Callable[..., Page], tmp_path: Path
+) -> None:
+    page = visit(storybrush.url)
+    hand_in(page, a_drawing(tmp_path))
+    expect(page.get_by_text("Coloured by itself.")).to_be_visible()
+    left, right = seen(page, 0.27, 0.35), seen(page, 0.73, 0.65)
+    page.get_by_role("button", name=f"Colour 1, {RED}").click()
+    colour_in(page, (0.2, 0.5), (0.35, 0.55))
+    wanted = (0xD9, 0x4F, 0x3D)
+
+    def apart(colour: tuple[int, int, int]) -> int:
+        return max(abs(a - b) for a, b in zip(colour, wanted, strict=True))
+
+    assert apart(seen(page, 0.27, 0.35)) < min(25, apart(left) / 2)
+    assert max(abs(a - b) for a, b in zip(seen(page, 0.73, 0.65), right, strict=True)) < 25
 
 
 def test_words_story_edit_two_pages_gallery_restart(

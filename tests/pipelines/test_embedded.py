@@ -5,14 +5,21 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image, ImageDraw
 
+from finetune import colour_metrics as metrics
+from pipelines.colorize.paintstorch import PaintsTorchPipeline
+from pipelines.colorize.planning import ColourPlanner
+from pipelines.colorize.regions import after_strokes, find_regions, within_lines
 from pipelines.events import Sentence
 from pipelines.presets import PictureConfig
 from pipelines.vqgan_clip import VQGANCLIPPipeline
 from pipelines.vqgan_clip.pipeline import prompt_of, to_pixels
 from pipelines.weights import EMBEDDED, MAX_FILE, sha256
+from tests.tiny_colorizer import drawing, strokes
 
 MODELS = ("vqgan", "clip", "code_transformer")
 
@@ -57,6 +64,44 @@ def test_guidance_raises_the_score(painter: VQGANCLIPPipeline) -> None:
     assert before is not None
     assert after is not None
     assert after > before + 0.1
+
+
+def test_a_stroke_colours_its_region_and_little_else() -> None:
+    """As the app does it: chosen colours make way, PaintsTorch paints, the filter evens out."""
+    width, height = 256, 192
+    lineart, red = drawing(width, height), strokes(width, height)
+    regions, paint = find_regions(lineart), PaintsTorchPipeline.from_pretrained(device="cpu")
+    plan = ColourPlanner.from_pretrained(device="cpu")(lineart)
+
+    def painted(hints: Image.Image | None) -> tuple[Image.Image, Image.Image]:
+        """Without the filter, and with it."""
+        picture = paint(lineart, after_strokes(plan, None, hints, regions))
+        return picture, within_lines(regions, lineart, picture, hints)
+
+    shape = Image.new("1", (width, height))
+    pen = ImageDraw.Draw(shape)
+    pen.ellipse((width * 0.1, height * 0.1, width * 0.6, height * 0.7), fill=1)
+    pen.rectangle((width * 0.5, height * 0.5, width * 0.9, height * 0.9), fill=0)
+    region = np.asarray(shape)  # the circle but for the box over it
+    paper = region & (np.asarray(lineart) > metrics.PAPER)
+
+    def apart(picture: Image.Image, colour: tuple[int, int, int]) -> float:
+        wanted = np.full((int(paper.sum()), 3), colour, np.uint8)
+        return float(metrics.difference(np.asarray(picture)[paper], wanted).mean())
+
+    before = painted(None)
+    for colour in ((217, 79, 61), (61, 111, 182)):
+        hints = Image.new("RGBA", red.size)
+        hints.paste((*colour, 255), mask=red.getchannel("A"))
+        after = painted(hints)
+        for one, other, most in zip(before, after, (0.6, 0.05), strict=True):
+            assert apart(other, colour) < most * apart(one, colour)
+            under = metrics.hint_distance(other, hints, lineart)
+            leak = metrics.leakage(one, other, region, lineart)
+            assert under is not None
+            assert leak is not None
+            assert under < 3  # CIEDE2000: hardly seen
+            assert leak < 0.04
 
 
 def test_every_file_is_listed_with_its_hash_and_small() -> None:
