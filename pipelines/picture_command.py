@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from pipelines.book import Book, Page, read_recipe
 from pipelines.errors import InvalidInput
 from pipelines.events import PictureProgress, Sentence
-from pipelines.picture_options import picture_config, reject
+from pipelines.picture_options import picture_config, reject, reject_settings
 from pipelines.picture_request import ImagePrompt, PictureRequest, request_from
 from pipelines.presets import MAX_SEED, PictureConfig, draw_seed
 from pipelines.prompts import Prompt, parse
@@ -56,7 +56,9 @@ def requests_of(args: argparse.Namespace) -> tuple[list[PictureRequest], Recipe 
         ImagePrompt(open_picture(Path(p.text)), p.weight, p.stop) for p in _named(args.image_prompt)
     ]
     if args.recipe:
-        reject(args, ("prompt_file", "size"), "does not go with --recipe.")
+        reason = "does not go with --recipe, which has all settings: leave one of them out."
+        reject(args, ("prompt_file",), reason)
+        reject_settings(args, reason)
         recipe = _recipe(args.recipe)
         pictures = [p.picture for p in shown]
         return [request_from(recipe, picture=init, mask=mask, image_prompts=pictures)], recipe

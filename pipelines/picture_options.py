@@ -84,6 +84,21 @@ def picture_config(args: argparse.Namespace) -> PictureConfig:
     return replace(picture_defaults(args.preset, args.vqgan), **named)
 
 
+_FLAGS = {
+    "prompts": "prompt", "noise_prompts": "noise-prompt", "pull": "init-weight",
+    "pull_end": "init-weight-end", "enlarge": "no-enlarge",
+}  # fmt: skip
+"""Options that have another name than their field."""
+
+
+def reject_settings(args: argparse.Namespace, reason: str) -> None:
+    """Raises InvalidInput when any setting of a picture was given, the seed included."""
+    reject(args, ("size",), reason)
+    for f in fields(PictureConfig):
+        if vars(args).get(f.name) is not None:
+            raise InvalidInput(f"--{_FLAGS.get(f.name, f.name.replace('_', '-'))} {reason}")
+
+
 def _augmentations(names: str) -> tuple[str, ...]:
     return tuple(n for n in names.replace(",", " ").split() if n != "none")
 

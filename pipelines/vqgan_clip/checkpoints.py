@@ -23,6 +23,8 @@ from pipelines.errors import ModelUnavailable
 from pipelines.hub import models_folder, short
 
 _LFS = b"version https://git-lfs.github.com/spec/"
+_OLD = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+"""How files of `torch.save` began before they were archives: a number, pickled."""
 _MAPPINGS = ("pytorch_lightning.utilities.parsing.AttributeDict",
              "lightning_fabric.utilities.data.AttributeDict",
              "lightning.fabric.utilities.data.AttributeDict",
@@ -70,6 +72,12 @@ def read_state_dict(path: Path, what: str, source: str) -> dict[str, Tensor]:
     except MemoryError:
         raise
     except Exception as e:  # zip, pickle and safetensors raise whatever they stumble over
+        if kind == "old":
+            raise ModelUnavailable(
+                f"{path} is of an old format of torch.save, from before PyTorch 1.6, of which only "
+                f"plain weights are read here ({short(e)}). Save its weights alone again with a "
+                f"newer PyTorch, where you trust the file, or get a newer one: {source}."
+            ) from e
         raise ModelUnavailable(
             f"{path} should be {what}, but cannot be read as one: it is damaged, only half "
             f"downloaded, or holds more than weights ({short(e)}). Get it again: {source}."
@@ -85,7 +93,7 @@ def read_state_dict(path: Path, what: str, source: str) -> dict[str, Tensor]:
 
 
 def _kind(path: Path, what: str, source: str) -> str:
-    """ "safetensors", "torchscript", "zip" or "pickle". Raises ModelUnavailable."""
+    """ "safetensors", "torchscript", "zip", "old" or "pickle". Raises ModelUnavailable."""
     try:
         with path.open("rb") as f:
             head = f.read(512)
@@ -113,6 +121,8 @@ def _kind(path: Path, what: str, source: str) -> str:
         return "torchscript" if any(n.endswith("/constants.pkl") for n in names) else "zip"
     if len(head) > 8 and head[8:9] == b"{":
         return "safetensors"
+    if head.startswith(_OLD):
+        return "old"
     if head.startswith(b"\x80"):
         return "pickle"
     raise refuse("another kind of file")

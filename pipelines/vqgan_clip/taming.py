@@ -55,7 +55,23 @@ class Architecture:
     code_channels: int
     codebook_size: int
     gumbel: bool
-    """Codes are chosen by a layer of their own (Jang et al. 2017), not by distance."""
+    """Codes are chosen by a layer of their own (Jang et al. 2017), not by distance; a converted
+    copy does not say."""
+
+    @classmethod
+    def of(cls, model: VQModel) -> Architecture:
+        """Of a converted copy."""
+        c: Any = model.config
+        return cls(
+            channels=tuple(c.block_out_channels),
+            layers=c.layers_per_block,
+            attention=tuple(kind.startswith("Attn") for kind in c.down_block_types),
+            middle_attention=c.mid_block_add_attention,
+            latent_channels=c.latent_channels,
+            code_channels=c.vq_embed_dim,
+            codebook_size=c.num_vq_embeddings,
+            gumbel=False,
+        )
 
     def vq_model(self) -> dict[str, Any]:
         """The config of diffusers' VQModel."""
@@ -80,11 +96,15 @@ def load_taming(path: Path) -> tuple[VQModel, nn.Conv2d | None]:
     if path.is_file():
         kept = cache_folder() / sha256(path)[:32]
         if kept.is_dir():
+            found = None
             try:
-                return read_converted(kept)
+                found = read_converted(kept)
             except Exception as e:  # a disk that lost something: the original is still there
                 log.warning("The converted copy %s is damaged (%r) and made again.", kept, e)
                 shutil.rmtree(kept, ignore_errors=True)
+            if found is not None:
+                compare_with_yaml(Architecture.of(found[0]), path)  # it may have come since
+                return found
         model, projection = convert(path)
         try:
             save_converted(model, projection, kept)

@@ -243,6 +243,16 @@ def test_files_of_other_kinds(name: str, tmp_path: Path) -> None:
         load_codec(str(path), CPU)
 
 
+def test_files_of_before_pytorch_1_6(tmp_path: Path) -> None:
+    original, path = plain(), tmp_path / "old.ckpt"
+    torch.save(original.state_dict(), path, _use_new_zipfile_serialization=False)
+    same(load_codec(str(path), CPU), original)
+    more = {"state_dict": original.state_dict(), "hooks": Path("odd")}
+    torch.save(more, path, _use_new_zipfile_serialization=False)
+    with pytest.raises(ModelUnavailable, match=r"old\.ckpt is of an old format.*Save its weights"):
+        load_codec(str(path), CPU)
+
+
 @pytest.mark.parametrize("share", [0.3, 0.9])
 def test_half_a_download(share: float, tmp_path: Path) -> None:
     path = write(tmp_path / "vqgan.ckpt", plain().state_dict())
@@ -288,10 +298,12 @@ def test_the_yaml_beside_belongs_to_it(tmp_path: Path) -> None:
     beside = tmp_path / "vqgan.yaml"
     beside.write_text(yaml.safe_dump(config_of()))
     same(load_codec(str(path), CPU), original)
-    write(path, original.state_dict(), epoch=2)  # another file: converted afresh
+    same(load_codec(str(path), CPU), original)  # the copy, with the same .yaml
     beside.write_text(yaml.safe_dump(config_of(n_embed=16384)))
-    with pytest.raises(ModelUnavailable, match=r"vqgan\.yaml says n_embed 16384, but .* has 24"):
-        load_codec(str(path), CPU)
+    for epoch in (1, 2):  # the converted copy, and another file: converted afresh
+        with pytest.raises(ModelUnavailable, match=r"vqgan\.yaml says n_embed 16384, but .* 24"):
+            load_codec(str(path), CPU)
+        write(path, original.state_dict(), epoch=epoch)
     for text in ("model: [", "a web page", "model: {params: {ddconfig: 3}}",
                  "!!python/object/apply:os.system [ls]"):  # fmt: skip
         beside.write_text(text)
