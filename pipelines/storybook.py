@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -119,12 +119,15 @@ def paint(
     *,
     only: Sequence[int] | None = None,
     together: int = 1,
+    prompts: Container[str] = (),
 ) -> Iterator[PagePainting | PageFinished | BookFinished]:
     """Paint the pages that have no picture yet, or `only` these (indices from 0).
 
     Page n's seed is the config's (drawn once when None) plus n, so that a page painted alone
     equals the same page of the book. With start="picture" a page begins from its own picture.
-    `together` pages are painted as one batch. `close()` stops; what PageFinished has told stays.
+    `together` pages are painted as one batch. A page whose text is one of `prompts` is guided by it
+    as `pipelines.prompts` reads it; others are plain text. `close()` stops; what PageFinished has
+    told stays.
     """
     todo = [n for n, p in enumerate(book.pages) if p.picture is None] if only is None else [*only]
     for n in todo:
@@ -135,7 +138,9 @@ def paint(
     done = dict.fromkeys(todo, 0.0)  # in [0, 1]
     for begin in range(0, len(todo), together):
         batch = todo[begin : begin + together]
-        requests = [page_request(book, n, replace(config, seed=page_seed(seed, n))) for n in batch]
+        requests = [
+            page_request(book, n, replace(config, seed=page_seed(seed, n)), prompts) for n in batch
+        ]
         for k, event in _events(pipeline, requests):
             n = batch[k]
             if isinstance(event, PictureProgress):
@@ -143,6 +148,8 @@ def paint(
                 share = sum(done.values()) / len(todo)
                 yield PagePainting(n, len(book.pages), event, eta(share))
             else:
+                if book.pages[n].text in prompts:  # the line stays as it was typed
+                    event = replace(event, text=book.pages[n].text, brief=book.pages[n].brief)
                 book = book.with_page(n, event)
                 yield PageFinished(n, event)
     yield BookFinished(book)
@@ -159,9 +166,14 @@ def _events(
             yield 0, event
 
 
-def page_request(book: Book, index: int, config: PictureConfig) -> PictureRequest:
-    """What page `index` (from 0) is painted from."""
+def page_request(
+    book: Book, index: int, config: PictureConfig, prompts: Container[str] = ()
+) -> PictureRequest:
+    """What page `index` (from 0) is painted from; see `paint` for `prompts`."""
     page = book.pages[index]
+    if page.text in prompts:
+        picture = page.image() if config.start == "picture" and page.picture else None
+        return PictureRequest(Sentence(""), replace(config, prompts=page.text), picture)
     before = [Sentence(p.text, p.brief) for p in book.pages[:index]]
     sentence = Sentence(page.text, page.brief or brief_of(page.text, before))
     picture = page.image() if config.start == "picture" and page.picture else None

@@ -52,6 +52,8 @@ class Tale:
     manuscript: Manuscript
     origin: Origin | None = None
     book: Book | None = None
+    prompts: frozenset[str] = frozenset()
+    """Those of its lines that are prompts with weights or phases, not plain text."""
 
     @property
     def touched(self) -> bool:

@@ -91,6 +91,7 @@ def paint_pages(
     only: Sequence[int],
     films: PaintingFilms,
     desk: Desk | None = None,
+    weighed: frozenset[str] = frozenset(),
 ) -> Iterator[Moment]:
     """Paint until done or stopped; every finished page is in the library before it is shown.
 
@@ -101,7 +102,7 @@ def paint_pages(
 
     live, saved, trouble, finished, note = None, True, "", 0, ""
     yield Moment(book, None, "Mixing the colours…", saved)
-    events = paint(shop.painter(), book, config, only=only)
+    events = paint(shop.painter(), book, config, only=only, prompts=weighed)
     due = paced(0.25)
     for event in until_stopped(job, events):
         if isinstance(event, PagePainting):
@@ -148,7 +149,7 @@ def paint(shop: Workshop, desk: Desk, job: Job, config: PictureConfig) -> Iterat
     last = Moment(book, None, "", saved=True)
     try:
         with PaintingFilms(desk) as films:
-            for moment in paint_pages(shop, job, book, config, only, films, desk):
+            for moment in paint_pages(shop, job, book, config, only, films, desk, tale.prompts):
                 desk.keep_book(moment.book)
                 last = moment
                 yield moment

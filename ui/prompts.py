@@ -1,4 +1,7 @@
-"""Pictures without a story: a list of prompts, of which each line is painted as a page."""
+"""Pictures without a story: a list of prompts, of which each line is painted as a page.
+
+Lines are read as the command line's `--prompt-file` reads them (`pipelines/prompts.py`).
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from pipelines.book import MAX_SENTENCE, MAX_TITLE
 from pipelines.errors import InvalidInput
 from pipelines.events import Sentence
 from pipelines.presets import PictureConfig
+from pipelines.prompts import Prompt, parse
 from ui.desk import Desk, Tale
 from ui.jobs import Job, Work
 from ui.manuscript import MAX_PAGES, Manuscript, brief_for
@@ -42,16 +46,25 @@ def read_prompts(text: str) -> Manuscript:
             raise InvalidInput(
                 f"Line {number} has {len(line)} characters; {MAX_SENTENCE} fit on a page."
             )
+        try:
+            parse(line)
+        except InvalidInput as error:
+            raise InvalidInput(f"Line {number}: {error}") from error
     title = lines[0][:MAX_TITLE] if len(lines) == 1 else f"{len(lines)} pictures"
     # Pictures of their own: none takes anything over from those before, as sentences do.
     return Manuscript(title, "", tuple(Sentence(line, brief_for(line)) for line in lines))
+
+
+def weighed(words: Manuscript) -> frozenset[str]:
+    """The lines that say more than plain words: several prompts, weights, stops, or phases."""
+    return frozenset(s.text for s in words.sentences if parse(s.text) != ((Prompt(s.text),),))
 
 
 def put_on_desk(shop: Workshop, desk: Desk, text: str) -> None:
     """The list becomes the book that is worked on, beside what lies there. Raises: InvalidInput."""
     words = read_prompts(text)
     shop.rules.check_words(*(s.text for s in words.sentences))
-    desk.add((Tale(words),), choose=True)
+    desk.add((Tale(words, prompts=weighed(words)),), choose=True)
 
 
 def build(
@@ -66,7 +79,8 @@ def build(
     with gr.Accordion("Pictures without a story", open=False, elem_id="prompts"):
         lines = gr.Textbox(
             label="What they show",
-            info=f"One picture a line, {MAX_PAGES} at most. They become a book of their own.",
+            info=f"One picture a line, {MAX_PAGES} at most. They become a book of their own. "
+            "Weights as in “a fox | text:-0.5”; what stands after ^ follows.",
             placeholder="a fox under the stars\nan owl on a lighthouse\na boat in the snow",
             lines=4,
             max_lines=MAX_PAGES,
@@ -81,6 +95,11 @@ def build(
     def begin(desk: Desk, story: Any, text: str, *values: Any) -> Work:
         config = picture_config(*values)
         shop.rules.check_pictures(config)
+        if config.prompts and weighed(read_prompts(text)):
+            raise InvalidInput(
+                "This list has prompts with weights or phases of its own: leave “Prompts” in the "
+                "settings empty."
+            )
         desk.remember(story)
         put_on_desk(shop, desk, text)
         desk.shown = "pictures"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from pipelines.errors import InvalidInput
 from pipelines.events import Sentence
 from pipelines.presets import PictureConfig
 from storage.memory import MemoryLibrary
+from tests import tiny
 from tests.ui.stand_in import QuickPainter
 from ui.desk import Desk, Tale
 from ui.jobs import Job
@@ -41,6 +43,7 @@ def test_each_line_is_a_page_of_its_own() -> None:
     [
         (" \n# a note", "one on each line"),
         ("an owl\n" * (MAX_PAGES + 1), "13 lines: paint the others"),
+        ("an owl\n:2", "Line 2: There are no words before “:2”"),
         ("an owl\n" + "x" * (MAX_SENTENCE + 1), "Line 2 has 601 characters"),
     ],
 )
@@ -65,3 +68,26 @@ def test_they_are_painted_beside_the_story_that_lies_there() -> None:
     assert [p.text for p in saved.pages] == ["an owl", "a boat"]
     assert all(p.picture for p in saved.pages)
     assert desk.tales[1] == mine
+
+
+def test_weights_and_phases_are_read_as_on_the_command_line() -> None:
+    painter: Any = tiny.pipeline()
+    shop = Workshop(lambda: painter, lambda: painter, MemoryLibrary())
+    desk, line = Desk("ada", "tab"), "a fox:1 | text:-0.5 ^ an owl"
+    put_on_desk(shop, desk, f"a boat\n{line}")
+    job = Job("paint", lambda job: iter(()))
+    config = replace(tiny.QUICK, start="noise", enlarge=False)
+    *_, last = paint(shop, desk, job, config)
+    assert last.done == 1.0
+    assert desk.book is not None
+    plain, weighed = shop.library.get(desk.book.id).pages
+    assert (plain.text, weighed.text) == ("a boat", line)
+    assert weighed.recipe is not None
+    settings = weighed.recipe.settings
+    assert (settings["sentence"], settings["prompts"]) == ("", line)
+    assert plain.recipe is not None
+    assert plain.recipe.settings["sentence"] == "a boat"
+    again = painter(Sentence(""), replace(config, prompts=line, seed=weighed.recipe.seed))
+    assert again.picture == weighed.picture
+    assert desk.tale is not None
+    assert desk.tale.manuscript.revise(desk.book).pages[1].picture is not None
