@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, TrainingArguments
-from transformers.trainer_callback import TrainerControl, TrainerState
+from transformers.trainer_callback import ExportableState, TrainerControl, TrainerState
 from transformers.utils import logging as transformers_logging
 
 from finetune.checkpoints import (
@@ -188,25 +188,55 @@ def _arguments(tuning: Tuning, model: Any, steps: int, runs: Path, device: torch
     )
 
 
-class _Watcher(TrainerCallback):
-    """Puts what happens into a queue, tells samples, and stops when asked or out of time."""
+def _kept(state: TrainerState, callback: Any, attribute: str) -> Any:
+    """What a callback knew when the checkpoint was written; what it knows where there is none.
+
+    The Trainer writes these states, but only reads them for callbacks that it makes anew.
+    """
+    saved: Any = state.stateful_callbacks
+    own = saved.setdefault(type(callback).__name__, callback.state())
+    return own["attributes"][attribute]
+
+
+class _Patience(EarlyStoppingCallback):
+    """Goes on counting where the run was resumed."""
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
+    ) -> None:
+        super().on_train_begin(args, state, control, **more)
+        self.early_stopping_patience_counter = _kept(state, self, "early_stopping_patience_counter")
+
+
+class _Watcher(TrainerCallback, ExportableState):
+    """Puts what happens into a queue, tells samples, and stops when asked or out of time: as a
+    `Clock` does, a resumed run has the minutes that are left."""
 
     def __init__(
         self, events: queue.Queue[Any], stop: threading.Event, found: Lesson, tuning: Tuning
     ) -> None:
         self._events, self._stop, self._found, self._tuning = events, stop, found, tuning
-        self._begun, self._first = time.monotonic(), 0
+        self._begun, self._first, self._done = time.monotonic(), 0, 0.0
+
+    def progress(self) -> float:
+        """Share of the minutes that is over; 0 without any."""
+        minutes = self._tuning.minutes
+        passed = (time.monotonic() - self._begun) / (60 * minutes) if minutes else 0.0
+        return self._done + passed
+
+    def state(self) -> dict[str, Any]:
+        return {"args": {}, "attributes": {"progress": self.progress()}}
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
     ) -> None:
+        self._done = _kept(state, self, "progress")
         self._begun, self._first = time.monotonic(), state.global_step
 
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **more: Any
     ) -> None:
-        minutes = self._tuning.minutes
-        late = minutes is not None and time.monotonic() - self._begun > 60 * minutes
+        late = self._tuning.minutes is not None and self.progress() > 1
         if _agreed(late or self._stop.is_set()):
             # A look at held-out text goes before every checkpoint, so that the best one is known.
             control.should_training_stop = control.should_save = control.should_evaluate = True
@@ -225,7 +255,7 @@ class _Watcher(TrainerCallback):
         passed = time.monotonic() - self._begun
         eta = passed / done * (state.max_steps - state.global_step) if done > 0 else None
         if eta is not None and self._tuning.minutes is not None:
-            eta = min(eta, max(60 * self._tuning.minutes - passed, 0.0))
+            eta = min(eta, max(60 * self._tuning.minutes * (1 - self.progress()), 0.0))
         self._events.put(TrainStep(state.global_step, state.max_steps, metrics, eta))
 
     def on_evaluate(
@@ -286,7 +316,7 @@ def teach(
                 eval_dataset=found.validation,
                 callbacks=[
                     _Watcher(events, stop, found, tuning),
-                    EarlyStoppingCallback(tuning.patience),
+                    _Patience(tuning.patience),
                 ],
             )
             trainer.remove_callback(PrinterCallback)

@@ -10,13 +10,14 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
-from finetune import checkpoints
+from finetune import checkpoints, language_model
 from finetune.checkpoints import check_needs, last_checkpoint, needs, same_run, whole
 from finetune.data.documents import Document
 from finetune.data.packing import SKIPPED
@@ -159,6 +160,35 @@ def test_a_run_that_was_stopped_ends_the_same(
     assert min(e.step for e in resumed if isinstance(e, TrainStep)) > checkpoints.step_of(stopped)
     for a, b in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-5)
+
+
+def test_a_resumed_run_has_the_patience_and_the_minutes_that_are_left(
+    plain: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, slope = [0.0], [1.0]
+
+    def look(self: Any, *_: Any, **more: Any) -> dict[str, float]:
+        now[0] += 6.0
+        metrics = {"eval_loss": 50 + slope[0] * now[0] / 6}
+        self.log(metrics)
+        on_evaluate = self.callback_handler.on_evaluate
+        self.control = on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    monkeypatch.setattr(language_model, "time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(checkpoints.SafeTrainer, "evaluate", look)
+    monkeypatch.setattr(Writer, "tell", lambda *_, **more: ("", [""]))
+    tuning = replace(QUICK, steps=40, evaluations=40, patience=3, minutes=1.0)
+
+    def last_step() -> int:
+        events = teach(lesson_of(plain, texts, block=64), tuning, tmp_path / "out",
+                       tmp_path / "runs", CPU)  # fmt: skip
+        return max(e.step for e in events if isinstance(e, TrainStep))
+
+    assert last_step() == 4  # the first look is the best, three are worse
+    assert last_step() == 5  # not three more
+    slope[0] = -1.0
+    assert 9 <= last_step() <= 11  # ten looks fit into the minute, five of which are over
 
 
 def test_the_embedded_writer_keeps_its_grammar_and_learns_words(
