@@ -256,6 +256,12 @@ def _read_allowed(typed: list[str], lexicon: Set[str]) -> Request:
             continue
         if known(word):
             mapped.append(low)
+            thing = _of_several_words(typed[: n + 1])
+            if thing:  # an ice cream is neither ice nor cream
+                for words in (strong, weak):
+                    words[:] = [w for w in words if w not in thing.split()]
+                strong.append(thing)
+                continue
             acts = known_word(low)
             of = vocabulary()[acts]["class"] if acts in singulars(low) else ""
             (strong if of else weak).append(low.removesuffix("'s"))
@@ -294,6 +300,15 @@ def _read_allowed(typed: list[str], lexicon: Set[str]) -> Request:
         name,
         tuple(dict.fromkeys(unknown)),
     )
+
+
+def _of_several_words(typed: Sequence[str]) -> str:
+    """The thing that the last two or three words name together, else "": "hot air balloon"."""
+    for count in (3, 2):
+        words = [word.lower() for word in typed[-count:]]
+        if len(words) == count and "_".join(words) in vocabulary():
+            return " ".join(words)
+    return ""
 
 
 def _is_actor(word: str) -> bool:

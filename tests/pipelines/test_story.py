@@ -459,6 +459,19 @@ def test_the_title_names_a_request_that_the_story_forgot() -> None:
 
 
 @pytest.mark.parametrize(
+    "words, content",
+    [
+        ("a fox with an ice cream", ("fox", "ice cream")),
+        ("a hot air balloon", ("hot air balloon",)),
+        ("ice on a fox", ("fox", "ice")),
+    ],
+)
+def test_what_several_words_name_is_one_thing(words: str, content: tuple[str, ...]) -> None:
+    lexicon = LEXICON_WORDS | set("ice cream hot air balloon".split())
+    assert read_request(words, lexicon).content == content
+
+
+@pytest.mark.parametrize(
     "words, told, title",
     [
         ("a fox and a zorblax", "The fox sat.", "Zorblax: A title"),
