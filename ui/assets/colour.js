@@ -346,6 +346,7 @@ async function show() {
     [view, hints, mask].forEach((canvas) => { canvas.width = value.width; canvas.height = value.height; });
     zoom = 1;
     scale(1);
+    box.scrollTo(0, 0);
     picture = null;
   }
   if (fresh || value.lines !== before.lines) lines = await load(value.lines);
