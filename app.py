@@ -192,9 +192,11 @@ def credentials(text: str) -> tuple[str, str]:
 
 
 def for_one_computer(options: argparse.Namespace) -> bool:
-    """Whether nobody else gets in: no public address, no password to share, no Space."""
+    """Whether nobody else gets in: no public address, no password to share, no Space, and nobody
+    who watches over others. A proxy that lets them in is not to be seen from here."""
     local = options.host in ("127.0.0.1", "localhost", "::1")
-    return local and not (options.share or options.auth or os.environ.get("SPACE_ID"))
+    watched = options.auth or options.review or options.admin
+    return local and not (options.share or watched or os.environ.get("SPACE_ID"))
 
 
 def upload_limit(options: argparse.Namespace, *, training: bool) -> int:

@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipelines.errors import AppError, InvalidInput
+from pipelines.errors import AppError, InvalidInput, NotFound
 from ui.model_order import (
     LANGUAGES,
     ROOT,
@@ -229,6 +229,18 @@ class Training:
                 shutil.rmtree(self.places.home, ignore_errors=True)
                 self._set(Moment())
 
+    def delete(self, slug: str) -> None:
+        """Remove a model of the shelf. Raises: InvalidInput while a training goes on from it;
+        NotFound, StorageError."""
+        with self._lock:
+            self.look()
+            order = self._now.order
+            if self._now.stage != "none" and order is not None and order.base == slug:
+                raise InvalidInput(
+                    f"“{order.name}” goes on from this model: keep it or throw it away first."
+                )
+            self.shelf.delete(slug)
+
     def close(self) -> None:
         """Stop, and wait until the checkpoint is written."""
         with self._lock:
@@ -323,7 +335,7 @@ class Training:
             figures = told["figures"]
         if now.record.pictures is not None and now.record.pictures.is_file():
             shutil.copyfile(now.record.pictures, self.places.out / SAMPLES)
-        base = self.shelf.get(order.base).name if order.base else "embedded"
+        base = self._name_of(order.base) if order.base else "embedded"
         card = {
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "base": base,
@@ -347,8 +359,19 @@ class Training:
         said = "and the app uses it from now on" if order.use else "press “Use it” to try it"
         self._set(Moment(news=f"{what}, {said}."))
 
+    def _name_of(self, slug: str) -> str:
+        try:
+            return self.shelf.get(slug).name
+        except NotFound:  # removed by hand: what was learned from it is there all the same
+            return slug
+
     def _trouble(self, status: int, order: Order) -> str:
         """Why a process has failed, in words."""
+        if -status == signal.SIGBUS:
+            return (
+                "The training was killed, most likely because the disk is full: free some space "
+                f"where {self.places.home.parent} is. The last checkpoint is kept."
+            )
         if -status in (signal.SIGKILL, signal.SIGABRT):
             return (
                 "The training was killed, most likely because memory ran out: close what else "

@@ -34,7 +34,8 @@ a picture maker that paints like them. Everything stays on this computer.</p></d
 HINTS = {
     "writer": "A dozen stories or more, in English: txt, Markdown, EPUB, csv, jsonl, or a ZIP.",
     "painter": "Pictures of one kind, a dozen or more: png, jpg, webp, or a ZIP. They take longer "
-    "than texts: give it half an hour or more.",
+    "than texts: give it half an hour or more. While it is in use, pages begin from a sketch: the "
+    "first ideas for a page are made for the embedded picture maker alone.",
 }
 
 
@@ -150,7 +151,7 @@ def build(runner: Runner, training: Training) -> gr.Timer:
         shelf.use(clicked(event), "")
 
     def remove(desk: Desk, event: gr.EventData) -> None:
-        shelf.delete(clicked(event))
+        training.delete(clicked(event))
 
     settings = [kind, name, *bases.values(), minutes, steps, rate, batch, learns, language, use]
     runner.shows(draw, [timer, form, work, shown, *bases.values()])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import signal
 import sys
 import time
@@ -320,6 +321,33 @@ def test_a_killed_training_can_go_on(training: Training, tmp_path: Path) -> None
     assert not training.places.home.exists()
 
 
+def test_a_disk_that_is_full_is_told(training: Training, tmp_path: Path) -> None:
+    running(training, tmp_path)
+    assert training._process is not None
+    training._process.send_signal(signal.SIGBUS)
+    until(lambda: training.moment().stage == "stopped")
+    assert "the disk is full: free some space" in training.moment().trouble
+
+
+def test_a_model_that_is_gone_on_from_is_not_deleted(training: Training, tmp_path: Path) -> None:
+    for slug in ("old-tales", "others"):
+        model_at(tmp_path / "models" / slug)
+    training.shelf.refresh()
+    (tmp_path / "x.txt").write_text("A fox.")
+    training.check(Order("writer", "Foxes", base="old-tales"), [tmp_path / "x.txt"])
+    until(lambda: training.moment().stage == "checked")
+    training.delete("others")
+    with pytest.raises(InvalidInput, match="“Foxes” goes on from this model"):
+        training.delete("old-tales")
+    training.start()
+    until(lambda: "asked for" in work(training.moment()))
+    shutil.rmtree(tmp_path / "models" / "old-tales")  # by hand, and nothing is lost
+    (tmp_path / "models" / "go").touch()
+    until(lambda: training.moment().stage == "none")
+    (model,) = training.shelf.models
+    assert (model.name, model.card["base"]) == ("Foxes", "old-tales")
+
+
 def test_the_next_app_finds_the_training_again(training: Training, tmp_path: Path) -> None:
     running(training, tmp_path)
     other = Training(training.shelf)  # as after a crash of the app: the process lives on
@@ -365,6 +393,9 @@ def test_the_curve_stands_whatever_the_figures() -> None:
         (["--host", "0.0.0.0"], False),
         (["--share"], False),
         (["--auth", "ada:secret"], False),
+        (["--admin", "a long secret"], False),
+        (["--review", "--admin", "a long secret"], False),
+        (["--admin", "a long secret", "--models"], True),
         (["--host", "0.0.0.0", "--models"], True),
         (["--no-models"], False),
     ],
