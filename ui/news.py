@@ -1,4 +1,4 @@
-"""Whether anything on the shelves has changed: what browsers ask every other second."""
+"""Whether anything on the shelves has changed: what browsers ask every second."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.errors import AppError
 from storage.base import Library
 
 ADDRESS = "/news"
-"""Where `Doorkeeper` answers, past Gradio: fifty visitors ask 25 times a second."""
+"""Where `Doorkeeper` answers, past Gradio: fifty visitors ask 50 times a second."""
 
 
 class News:
@@ -23,7 +23,7 @@ class News:
     to say; and tells nothing else.
     """
 
-    def __init__(self, libraries: Sequence[Library], seconds: float = 1.0) -> None:
+    def __init__(self, libraries: Sequence[Library], seconds: float = 0.5) -> None:
         self._libraries = libraries
         self._seconds = seconds
         self._lock = threading.Lock()

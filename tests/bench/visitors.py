@@ -3,8 +3,8 @@
 The app runs in a process of its own with the embedded models. One visitor makes a book twice with
 the same seed: alone, and while the others load the page, look at the shelf, search, read, and ask
 for news as a browser does. The figures say how much slower the second book was, and whether any
-answer was an error. The others run in this process, which gives way to the app (`nice`), as they
-would be elsewhere.
+answer was an error; where one was, or the book more than a quarter slower, this ends with status 1.
+The others run in this process, which gives way to the app (`nice`), as they would be elsewhere.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import random
 import re
 import secrets
 import statistics
+import sys
 import tempfile
 import threading
 import time
@@ -35,8 +36,10 @@ from tests.bench.app_process import App
 from tests.storage.books import picture
 
 BOOKS = 60
-STAMP_EVERY = 2.0
+STAMP_EVERY = 1.0
 """Seconds, as in `ui/assets/shelf.js`."""
+MOST_SLOWER = 0.25
+"""How much slower a book may be that others watch."""
 LOOK_FOR = 6.0
 """Seconds that a visitor looks at something, on average, before they do the next thing."""
 
@@ -172,7 +175,7 @@ class Visitor:
         return re.findall(r'data-open="([0-9a-f]{16})"', html)
 
     async def news(self) -> None:
-        """What `ui/assets/shelf.js` asks every other second."""
+        """What `ui/assets/shelf.js` asks every second."""
         await self.get("news", "/news")
 
     async def look_around(self, until: Callable[[], bool], patience: random.Random) -> None:
@@ -278,14 +281,20 @@ async def measure(visitors: int, pages: int) -> dict[str, Any]:
     }
 
 
-def main() -> None:
+def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.bench.visitors", description=__doc__)
     parser.add_argument("--visitors", type=int, default=50)
     parser.add_argument("--pages", type=int, default=6, help="pages of the book that is made")
     options = parser.parse_args()
     figures = asyncio.run(measure(options.visitors, options.pages))
     print(json.dumps(figures))
+    return well(figures)
+
+
+def well(figures: dict[str, Any]) -> int:
+    """Exit status: 0 when no answer was an error and the book took little longer, 1 otherwise."""
+    return int(bool(figures["errors"]) or figures["slower"] > MOST_SLOWER)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

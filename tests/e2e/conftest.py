@@ -53,7 +53,7 @@ class Server:
                 with urllib.request.urlopen(self.url, timeout=5):
                     return
             except OSError:
-                if time.monotonic() - begin > 60 or self.process.poll() is not None:
+                if time.monotonic() - begin > 120 or self.process.poll() is not None:
                     raise
                 time.sleep(0.1)
 

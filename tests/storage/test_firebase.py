@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,7 @@ from storage.firestore import FirestoreIndex
 from storage.manifest import sha256
 from storage.mirror import Cache, Mirror
 from tests.storage.books import OWNER, STRANGER, make_book, picture, version_of
-from tests.storage.emulator import Fault, Faults, Handler, StorageServer
+from tests.storage.emulator import Fault, Faults, Handler, StorageServer, drop, serving
 
 ID = "0" * 16
 MANIFEST = f"books/{ID}/book.json"
@@ -277,6 +278,36 @@ def test_the_server_goes_away_at_any_request(
         assert check_bucket(storage_server, bucket_name) == [ID]
         library.save(make_book(version=0, words=str(requests)))
     assert failures > 6
+
+
+def test_the_server_is_killed_and_started_again_while_a_book_is_sent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed = threading.Event()
+
+    def fault(handler: Handler) -> bool:
+        if handler.command == "POST" and handler.object_name.endswith("page-03.png"):
+            killed.set()
+        if killed.is_set():
+            drop(handler)
+        return killed.is_set()
+
+    with ThreadPoolExecutor(1) as pool:
+        with serving() as server:
+            monkeypatch.setenv("STORAGE_EMULATOR_HOST", server.url)
+            server.new_bucket("killed")
+            server.fault = fault
+            bucket = Bucket("killed", read_seconds=60.0, write_seconds=60.0)
+            library = FirebaseLibrary(bucket, tmp_path)
+            saved = pool.submit(library.save, make_book(version=4, pages=6))
+            assert killed.wait(30)
+        time.sleep(0.2)
+        assert not saved.done()
+        with serving(server.server_address[1], server.storage) as server:
+            saved.result(60)
+            assert version_of(library.get(ID)) == 4
+            assert check_bucket(server, "killed") == [ID]
+            library.close()
 
 
 def test_a_save_that_was_cut_off_goes_on(

@@ -127,3 +127,27 @@ def test_no_other_request_may_be_as_large_as_it_likes(
                 headers={"Content-Type": "application/json"},
             )
             assert (answer.status_code == 413) is large, path
+
+
+def test_without_the_password_nobody_gets_in(folder: Path) -> None:
+    path = url_of(file_for_browser(picture(3), "page.png"))
+
+    def build() -> App:
+        with gr.Blocks() as demo:
+            gr.Textbox().submit(lambda text: text, gr.File(), None)
+        demo.auth, demo.auth_message = [("ada", "open sesame")], None
+        demo.max_file_size, demo.blocked_paths, demo.allowed_paths = 1000, [], []
+        return App.create_app(demo)
+
+    asked = {"data": ["x"], "fn_index": 0, "session_hash": "s"}
+    with TestClient(built(build)) as client:
+        for address in ("config", path, "gradio_api/queue/data?session_hash=s"):
+            assert client.get(f"/{address}").status_code == 401, address
+        assert client.post("/gradio_api/queue/join", json=asked).status_code == 401
+        files = {"files": ("a.png", b"x")}
+        assert client.post("/gradio_api/upload", files=files).status_code == 401
+        wrong = {"username": "ada", "password": "open"}
+        assert client.post("/login", data=wrong).status_code == 400
+        assert client.get("/config").status_code == 401
+        assert client.post("/login", data={**wrong, "password": "open sesame"}).status_code == 200
+        assert client.get(f"/{path}").content == picture(3)
