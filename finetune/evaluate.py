@@ -96,15 +96,23 @@ def real_psnr(vqgan: VQGAN, pages: PageSet) -> float:
 
 @torch.no_grad()
 def real_recall(clip: CLIP, pages: PageSet) -> dict[str, float]:
-    """How often CLIP finds the words of a real page among those of all, and its picture."""
-    words = [p.caption or p.text for p in pages.pages]
+    """How often CLIP finds the words of a real page among those of all, and its picture: apart for
+    captions, which say what is to be seen, and for the story that stands beside the picture."""
     raw = torch.from_numpy(pages.pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
-    seen, read = embed(clip, raw), clip.embed_texts(words)
-    found: dict[str, float] = {"real pages": float(len(words))}
-    for name, scores in (("picture to words", seen @ read.T), ("words to picture", read @ seen.T)):
-        rank = (scores > scores.diagonal()[:, None]).sum(1).float()
-        found[f"real pages, {name}: recall@10"] = (rank < 10).float().mean().item()
-        found[f"real pages, {name}: median rank"] = rank.median().item() + 1
+    everything = embed(clip, raw)
+    found: dict[str, float] = {}
+    for kind, words in (("captions", [p.caption for p in pages.pages]),
+                        ("story text", [p.text for p in pages.pages])):  # fmt: skip
+        kept = [n for n, w in enumerate(words) if w]
+        if not kept:
+            continue
+        seen, read = everything[kept], clip.embed_texts([words[n] for n in kept])
+        found[f"real pages, {kind}"] = float(len(kept))
+        ways = (("picture to words", seen @ read.T), ("words to picture", read @ seen.T))
+        for name, scores in ways:
+            rank = (scores > scores.diagonal()[:, None]).sum(1).float()
+            found[f"{kind}, {name}: recall@10"] = (rank < 10).float().mean().item()
+            found[f"{kind}, {name}: median rank"] = rank.median().item() + 1
     return found
 
 
@@ -179,8 +187,9 @@ def evaluate_pictures(
 ) -> dict[str, float]:
     """R-precision of each method on the first `count` held-out scenes that show an unstyled page.
 
-    "original" is the painter's own picture: what the judge can reach at most. Each prompt is what
-    the app asks for: the description of the scene, and its sentence where it has one.
+    "original" is the painter's own picture: what the judge can reach at most. Each prompt is
+    the scene's true description, which in the app the writer makes up, and its sentence where it
+    has one.
     """
     plain = [i for i, r in enumerate(scenes.records) if r.style == "storybook"]
     chosen, rest = plain[:count], plain[count:]

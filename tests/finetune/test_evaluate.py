@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from finetune import evaluate as command
+from finetune.data.pages import PageSet, StoryPage
 from finetune.data.scenes import SceneRecord, SceneSet
 from finetune.data.storyworld import Captioned, stream_scenes
 from finetune.evaluate import (
@@ -22,6 +23,7 @@ from finetune.evaluate import (
     evaluate_vqgan,
     r_precision,
     reconstruction_grid,
+    real_recall,
     save_grid,
     sentence_of,
 )
@@ -31,6 +33,7 @@ from pipelines.scene import describe_scene, parse_brief
 from pipelines.vqgan_clip.clip import CLIP
 from tests import tiny
 
+from tests.tiny_pictures import picture
 
 @pytest.fixture(scope="module")
 def judge() -> CLIP:
@@ -195,6 +198,18 @@ def test_a_wrong_folder_is_said_in_words(tmp_path: Path, monkeypatch: pytest.Mon
 def test_grids(tmp_path: Path, scenes: SceneSet) -> None:
     colours = ["red", "lime", "blue"]
     rows = [[Image.new("RGB", (8, 8), c) for c in colours] for _ in range(2)]
+def test_captions_and_stories_of_real_pages_are_ranked_apart(tmp_path: Path) -> None:
+    pages = list[StoryPage]()
+    for n in range(5):
+        picture(n, 64).save(tmp_path / f"{n}.png")
+        pages.append(StoryPage(tmp_path / f"{n}.png", "A tale" if n else "", "Blobs" * (n < 2)))
+    found = real_recall(tiny.clip(), PageSet(pages, 64))
+    assert (found["real pages, captions"], found["real pages, story text"]) == (2, 4)
+    assert found["captions, words to picture: recall@10"] == 1
+    assert 1 <= found["story text, picture to words: median rank"] <= 4
+    assert not any("captions" in k for k in real_recall(tiny.clip(), PageSet(pages[2:], 64)))
+
+
     save_grid(rows, tmp_path / "grid.png", columns=2)
     with Image.open(tmp_path / "grid.png") as picture:
         assert picture.size == (2 * 192, 2 * 192)
