@@ -265,6 +265,11 @@ def resize_mask(mask: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(mask, size=(height, width), mode=mode)
 
 
+def usual_views(device: torch.device) -> int:
+    """How many views a CLIP sees at a time, with the memory such a device is likely to have."""
+    return 64 if device.type == "cuda" else 16
+
+
 @dataclass
 class Guidance:
     """The engine: takes steps of many canvases together, with the memory there is."""

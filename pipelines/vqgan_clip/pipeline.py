@@ -26,7 +26,16 @@ from pipelines.presets import PictureConfig, draw_seed
 from pipelines.scene import brief_of, parse_brief
 from pipelines.vqgan_clip.code_transformer import CodeTransformer
 from pipelines.vqgan_clip.cutouts import reduce
-from pipelines.vqgan_clip.guidance import Aims, Canvas, Guidance, Kept, Step, resize, small_size
+from pipelines.vqgan_clip.guidance import (
+    Aims,
+    Canvas,
+    Guidance,
+    Kept,
+    Step,
+    resize,
+    small_size,
+    usual_views,
+)
 from pipelines.vqgan_clip.loading import load_models
 from pipelines.vqgan_clip.losses import Targets
 from pipelines.vqgan_clip.models import ImageCodec, PictureTextModel, WeightedModel
@@ -284,7 +293,7 @@ class VQGANCLIPPipeline:
 
     def guide(self) -> Guidance:
         """The engine, with the memory this device is likely to have."""
-        views = 64 if self.device.type == "cuda" else 16
+        views = usual_views(self.device)
         return Guidance(self.vqgan, self.clips, self.low_precision, views)
 
     @torch.no_grad()
