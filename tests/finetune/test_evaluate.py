@@ -18,12 +18,13 @@ from finetune.data.storyworld import Captioned, stream_scenes
 from finetune.evaluate import (
     AMONG,
     METHODS,
+    TOGETHER,
     batches,
     evaluate_pictures,
     evaluate_vqgan,
     r_precision,
-    reconstruction_grid,
     real_recall,
+    reconstruction_grid,
     save_grid,
     sentence_of,
 )
@@ -32,8 +33,8 @@ from pipelines.presets import PictureConfig
 from pipelines.scene import describe_scene, parse_brief
 from pipelines.vqgan_clip.clip import CLIP
 from tests import tiny
-
 from tests.tiny_pictures import picture
+
 
 @pytest.fixture(scope="module")
 def judge() -> CLIP:
@@ -171,12 +172,14 @@ def test_a_perfect_vqgan_is_ranked_as_the_originals(scenes: SceneSet, judge: CLI
 def test_figures_of_ways_to_paint(scenes: SceneSet, judge: CLIP, tmp_path: Path) -> None:
     methods = {
         "sketch": PictureConfig(start="sketch", steps=0),
-        "noise": PictureConfig(start="noise", steps=1, cutouts=1),
+        TOGETHER: PictureConfig(start="noise", steps=1, cutouts=1),
     }
     grid = tmp_path / "grid.jpg"
     found = evaluate_pictures(tiny.pipeline(), judge, scenes, 2, methods, grid)
-    names = ("original", "sketch", "noise")
-    assert set(found) == {f"{k} {n}" for k in ("R-precision", "judge similarity") for n in names}
+    names = ("original", "sketch", TOGETHER)
+    figures = {f"{k} {n}" for k in ("R-precision", "judge similarity") for n in names}
+    assert set(found) == figures | {f"seconds a page {n}" for n in names[1:]}
+    assert all(found[f"seconds a page {n}"] > 0 for n in names[1:])
     for name in names:
         assert found[f"R-precision {name}"] in (0.0, 0.5, 1.0)
         assert -1 <= found[f"judge similarity {name}"] <= 1
@@ -195,9 +198,6 @@ def test_a_wrong_folder_is_said_in_words(tmp_path: Path, monkeypatch: pytest.Mon
         command.main()
 
 
-def test_grids(tmp_path: Path, scenes: SceneSet) -> None:
-    colours = ["red", "lime", "blue"]
-    rows = [[Image.new("RGB", (8, 8), c) for c in colours] for _ in range(2)]
 def test_captions_and_stories_of_real_pages_are_ranked_apart(tmp_path: Path) -> None:
     pages = list[StoryPage]()
     for n in range(5):
@@ -210,6 +210,9 @@ def test_captions_and_stories_of_real_pages_are_ranked_apart(tmp_path: Path) -> 
     assert not any("captions" in k for k in real_recall(tiny.clip(), PageSet(pages[2:], 64)))
 
 
+def test_grids(tmp_path: Path, scenes: SceneSet) -> None:
+    colours = ["red", "lime", "blue"]
+    rows = [[Image.new("RGB", (8, 8), c) for c in colours] for _ in range(2)]
     save_grid(rows, tmp_path / "grid.png", columns=2)
     with Image.open(tmp_path / "grid.png") as picture:
         assert picture.size == (2 * 192, 2 * 192)
