@@ -3,7 +3,7 @@
 Pictures are PIL RGB. Colour differences are CIEDE2000 (Sharma et al. 2005): 1 is just seen, 5 is
 plain, 20 is another colour. LPIPS and FID need networks whose weights do not come with this
 project; in their place stand features of our own judge, a CLIP that guided nothing, and the names
-say so.
+say so. LPIPS itself is told as well where its weights are given.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from skimage.color import deltaE_ciede2000, rgb2lab
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 from torch import Tensor
 
+from finetune.perceptual import LPIPS
 from pipelines.colorize.features import patch_features
 from pipelines.vqgan_clip.clip import CLIP
 
@@ -86,6 +87,17 @@ def changed_outside(before: Image.Image, after: Image.Image, inside: NDArray[np.
     """Pixels outside a mask (H, W) that differ at all."""
     differs = (np.asarray(before) != np.asarray(after)).any(axis=2)
     return float((differs & ~inside).sum())
+
+
+@torch.no_grad()
+def lpips(network: LPIPS, fake: Image.Image, real: Image.Image) -> float:
+    """How far two pictures are apart to a classifier's features (Zhang et al. 2018)."""
+    device = network.mean.device
+    one, other = (
+        torch.from_numpy(np.array(p)).permute(2, 0, 1)[None].float().to(device) / 127.5 - 1
+        for p in (fake, real)
+    )
+    return float(network(one, other))
 
 
 # --- features of our own judge ---------------------------------------------------------------

@@ -274,6 +274,9 @@ def main() -> None:
     p.add_argument("--methods", nargs="*", choices=METHODS, default=list(METHODS))
     p.add_argument("--grid", type=Path, help="write a grid of pictures here")
     p.add_argument("--pages", type=Path, help="folder of story pages, for figures on real books")
+    p.add_argument("--lpips", type=Path, metavar="FOLDER",
+                   help="colorize: LPIPS as well, by vgg16.pth of torchvision and vgg.pth of LPIPS"
+                   )  # fmt: skip
     p.add_argument("--before", help="story: compare this writer with that of --after")
     p.add_argument("--after", help="story: a folder that finetune.gpt2 wrote")
     p.add_argument("--data", nargs="+", default=[], help="story: texts for perplexity")
@@ -327,12 +330,14 @@ def main() -> None:
 
     def colorize() -> dict[str, float]:
         from finetune import evaluate_colorize as colours
+        from finetune.perceptual import LPIPS
 
+        lpips = LPIPS.from_pretrained(args.lpips, device) if args.lpips else None
         home = args.weights if (args.weights / "judge").is_dir() else EMBEDDED
         judge = CLIP.from_pretrained(home / "judge", device)
         held_out = list(colours.samples(args.count or 12, args.pages))
         methods = colours.all_methods(args.weights, device)
-        return colours.run(judge, methods, held_out, args.runs / "colorize", args.grid)
+        return colours.run(judge, methods, held_out, args.runs / "colorize", args.grid, lpips=lpips)
 
     def planner() -> dict[str, float]:
         from finetune import evaluate_planner

@@ -11,7 +11,8 @@ and dots), and with full ones (its flat colours everywhere), by
   Neither is part of the models, so both have rows of their own.
 
 Everything is drawn from fixed seeds. `RUNS/colorize/` gets the table, a grid of pictures, and the
-folder that the app's blind rating shows (`app.py --rating`).
+folder that the app's blind rating shows (`app.py --rating`). With `--grid FILE` the grid goes there
+and the table beside it, as Markdown. `--lpips FOLDER` adds LPIPS, whose weights are not ours.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from PIL import Image, ImageDraw, ImageFont, ImageOps
 from tqdm import tqdm
 
 from finetune import colour_metrics as metrics
+from finetune import perceptual
 from finetune.data.illustrations import SIDE, Pictures, StoryWorld, draw_line_art
 from finetune.data.pages import read_pages
 from finetune.data.simplify import flatten
@@ -344,13 +346,14 @@ class Column:
 
 PSNR = Column("PSNR dB ↑", 1, max)
 SSIM = Column("SSIM ↑", 3, max)
+LPIPS = Column("LPIPS ↓", 3, min)
 CLIP_DISTANCE = Column("CLIP patch distance ↓", 3, min)
 FRECHET = Column("Fréchet distance of CLIP patches ↓", 1, min)
 HINTS = Column("under strokes, CIEDE2000 ↓", 1, min)
 LEAKAGE = Column("leakage, share of CIEDE2000 ↓", 3, min)
 OUTSIDE = Column("pixels changed outside a mask ↓", 0, None)
 LATENCY = Column(f"ms at {TIMED_SIDE}x{TIMED_SIDE}", 0, None)
-COLUMNS = (PSNR, SSIM, CLIP_DISTANCE, FRECHET, HINTS, LEAKAGE, OUTSIDE, LATENCY)
+COLUMNS = (PSNR, SSIM, LPIPS, CLIP_DISTANCE, FRECHET, HINTS, LEAKAGE, OUTSIDE, LATENCY)
 
 
 @dataclass
@@ -364,7 +367,12 @@ class Row:
     figures: dict[Column, float] = field(default_factory=dict[Column, float])
 
 
-def measure(methods: Sequence[Method], held_out: Sequence[Sample], judge: CLIP) -> Iterator[Row]:
+def measure(
+    methods: Sequence[Method],
+    held_out: Sequence[Sample],
+    judge: CLIP,
+    lpips: perceptual.LPIPS | None = None,
+) -> Iterator[Row]:
     """Rows in the order of regimes and methods; each model's filtered pictures follow its own."""
     real = metrics.patches(judge, [s.picture for s in held_out])
     # An untrained copy takes as long as the trained one.
@@ -401,7 +409,7 @@ def measure(methods: Sequence[Method], held_out: Sequence[Sample], judge: CLIP) 
             for row, share in ((plain, 0), (tidy, 1)):
                 if row is tidy and method.name == FILL:
                     continue  # it keeps within the lines by itself
-                judged(row, held_out, judge, real)
+                judged(row, held_out, judge, real, lpips)
                 if row.method in leaks:
                     row.figures[LEAKAGE] = float(np.mean(leaks[row.method]))
                 if outside:
@@ -411,7 +419,13 @@ def measure(methods: Sequence[Method], held_out: Sequence[Sample], judge: CLIP) 
                 yield row
 
 
-def judged(row: Row, held_out: Sequence[Sample], judge: CLIP, real: torch.Tensor) -> None:
+def judged(
+    row: Row,
+    held_out: Sequence[Sample],
+    judge: CLIP,
+    real: torch.Tensor,
+    lpips: perceptual.LPIPS | None,
+) -> None:
     """Fill in what its pictures alone tell."""
     pairs = list(zip(row.pictures, held_out, strict=True))
     seen = metrics.patches(judge, row.pictures)
@@ -421,6 +435,8 @@ def judged(row: Row, held_out: Sequence[Sample], judge: CLIP, real: torch.Tensor
         CLIP_DISTANCE: metrics.patch_distance(seen, real),
         FRECHET: metrics.frechet_distance(seen, real),
     }
+    if lpips is not None:
+        row.figures[LPIPS] = float(np.mean([metrics.lpips(lpips, p, s.picture) for p, s in pairs]))
     strokes = [(p, s.hints[row.regime], s.lineart) for p, s in pairs]
     found = [metrics.hint_distance(p, h, lines) for p, h, lines in strokes if h is not None]
     under = [value for value in found if value is not None]
@@ -553,18 +569,26 @@ def run(
     held_out: Sequence[Sample],
     out: Path,
     picture: Path | None = None,
+    *,
+    lpips: perceptual.LPIPS | None = None,
 ) -> dict[str, float]:
-    """Measure everything, write it to `out`, and return the figures, "METHOD, REGIME: COLUMN"."""
+    """Measure everything, write it to `out`, and return the figures, "METHOD, REGIME: COLUMN".
+
+    A `picture` is where the grid goes instead; the table is written beside it, too.
+    """
     begin = time.monotonic()
-    rows = list(measure(methods, held_out, judge))
+    rows = list(measure(methods, held_out, judge, lpips))
     pages = sum("-page-" in s.name for s in held_out)
     text = table(rows, len(held_out), pages)
-    out.mkdir(parents=True, exist_ok=True)
-    (out / "table.md").write_text(text, encoding="utf-8")
     where = picture or out / "grid.jpg"
+    tables = [out / "table.md", *([picture.with_suffix(".md")] if picture else [])]
+    for path in (*tables, where):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    for path in tables:
+        path.write_text(text, encoding="utf-8")
     grid(rows, held_out).save(where, quality=90)
     write_for_rating(rows, held_out, out / "rating")
-    print(f"{text}\n{out / 'table.md'}, {where}: {time.monotonic() - begin:.0f} s")
+    print(f"{text}\n{tables[-1]}, {where}: {time.monotonic() - begin:.0f} s")
     return {
         f"{r.method}, {r.regime}: {column.name}": value
         for r in rows

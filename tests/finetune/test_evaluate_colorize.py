@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,14 @@ from torch import Tensor
 
 from finetune import colour_metrics as metrics
 from finetune import evaluate_colorize as module
-from finetune import evaluate_planner
+from finetune import evaluate, evaluate_planner, perceptual
 from finetune.evaluate_colorize import (
+    COLUMNS,
     FILL,
     HINTS,
     LATENCY,
     LEAKAGE,
+    LPIPS,
     OUTSIDE,
     PLANNED,
     PSNR,
@@ -136,6 +139,38 @@ def test_the_frechet_distance_of_normal_samples() -> None:
     assert metrics.frechet_distance(a, 2 * b + 1) == pytest.approx(3 * (1 + 1), rel=0.05)
 
 
+@pytest.fixture
+def lpips(monkeypatch: pytest.MonkeyPatch) -> perceptual.LPIPS:
+    """Untrained and narrow, with channels that count for something."""
+    monkeypatch.setattr(perceptual, "WIDTHS", ((4, 4), (8, 8)))
+    torch.manual_seed(0)
+    network = perceptual.LPIPS()
+    for lin in network.lins:
+        torch.nn.init.constant_(lin.get_parameter("weight"), 1.0)
+    return network.eval().requires_grad_(False)
+
+
+def test_lpips_is_a_column_where_it_is_given(
+    known: Sample, judge: CLIP, lpips: perceptual.LPIPS
+) -> None:
+    assert metrics.lpips(lpips, noise(1), noise(1)) == 0
+    assert metrics.lpips(lpips, noise(1), noise(2)) > 0
+    row = Row("perfect", "none", (), [known.picture])
+    real = metrics.patches(judge, row.pictures)
+    module.judged(row, [known], judge, real, lpips)
+    assert row.figures[LPIPS] == 0
+    plain = Row("perfect", "none", (), [known.picture])
+    module.judged(plain, [known], judge, real, None)
+    assert LPIPS not in plain.figures
+    assert LPIPS.name not in module.table([plain], 1, 0)
+
+
+def test_lpips_that_is_not_there_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["evaluate", "colorize", "--lpips", str(tmp_path)])
+    with pytest.raises(SystemExit, match="does not hold LPIPS"):
+        evaluate.main()
+
+
 def test_strokes_that_are_obeyed_and_colours_that_leak() -> None:
     lineart, hints, picture = two_boxes()
     assert metrics.hint_distance(picture, hints, lineart) == pytest.approx(0)
@@ -228,21 +263,26 @@ def test_the_whole_table(
     weights: Path,
     held_out: list[Sample],
     judge: CLIP,
+    lpips: perceptual.LPIPS,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "TIMED_SIDE", 64)
     methods = all_methods(weights, tiny.CPU, StablePaintConfig(steps=1))
     assert len(methods) == 10  # with three that are told a plan
-    found = run(judge, methods, held_out[:1], tmp_path / "out")
+    shown = tmp_path / "docs" / "grid.jpg"
+    found = run(judge, methods, held_out[:1], tmp_path / "out", shown, lpips=lpips)
     text = (tmp_path / "out" / "table.md").read_text()
+    assert shown.with_suffix(".md").read_text() == text  # whole, to be shipped beside the grid
+    assert all(column.name in text for column in COLUMNS)
+    assert found[f"untrained PaintsTorch, sparse: {LPIPS.name}"] > 0
     ours = ("PaintsTorch" + WITHIN, "StencilTorch" + PLANNED + WITHIN, "StablePaint" + PLANNED)
     for name in (FILL, "untrained StablePaint", *ours):
         assert text.count(f"| {name} |") == 3
     assert found[f"StencilTorch, sparse: {OUTSIDE.name}"] == 0
     assert found[f"StablePaint, sparse: {OUTSIDE.name}"] == 0
     assert found[f"PaintsTorch, none: {LATENCY.name}"] > 0
-    with Image.open(tmp_path / "out" / "grid.jpg") as picture:
+    with Image.open(shown) as picture:
         assert picture.width == 176 * 10
     results = Results(tmp_path / "out" / "rating")
     assert {r.method for r in results.all} >= {"PaintsTorch", "original", "nearest-stroke-fill"}
