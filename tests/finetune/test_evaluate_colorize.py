@@ -15,8 +15,8 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from finetune import colour_metrics as metrics
-from finetune import evaluate_colorize as module
 from finetune import evaluate, evaluate_planner, perceptual
+from finetune import evaluate_colorize as module
 from finetune.evaluate_colorize import (
     COLUMNS,
     FILL,
