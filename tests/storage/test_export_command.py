@@ -49,3 +49,12 @@ def test_what_cannot_be_done_is_told(
     assert main([str(library), book, "--to", str(tmp_path / file)]) == 1
     assert told in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [library]
+
+
+def test_a_folder_without_a_library_is_told_and_not_made(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    typo = tmp_path / "typo"
+    assert main([str(typo), "0" * 16, "--to", str(tmp_path / "fox.pdf")]) == 1
+    assert f"There is no library in {typo}" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []

@@ -106,9 +106,16 @@ def test_what_refreshes_by_itself_undoes_nothing(shop: Workshop, case: Bookcase)
 
 
 def test_books_that_wait_are_shown_to_their_maker_and_the_administrator(
-    shop: Workshop, case: Bookcase
+    shop: Workshop, case: Bookcase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shop.save(make_book("Waits", id="f" * 16, pages=1, owner="ada", created=now()))
+    with monkeypatch.context() as few:
+        few.setattr(bookcase, "MOST_WAITING", 1)
+        later = make_book("Later", id="e" * 16, pages=1, owner="bob", created=now())
+        shop.save(later)
+        assert "Waits 0" in fill(case, "", "", 0, desk=Desk("ada", "tab"))["shelf"]
+        assert shop.waiting is not None
+        shop.waiting.delete(later.id, owner="bob")
     assert "Waits 0" in fill(case, "", "", 0, desk=Desk("ada", "tab"))["shelf"]
     assert (
         "To look through: 1 book<"
