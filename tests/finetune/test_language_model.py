@@ -168,8 +168,8 @@ def test_a_resumed_run_has_the_patience_and_the_minutes_that_are_left(
     now, slope = [0.0], [1.0]
 
     def look(self: Any, *_: Any, **more: Any) -> dict[str, float]:
-        now[0] += 6.0
-        metrics = {"eval_loss": 50 + slope[0] * now[0] / 6}
+        now[0] += 10.0
+        metrics = {"eval_loss": 50 + slope[0] * now[0] / 10}
         self.log(metrics)
         on_evaluate = self.callback_handler.on_evaluate
         self.control = on_evaluate(self.args, self.state, self.control, metrics)
@@ -178,17 +178,17 @@ def test_a_resumed_run_has_the_patience_and_the_minutes_that_are_left(
     monkeypatch.setattr(language_model, "time", SimpleNamespace(monotonic=lambda: now[0]))
     monkeypatch.setattr(checkpoints.SafeTrainer, "evaluate", look)
     monkeypatch.setattr(Writer, "tell", lambda *_, **more: ("", [""]))
-    tuning = replace(QUICK, steps=40, evaluations=40, patience=3, minutes=1.0)
+    tuning = replace(QUICK, steps=40, evaluations=40, patience=2, minutes=1.0)
 
     def last_step() -> int:
         events = teach(lesson_of(plain, texts, block=64), tuning, tmp_path / "out",
                        tmp_path / "runs", CPU)  # fmt: skip
         return max(e.step for e in events if isinstance(e, TrainStep))
 
-    assert last_step() == 4  # the first look is the best, three are worse
-    assert last_step() == 5  # not three more
+    assert last_step() == 3  # the first look is the best, two are worse
+    assert last_step() == 4  # not two more
     slope[0] = -1.0
-    assert 9 <= last_step() <= 11  # ten looks fit into the minute, five of which are over
+    assert 5 <= last_step() <= 7  # six looks fit into the minute, most of which are over
 
 
 def test_the_embedded_writer_keeps_its_grammar_and_learns_words(
