@@ -59,7 +59,7 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
     option("--cutout-power", "cutout_power", "above 1: more small crops")
     option("--augment", "augment", f"of {', '.join(AUGMENTATIONS)}; none: nothing",
            type=_augmentations, metavar="NAMES")  # fmt: skip
-    option("--init-weight", "pull", "pull towards the start")
+    option("--init-weight", "pull", "pull towards the start, but for noise")
     option("--init-weight-end", "pull_end", "what is left of it at the last step, as a share")
     option("--smoothness", "smoothness", "weight of total variation")
     option("--palette", "palette", "colours to keep to: “#fb7447, navy”")
@@ -81,7 +81,13 @@ def picture_config(args: argparse.Namespace) -> PictureConfig:
     named = {f.name: given[f.name] for f in fields(PictureConfig) if f.name in given}
     if args.size is not None:
         named = {"width": args.size, "height": args.size, **named}
-    return replace(picture_defaults(args.preset, args.vqgan), **named)
+    config = replace(picture_defaults(args.preset, args.vqgan), **named)
+    if config.start == "noise" and named.get("pull") and not given.get("init"):
+        raise InvalidInput(
+            "--init-weight does not go with --start noise, where there is no picture to pull "
+            "towards: leave one of them out."
+        )
+    return config
 
 
 _FLAGS = {

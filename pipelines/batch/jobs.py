@@ -147,6 +147,8 @@ def _job(number: int, line: str, defaults: PictureConfig, models: Mapping[str, s
         raise InvalidInput(f"A setting of this line is of the wrong kind: {error}.") from error
     if job.picture.start == "picture":
         raise InvalidInput("A book of a batch cannot begin from a picture: choose another start.")
+    if job.picture.start == "noise" and picture.get("pull"):
+        raise InvalidInput("A start of noise has no picture to pull towards: leave out “pull”.")
     if job.text and not split_sentences(job.text):
         raise InvalidInput("The text of this line holds no sentences.")
     return job

@@ -11,6 +11,7 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,13 +25,15 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection
 
 from pipelines.errors import ModelUnavailable
-from pipelines.hub import short
+from pipelines.hub import hub_reached, short
 from pipelines.vqgan_clip.checkpoints import read_state_dict
 from pipelines.vqgan_clip.clip_checkpoints import CLIP_MEAN, CLIP_STD, TransformersCLIP
 
 WHAT = "a CLIP archive of OpenAI"
 SOURCE = "https://github.com/openai/CLIP/blob/main/clip/clip.py lists the addresses"
 BPE = "bpe_simple_vocab_16e6.txt.gz"
+SHARED = "openai/clip-vit-base-patch32"
+"""All of OpenAI's CLIPs share its vocabulary."""
 
 
 def load_openai(path: Path, device: torch.device) -> TransformersCLIP:
@@ -55,9 +58,9 @@ def load_openai(path: Path, device: torch.device) -> TransformersCLIP:
 
 def read_vocabulary(folder: Path, size: int) -> CLIPTokenizer:
     """The byte-pair vocabulary of OpenAI's CLIPs, from the files of transformers' tokenizer or
-    from OpenAI's own. Raises: ModelUnavailable."""
+    from OpenAI's own; where there are none, that of SHARED. Raises: ModelUnavailable."""
     advice = (
-        "Put vocab.json and merges.txt there (“hf download openai/clip-vit-base-patch32 vocab.json "
+        f"Put vocab.json and merges.txt there (“hf download {SHARED} vocab.json "
         f"merges.txt --local-dir {folder}”; all of OpenAI's CLIPs share them), or {BPE} of "
         "https://github.com/openai/CLIP."
     )
@@ -69,7 +72,9 @@ def read_vocabulary(folder: Path, size: int) -> CLIPTokenizer:
         ):
             tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
         else:
-            raise ModelUnavailable(f"The vocabulary of CLIP is missing in {folder}. {advice}")
+            tokenizer = _shared_vocabulary(size)
+            if tokenizer is None:
+                raise ModelUnavailable(f"The vocabulary of CLIP is missing in {folder}. {advice}")
     except (OSError, ValueError, EOFError) as e:
         raise ModelUnavailable(
             f"The vocabulary of CLIP in {folder} is damaged ({short(e)}). {advice}"
@@ -80,6 +85,17 @@ def read_vocabulary(folder: Path, size: int) -> CLIPTokenizer:
             f"{size}: they do not belong together. {advice}"
         )
     return tokenizer
+
+
+def _shared_vocabulary(size: int) -> CLIPTokenizer | None:
+    """From an earlier download, or else from the hub; None where neither has one of that size."""
+    for local in (True, False):
+        if local or hub_reached():
+            with suppress(Exception):  # whatever the hub's client raises
+                tokenizer = CLIPTokenizer.from_pretrained(SHARED, local_files_only=local)
+                if len(tokenizer) == size:  # where there are no files, it is an empty one
+                    return tokenizer
+    return None
 
 
 def _openai_vocabulary(path: Path, size: int) -> CLIPTokenizer:

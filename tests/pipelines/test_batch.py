@@ -82,6 +82,7 @@ def test_the_seed_follows_from_the_line_and_its_number(tmp_path: Path) -> None:
         ('{"words": "a fox", "pages": "many"}', "wrong kind"),
         ('{"words": "a fox", "style": "oil"}', "no style"),
         ('{"words": "a fox", "start": "picture"}', "cannot begin from a picture"),
+        ('{"words": "a fox", "start": "noise", "pull": 1}', "no picture to pull towards"),
         ('{"words": "a fox", "seed": -1}', "Seed must be"),
         ("{}", "words"),
     ],

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pipelines.errors import InvalidInput, ModelUnavailable
 from pipelines.tokenizer import load_tokenizer
+from pipelines.vqgan_clip import openai_clip
 from pipelines.vqgan_clip.clip_checkpoints import CLIP_MEAN, CLIP_STD, TransformersCLIP
 from pipelines.vqgan_clip.loading import load_clips, parse_weights
 from pipelines.vqgan_clip.models import PictureTextModel
@@ -91,7 +92,11 @@ def test_an_archive_is_the_published_network(resnet: bool, tmp_path: Path) -> No
     assert torch.allclose(model.embed_texts(WORDS[:1])[0], read[0], atol=1e-5)
 
 
-def test_state_dicts_folders_and_other_vocabularies(tmp_path: Path) -> None:
+def test_state_dicts_folders_and_other_vocabularies(
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setattr(openai_clip, "SHARED", "nobody/clip")
     original = plain()
     torch.save(original.state_dict(), tmp_path / "clip.pt")
     with pytest.raises(ModelUnavailable, match=r"vocabulary of CLIP is missing.*vocab\.json"):
@@ -102,6 +107,10 @@ def test_state_dicts_folders_and_other_vocabularies(tmp_path: Path) -> None:
     (tmp_path / "bpe_simple_vocab_16e6.txt.gz").unlink()
     first.tokenizer.save_pretrained(tmp_path)
     assert torch.equal(load(tmp_path).embed_texts(WORDS), first.embed_texts(WORDS))
+    alone = tmp_path_factory.mktemp("alone") / "clip.pt"  # an archive, and an earlier download
+    alone.write_bytes((tmp_path / "clip.pt").read_bytes())
+    monkeypatch.setattr(openai_clip, "SHARED", str(tmp_path))
+    assert torch.equal(load(alone).embed_texts(WORDS), first.embed_texts(WORDS))
     cut = original.state_dict()
     cut["token_embedding.weight"] = cut["token_embedding.weight"][:100]
     torch.save(cut, tmp_path / "clip.pt")

@@ -257,6 +257,7 @@ def test_how_a_picture_moves() -> None:
         (["a fox", "--init", "plain.png"], "--init goes with --prompt"),
         (["a fox", "--frames", "5"], "--frames goes with one picture"),
         (["--prompt", "a", "--size", "250"], "multiple of 16"),
+        (["--prompt", "a", "--start", "noise", "--init-weight", "1"], "--init-weight does not go"),
     ],
 )
 def test_what_cannot_be_done_is_told(
