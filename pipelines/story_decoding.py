@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 BRIEF_TEMPERATURE = 0.3
 OPENING = 8
 """Tokens of the first sentence (after those of the title) that are as lively as was asked."""
+BOLD = 1.5
+"""Every other title is so much livelier: a title says which story it is, and there is more to
+choose from."""
 SETTLED = 0.25
 """Later text has this share of the temperature: which story it is may vary, but it must hold
 together."""
@@ -380,7 +383,10 @@ def _choose(
             penalise(masked[row], [t for s in m.sentences for t in s], spared,
                      config.repetition_penalty)  # fmt: skip
         masked[row] += grammar.mask(m)
-    heat = torch.tensor([_temperature(m, config.temperature) for m in manuscripts])
+    heat = torch.tensor([
+        _temperature(m, config.temperature, bold=row % 2 == 1)
+        for row, m in enumerate(manuscripts)
+    ])  # fmt: skip
     scores = masked / heat[:, None]
     if ban:
         filtered = scores.clone()
@@ -398,9 +404,11 @@ def _choose(
     return at.gather(1, drawn)[:, 0].tolist()
 
 
-def _temperature(m: Manuscript, asked: float) -> float:
+def _temperature(m: Manuscript, asked: float, *, bold: bool) -> float:
     if m.phase == "brief":
         return min(asked, BRIEF_TEMPERATURE)
+    if m.phase == "title" and bold:
+        return asked * BOLD
     opening = m.phase == "title" or (len(m.sentences) == 1 and len(m.sentences[0]) < OPENING)
     return asked if opening else asked * SETTLED
 

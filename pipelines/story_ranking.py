@@ -257,7 +257,7 @@ def _score(
     config: StoryConfig,
     asked: int,
 ) -> float:
-    """The larger the better; a perfect story has about 4.4."""
+    """The larger the better; a perfect story has about 5.4."""
     if not sentences:
         return -100.0
     words = text.casefold().split()
@@ -270,7 +270,7 @@ def _score(
     score += 0.5 * len(set(pairs)) / max(len(pairs), 1)
     if request.content:
         score += 1.5 * (request.content[0] in named)
-        score += 1.5 * len(named) / len(request.content)
+        score += 2.5 * len(named) / len(request.content)
     score -= 0.6 * misfits(text, request)
     score -= 0.5 * self_talk([s.text for s in sentences])
     score -= 0.5 * doubles([s.text for s in sentences])
