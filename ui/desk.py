@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.book import Book, Page
 from pipelines.errors import InvalidInput
-from pipelines.events import Draft
+from pipelines.events import Draft, Sentence
 from pipelines.presets import StoryConfig
 from ui.jobs import ONE_AT_A_TIME, Job, Jobs, Work
 from ui.manuscript import Manuscript
@@ -177,6 +177,20 @@ class Desk:
                 self._put(replace(tale, manuscript=Manuscript.from_value(value)))
             except InvalidInput:
                 return
+
+    def shows_instead(self, sentence: Sentence, brief: str) -> None:
+        """What the picture of a sentence shows was said in other words: the editor says so, too.
+
+        Otherwise the sentence would seem to want another picture than it has.
+        """
+        with self.lock:
+            tale = self.tale
+            if tale is None or brief == sentence.brief:
+                return
+            told = tale.manuscript
+            fresh = [replace(s, brief=brief) if s == sentence else s for s in told.sentences]
+            self._put(replace(tale, manuscript=replace(told, sentences=tuple(fresh))))
+            self.handed = replace(told, sentences=tuple(fresh)).to_value()
 
     def keep_book(self, book: Book) -> None:
         """The story in the editor has become this book."""

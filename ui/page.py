@@ -53,7 +53,7 @@ def build(shop: Workshop) -> gr.Blocks:
             with gr.Row(elem_classes="actions centred", elem_id="account"):
                 login_button()
         runner.opens(story_page, "story", lambda desk: None)
-        repaint.build(runner, pictures_tab)
+        repaint.build(runner, pictures_tab, story_tab.editor)
         make.connect(runner, story_tab, pictures_tab)
         settings = {"story": story_tab.settings, "pictures": pictures_tab.settings}
         keep_within(shop.rules, story_tab, pictures_tab)

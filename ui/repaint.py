@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
+from gradio.components import Component
 from PIL import ImageChops
 from PIL.Image import Image
 
@@ -145,7 +146,7 @@ def _advanced() -> tuple[gr.ImageEditor, gr.Image, gr.Slider]:
     return part, like, weight
 
 
-def build(runner: Runner, pictures: PicturesTab) -> None:
+def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
     """Lay out the dialog over the page and connect it with the pages' "Paint again"."""
     shop = runner.shop
     with (
@@ -263,12 +264,14 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
         wanted = moving.request(shop, page, config, camera)
         return lambda job: moving.move_through(shop, desk, job, page, wanted, camera)
 
-    def keep_new(desk: Desk) -> None:
+    def keep_new(desk: Desk, value: object) -> None:
         book, retry = desk.book, desk.retry
-        page_of(desk)
+        old = page_of(desk)
         if book is None or retry is None or retry.new is None:
             raise InvalidInput("There is no new picture to keep: paint it first.")
         desk.refuse_while_busy()
+        desk.remember(value)
+        desk.shows_instead(Sentence(old.text, old.brief), retry.new.brief)
         desk.keep_book(shop.save(book.with_page(retry.index, retry.new), desk))
         desk.retry = None
         desk.lines["pictures"] = (f"Page {retry.index + 1} has its new picture.", "done")
@@ -288,5 +291,5 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
     given = [way, upload, wish, part, like, weight, *pictures.settings]
     runner.starts(again.click, "repaint", begin, given)
     runner.stops(stop.click)
-    runner.acts(keep.click, keep_new, js=CLOSED)
+    runner.acts(keep.click, keep_new, [editor], js=CLOSED)
     runner.acts(close.click, close_dialog, js=CLOSED)

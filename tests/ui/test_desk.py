@@ -201,6 +201,21 @@ def test_every_draft_keeps_its_own_changes_and_its_book() -> None:
     assert desk.book is not None
 
 
+def test_a_page_that_was_painted_in_other_words_keeps_its_new_picture() -> None:
+    desk = Desk("ada", "tab")
+    desk.add((draft("Pip"),), choose=True)
+    desk.remember(edited(desk, "Mine"))
+    old = Page("Pip slept.", "fox @forest day", b"old")
+    new = Page("Pip slept.", "fox @lake night", b"new")
+    desk.shows_instead(Sentence(old.text, old.brief), new.brief)
+    desk.keep_book(Book("Mine", (new,)))
+    assert desk.handed["title"] == "Mine"  # the editor is told, and what was typed stays
+    assert desk.handed["sentences"][0]["brief"] == new.brief
+    assert desk.tale is not None
+    assert desk.tale.book is not None
+    assert desk.tale.manuscript.revise(desk.tale.book).pages == (new,)
+
+
 def test_new_drafts_replace_only_those_that_nobody_worked_on() -> None:
     desk = Desk("ada", "tab")
     desk.add((draft("Pip"), draft("Tom")), choose=True)
