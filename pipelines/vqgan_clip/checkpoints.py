@@ -75,8 +75,8 @@ def read_state_dict(path: Path, what: str, source: str) -> dict[str, Tensor]:
         if kind == "old":
             raise ModelUnavailable(
                 f"{path} is of an old format of torch.save, from before PyTorch 1.6, of which only "
-                f"plain weights are read here ({short(e)}). Save its weights alone again with a "
-                f"newer PyTorch, where you trust the file, or get a newer one: {source}."
+                "plain weights are read here. Save its weights alone again with a newer PyTorch, "
+                f"where you trust the file, or get a newer one: {source}."
             ) from e
         raise ModelUnavailable(
             f"{path} should be {what}, but cannot be read as one: it is damaged, only half "

@@ -52,6 +52,7 @@ def test_a_house_open_to_everybody_has_the_rules_it_was_given(
     assert shop.is_admin("open sesame")
     assert (shop.jobs.most, shop.jobs.each, shop.rules.side) == (9, 2, 256)
     assert shop.rules.banned == ("zombie",)
+    monkeypatch.delenv("STORYBRUSH_ADMIN")
     plain = app.parser().parse_args([])
     assert app.upload_limit(plain, training=False) == 20
     assert app.upload_limit(plain, training=True) == 2000
