@@ -32,6 +32,17 @@ def test_a_drawing_takes_the_colour_of_a_stroke(
     assert max(abs(a - b) for a, b in zip(seen(page, 0.73, 0.65), right, strict=True)) < 25
 
 
+def quickly(page: Page) -> None:
+    """Set the pages to be painted with less work: how well is tested elsewhere."""
+    page.get_by_role("tab", name="Pictures").click()
+    page.locator("#picture-advanced").get_by_role("button", name="Advanced").first.click()
+    for name, value in (("Steps", "5"), ("Candidates", "1")):
+        number = page.get_by_label(f"number input for {name}", exact=True)
+        number.fill(value)
+        number.press("Tab")
+    page.get_by_role("tab", name="Story").click()
+
+
 def test_words_story_edit_two_pages_gallery_restart(
     storybrush: Server, visit: Callable[..., Page]
 ) -> None:
@@ -39,6 +50,7 @@ def test_words_story_edit_two_pages_gallery_restart(
     page.set_default_timeout(120_000)
     slow = 120_000
     page.get_by_label("What is your story about?").fill("a fox who wanted to fly")
+    page.get_by_label("number input for Pages").fill("4")
     page.get_by_role("button", name="Write the story first").click()
     expect(page.locator(".draft .tale").first).to_be_visible(timeout=slow)
     page.get_by_role("button", name="Use this story").first.click()
@@ -48,6 +60,7 @@ def test_words_story_edit_two_pages_gallery_restart(
     first.blur()
     expect(page.locator(".line").first).to_contain_text("in the snow")
     page.get_by_role("textbox", name="Title").fill("Tested fox")
+    quickly(page)
     page.get_by_role("button", name="Paint this story").click()
     expect(page.locator(".spread.painted")).to_have_count(2, timeout=slow)
     page.get_by_role("button", name="Stop", exact=True).click()

@@ -178,7 +178,8 @@ def test_other_encodings_are_read_and_said(tmp_path: Path) -> None:
 def test_a_name_that_is_nothing_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidInput, match="no file or folder"):
         read(tmp_path / "nothing.txt")
-    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    for library in ("huggingface_hub.constants", "datasets.config"):  # read from the environment
+        monkeypatch.setattr(f"{library}.HF_HUB_OFFLINE", True)
     with pytest.raises(InvalidInput, match="hf download --repo-type dataset nobody/stories"):
         list(read_source("nobody/stories", lambda w, y: None))
 
