@@ -135,7 +135,7 @@ class StoryPipeline:
                 good = [c for c in good if c.likelihood > self.coherent]
             if len(good) >= config.drafts and (self.lexicon is None or _heard(good, request)):
                 break
-        for c in _best(found, banned, config.drafts):
+        for c in _best(found, banned, config.drafts, self.coherent):
             if self.lexicon is not None:
                 c = with_mention(c, request)
             yield Draft(c.title[:MAX_TITLE], c.sentences, seed, self.name)
@@ -210,17 +210,23 @@ def _heard(candidates: list[Candidate], request: Request) -> bool:
     return not request.content or any(c.mentions for c in candidates)
 
 
-def _best(found: list[Candidate], banned: tuple[str, ...], drafts: int) -> list[Candidate]:
-    """The best candidates, no two the same; those with banned words only without the sentences
-    that have them.
+def _best(
+    found: list[Candidate], banned: tuple[str, ...], drafts: int, coherent: float
+) -> list[Candidate]:
+    """The best candidates, those that hold together before all others, and of stories with the same
+    title the best before the rest; those with banned words only without the sentences that have
+    them.
 
     Raises InvalidInput when nothing is left.
     """
-    ranked = sorted(found, key=lambda c: -c.score)
+    ranked = sorted(found, key=lambda c: (c.likelihood <= coherent, -c.score))
     clean = [c for c in ranked if is_clean(c, banned)]
     clean += [without_banned(c, banned) for c in ranked if not is_clean(c, banned)]
-    distinct = {c.text: c for c in reversed(clean) if c.sentences}
-    chosen = [c for c in clean if distinct.get(c.text) is c][:drafts]
+    texts = {c.text: c for c in reversed(clean) if c.sentences}
+    distinct = [c for c in clean if texts.get(c.text) is c]
+    titles = {c.title: c for c in reversed(distinct)}
+    later = {id(c): (c.likelihood <= coherent, titles[c.title] is not c) for c in distinct}
+    chosen = sorted(distinct, key=lambda c: later[id(c)])[:drafts]  # stable: else the order stays
     if not chosen:
         raise InvalidInput(
             "No sentence could be written without the banned words: take some off the ban list."

@@ -25,6 +25,10 @@ COHERENT = -0.35
 thread -0.6 and less."""
 LIKELIHOOD = 10.0
 """What each nat below COHERENT costs."""
+SURE = -0.1
+UNSURE = 3.0
+"""What each nat below SURE costs: between the two, sentences are each right and do not always go
+together."""
 
 
 @dataclass(frozen=True)
@@ -246,6 +250,7 @@ def finished(written: Written, request: Request, config: StoryConfig, asked: int
     named = [w for w in request.content if mentions(text, w) or mentions(title, w)]
     score = _score(sentences, text, request, named, config, asked)
     score += LIKELIHOOD * min(written.log_likelihood - COHERENT, 0.0)
+    score += UNSURE * min(written.log_likelihood - SURE, 0.0)
     return Candidate(title, sentences, score, len(named), written.log_likelihood)
 
 

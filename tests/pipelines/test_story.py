@@ -16,11 +16,11 @@ from hypothesis import strategies as st
 
 from pipelines import hub, story
 from pipelines.errors import InvalidInput, ModelUnavailable
-from pipelines.events import Draft, StoryProgress
+from pipelines.events import Draft, Sentence, StoryProgress
 from pipelines.gpt2 import GPT2Config, GPT2Writer
 from pipelines.presets import StoryConfig
 from pipelines.scene import parse_brief
-from pipelines.story import LEXICON, StoryPipeline
+from pipelines.story import LEXICON, StoryPipeline, _best
 from pipelines.story_decoding import (
     Grammar,
     Manuscript,
@@ -31,6 +31,7 @@ from pipelines.story_decoding import (
     spellings,
 )
 from pipelines.story_ranking import (
+    Candidate,
     Written,
     doubles,
     ends_properly,
@@ -417,6 +418,19 @@ def test_a_story_is_cut_to_the_words_allowed() -> None:
     config = StoryConfig("a fox", max_words=20)
     lines = [("The fox went on and on.", "fox @road day")] * 9
     assert len(finished(written(*lines), read("a fox"), config, 7).sentences) == 4
+
+
+def test_stories_that_hold_together_come_first_and_titles_once() -> None:
+    def candidate(title: str, score: float, likelihood: float = -0.1) -> Candidate:
+        told = (Sentence(f"{title} sat, and it was {score}.", "fox"),)
+        return Candidate(title, told, score, 1, likelihood)
+
+    good, again, other = candidate("A", 3), candidate("A", 2.9), candidate("B", 1)
+    lost = candidate("C", 9, likelihood=-0.6)
+    found = [lost, other, again, good, replace(good)]
+    assert _best(found, (), 4, coherent=-0.35) == [good, other, again, lost]
+    assert _best(found, (), 2, coherent=-0.35) == [good, other]
+    assert _best(found, (), 1, coherent=float("-inf")) == [lost]
 
 
 def test_two_of_a_kind_are_noticed() -> None:
