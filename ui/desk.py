@@ -240,6 +240,8 @@ class Visit:
     """Whether the page has said that its first tab is open, as every page does by itself."""
     heard: str = ""
     """The tab that the page has last said to be open."""
+    drawing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
+    """Held while the page is drawn: what is told last must be what was looked at last."""
 
     def took(self, opened: Sequence[str]) -> None:
         """The page has said that these tabs are open, in this order, and nothing else so far."""

@@ -192,14 +192,15 @@ class Runner:
 
     def draw(self, visit: Visit) -> dict[Any, Any]:
         """What has changed since this page was last told; never empty, as Gradio wants it."""
-        if visit.desk.shown == visit.heard:  # told, it would be torn from what is clicked next
-            self.knows_tab(visit, visit.heard)
-        fresh: dict[Any, Any] = {}
-        for drawing in self._drawings:
-            shown = drawing(visit.desk).items()
-            fresh |= {c: value for c, value in shown if visit.sent.get(c._id, ...) != value}
-        # Not before all are drawn: where one fails, the page is told nothing.
-        visit.sent.update((component._id, value) for component, value in fresh.items())
+        with visit.drawing:
+            if visit.desk.shown == visit.heard:  # told, it would be torn from what is clicked next
+                self.knows_tab(visit, visit.heard)
+            drawn: dict[Any, Any] = {}
+            for drawing in self._drawings:
+                drawn |= drawing(visit.desk)
+            fresh = {c: value for c, value in drawn.items() if visit.sent.get(c._id, ...) != value}
+            # Not before all are drawn: where one fails, the page is told nothing.
+            visit.sent.update((component._id, value) for component, value in fresh.items())
         return fresh or {self._shown[0]: gr.skip()}
 
     def _resume(self, desk: Desk) -> bool:

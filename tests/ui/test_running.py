@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -110,6 +111,34 @@ def test_where_drawing_fails_the_page_is_told_all_of_it_the_next_time(
     assert {"at rest", "drawn"} <= set(
         filter(lambda v: isinstance(v, str), runner.draw(page).values())
     )
+
+
+def test_what_was_looked_at_last_is_told_last(shop: Workshop, runner: Runner) -> None:
+    text, state = gr.HTML(), ["old"]
+    looked, go_on = threading.Event(), threading.Event()
+
+    def draw(desk: Desk) -> dict[Any, Any]:
+        seen = state[0]
+        if seen == "old":
+            looked.set()
+            go_on.wait(10)
+        return {text: seen}
+
+    runner.shows(draw, [text])
+    page, told = visit(shop), list[Any]()
+    slow, quick = (
+        threading.Thread(target=lambda: told.append(runner.draw(page)[text])) for _ in range(2)
+    )
+    slow.start()
+    assert looked.wait(10)
+    state[0] = "new"
+    quick.start()
+    quick.join(0.2)  # it would be done by now, if it did not wait
+    go_on.set()
+    slow.join(10)
+    quick.join(10)
+    assert told == ["old", "new"]
+    assert page.sent[text._id] == "new"
 
 
 def test_a_page_that_is_loaded_keeps_the_tab_it_had_open(shop: Workshop) -> None:
