@@ -277,8 +277,8 @@ def _score(
         score += 1.5 * (request.content[0] in named)
         score += 2.5 * len(named) / len(request.content)
     score -= 0.6 * misfits(text, request)
-    score -= 0.5 * self_talk([s.text for s in sentences])
-    score -= 0.5 * doubles([s.text for s in sentences])
+    texts = [s.text for s in sentences]
+    score -= 0.5 * (self_talk(texts) + doubles(texts))
     score -= 0.35 * sum(bool(_STOCK.search(s.text)) for s in sentences[-2:])
     score -= 0.25 * abs(len(sentences) - asked) + (2.0 if len(sentences) < 4 else 0.0)
     score -= 1.5 * (len(sentences) - len({s.text for s in sentences}))

@@ -104,8 +104,7 @@ def ban_list(own: Iterable[str] = ()) -> tuple[str, ...]:
 @cache
 def _ban_pattern(banned: tuple[str, ...]) -> re.Pattern[str]:
     forms = {f for w in banned for f in (w, plural(w), w + "s")}
-    choices = "|".join(map(_alone, sorted(forms, key=lambda f: (-len(f), f))))
-    return re.compile(rf"(?:{choices})")
+    return re.compile("|".join(map(_alone, sorted(forms, key=lambda f: (-len(f), f)))))
 
 
 _UNSPACED = (

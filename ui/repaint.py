@@ -270,9 +270,10 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
         if book is None or retry is None or retry.new is None:
             raise InvalidInput("There is no new picture to keep: paint it first.")
         desk.refuse_while_busy()
+        saved = shop.save(book.with_page(retry.index, retry.new), desk)
         desk.remember(value)
         desk.shows_instead(Sentence(old.text, old.brief), retry.new.brief)
-        desk.keep_book(shop.save(book.with_page(retry.index, retry.new), desk))
+        desk.keep_book(saved)
         desk.retry = None
         desk.lines["pictures"] = (f"Page {retry.index + 1} has its new picture.", "done")
 
