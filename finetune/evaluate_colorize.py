@@ -112,7 +112,7 @@ def samples(count: int, pages: Path | None, seed: int = 0) -> Iterator[Sample]:
             name = f"{n:03d}-page-{chosen[n // 2].stem}"
         else:
             world = StoryWorld(split="test")
-            picture, _ = world.draw(n, random.Random(f"{seed} colorize {n}"))
+            picture = world.draw(n, random.Random(f"{seed} colorize {n}")).picture
             strength, name = world.strength, f"{n:03d}-scene"
         yield sample(name, picture, sum(strength) / 2, np.random.default_rng([seed, n]), n)
 

@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from finetune.data.illustrations import ByteBatch, ColourBatch
+from finetune.data.illustrations import UNKNOWN, ByteBatch, ColourBatch
+from finetune.data.scenes import CELLS
 from finetune.data.simplify import flatten
 from finetune.evaluate_colorize import Sample
 from finetune.planner import Cells, alike, loss_of, wanted_colours
@@ -35,6 +36,7 @@ def batch_of(held_out: Sequence[Sample], regime: str, device: torch.device) -> C
         simplified=np.stack([flatten(picture) for picture in pictures]),
         hints=hints.astype(np.uint8),
         mask=np.stack([read_mask(one.mask, *one.lineart.size) for one in held_out]).view(np.uint8),
+        things=np.full((len(held_out), CELLS, CELLS), UNKNOWN, np.int16),
     ).on(device)
 
 

@@ -1,8 +1,9 @@
 """Train the planner of colours: `python -m finetune.planner --data SET`.
 
 Cells of the plan are hidden, from few to all of them, and their colours are to be told from the
-line art, the hints and the cells that are left. SET is a folder made by
-`python -m finetune.data.illustrations`.
+line art, the hints and the cells that are left. A head that is thrown away afterwards names what
+each cell shows, where that is known: to know what colour a fox has, one must see that it is one.
+SET is a folder made by `python -m finetune.data.illustrations`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from torch import Tensor
 
 from finetune.colorizer import Batches, load
 from finetune.colour_samples import over_lines, write_columns
-from finetune.data.illustrations import ColourBatch, IllustrationSet, byte_batch
+from finetune.data.illustrations import UNKNOWN, ColourBatch, IllustrationSet, byte_batch
+from finetune.data.scenes import tags
 from finetune.data.simplify import to_lab
 from finetune.distributed import average_gradients, leave, processes, rank
 from finetune.own import base_folder, guarded
@@ -54,6 +56,8 @@ UNDER_LINES = 0.02
 """Votes of a pixel under a line; elsewhere 1."""
 UNREAD = 0.15
 """Share of pictures whose drawing is not shown, for classifier-free guidance."""
+NAMING = 0.5
+"""Weight of naming what a cell shows, against telling its colour."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +125,16 @@ def loss_of(logits: Tensor, cells: Cells, likeness: Tensor) -> tuple[Tensor, Ten
     return (cost * cells.hidden).sum() / count, right
 
 
+def naming_loss(names: Tensor, things: Tensor, shown: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of names (B, h, w, T) where it is known what is shown (`things`, B, h, w), in
+    pictures whose drawing was shown (B,), and the share that is right; 0 where nothing is known."""
+    known = (things != UNKNOWN) & shown[:, None, None]
+    if not known.any():
+        return names.sum() * 0, names.new_zeros(())
+    told, right = names[known].float(), things[known]
+    return F.cross_entropy(told, right), (told.argmax(-1) == right).float().mean()
+
+
 def train(
     steps: int,
     data: IllustrationSet,
@@ -156,10 +170,12 @@ def train(
         model.palette.copy_(palette)
         if reader is not None:
             model.features.load_state_dict(reader.features.state_dict())
+    helper = torch.nn.Linear(config.width, len(tags())).to(device)
     inner = torch.nn.ModuleList([model.features, model.blocks])
-    optimizers = optimizers_of(inner, model, peak, weight_decay=0.03)
+    everything = torch.nn.ModuleList([model, helper])
+    optimizers = optimizers_of(inner, everything, peak, weight_decay=0.03)
     ema = Ema(model, averaged, decay=0.995)
-    parts = {"model": model, "averaged": averaged, **optimizers}
+    parts = {"model": model, "averaged": averaged, "helper": helper, **optimizers}
     start, extra = load_checkpoint(runs / "planner.pt", parts)
     clock = Clock(start, steps, minutes, extra.get("progress", 0.0))
     likeness = alike(model.palette)
@@ -174,17 +190,20 @@ def train(
         made = next(ready)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + step * every + rank())
         cells = hide(wanted_colours(made, model.palette), config.colours, generator)
-        shown = torch.rand(len(cells.hidden), 1, 1, 1, generator=generator) >= UNREAD
+        shown = (torch.rand(len(cells.hidden), generator=generator) >= UNREAD).to(device)
         with low:
             drawing = model.read(made.lineart)
-            drawing = torch.where(shown.to(device), drawing, model.unread(*cells.hidden.shape[1:]))
-            logits = model(drawing, made.hints, cells.tokens)
+            unread = model.unread(*cells.hidden.shape[1:])
+            drawing = torch.where(shown[:, None, None, None], drawing, unread)
+            known = model.think(drawing, made.hints, cells.tokens)
+            logits, names = model.out(known), helper(known)
         loss, right = loss_of(logits, cells, likeness)
+        naming, named = naming_loss(names, made.things, shown)
         set_learning_rate(optimizers.values(), rate(progress, peak))
-        model.zero_grad()
-        loss.backward()
-        average_gradients([model])
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        everything.zero_grad()
+        (loss + NAMING * naming).backward()
+        average_gradients([everything])
+        torch.nn.utils.clip_grad_norm_(everything.parameters(), 1.0)
         for optimizer in optimizers.values():
             optimizer.step()
         ema.update(step)
@@ -195,7 +214,7 @@ def train(
         if (step % samples_every == 0 or over) and rank() == 0:
             save_plans(averaged, show, runs / "planner.png")
         if step % report_every == 0 or over:
-            told = {"loss": loss.item(), "right": right.item()}
+            told = {"loss": loss.item(), "right": right.item(), "named": named.item()}
             yield TrainStep(step, steps, told, clock.eta(step))
     yield averaged
 

@@ -98,13 +98,13 @@ class StoryPipeline:
         return cls(model, lexicon=None, tokenizer=tokenizer, name=name)
 
     def __call__(
-        self, config: StoryConfig, *, generator: torch.Generator | None = None
+        self, config: StoryConfig | str, *, generator: torch.Generator | None = None
     ) -> list[Draft]:
-        """Drafts, best first."""
+        """Drafts, best first. Words alone are a request with all settings as usual."""
         return [e for e in self.stream(config, generator=generator) if isinstance(e, Draft)]
 
     def stream(
-        self, config: StoryConfig, *, generator: torch.Generator | None = None
+        self, config: StoryConfig | str, *, generator: torch.Generator | None = None
     ) -> Iterator[StoryProgress | Draft]:
         """Stories as they are being written, then the drafts, best first; close() stops.
 
@@ -115,6 +115,7 @@ class StoryPipeline:
         """
         import torch
 
+        config = StoryConfig(config) if isinstance(config, str) else config
         seed = config.seed
         if seed is None and generator is not None:
             seed = int(torch.randint(0, MAX_SEED + 1, (), generator=generator))

@@ -4,8 +4,9 @@
 
 prepares a folder of pictures and reports which were refused and why. A set holds `pictures.npy`
 (N, 256, 256, 3) uint8, `linearts.npy` (N, 256, 256) uint8, drawn and worn as scans and photos of
-drawings are, `simplified.npy` (N, 256, 256, 3) uint8 and `index.jsonl`. The same command on a
-finished set of the same pictures does nothing.
+drawings are, `simplified.npy` (N, 256, 256, 3) uint8, `things.npy` (N, 16, 16) int16 (what each
+cell shows, as `finetune.data.scenes.tags` counts; -1 where nobody knows) and `index.jsonl`. The
+same command on a finished set of the same pictures does nothing.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ from tqdm import tqdm
 from finetune.data.curation import curate, upright
 from finetune.data.pages import read_pages
 from finetune.data.scans import wear
-from finetune.data.scenes import sample_record
+from finetune.data.scenes import CELLS, sample_record, shown_by, tags
 from finetune.data.simplify import flatten
 from finetune.data.strokes import Cell, recolour, simulate_hints, simulate_mask
 from pipelines.colorize.drawing import clean, on_white
@@ -47,6 +48,9 @@ if TYPE_CHECKING:
 SIDE = 256
 """Side of a picture of a set, in pixels."""
 
+UNKNOWN = -1
+"""Of `things`: nobody knows what this cell shows."""
+
 SIGMAS = (0.3, 0.4, 0.5)
 """Of XDoG. Source: the linearts of PaintsTorch."""
 
@@ -62,6 +66,18 @@ INDEX, FACTS = "index.jsonl", "made-with.json"
 """Of a set: a row for each item, and what the set was made with."""
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """A picture to learn from."""
+
+    picture: Image.Image
+    """PIL RGB, square, SIDE or larger."""
+    row: dict[str, Any]
+    """What the index says about it."""
+    things: NDArray[np.int16] | None = None
+    """(H, H), of its size: what each pixel shows, as `tags` counts, -1 = unknown; None: all are."""
+
+
 class Source(Protocol):
     """Where pictures come from; travels to the workers, so it must pickle."""
 
@@ -75,8 +91,8 @@ class Source(Protocol):
         """From weak to strong: how its lines are drawn."""
         ...
 
-    def draw(self, n: int, rng: random.Random) -> tuple[Image.Image, dict[str, Any]]:
-        """Item `n`: PIL RGB, square, SIDE or larger; and what the index says about it."""
+    def draw(self, n: int, rng: random.Random) -> Drawn:
+        """Item `n`."""
         ...
 
 
@@ -88,13 +104,18 @@ class StoryWorld:
     split: str = "train"
     strength: tuple[float, float] = (0.7, 1.2)
 
-    def draw(self, n: int, rng: random.Random) -> tuple[Image.Image, dict[str, Any]]:
+    def draw(self, n: int, rng: random.Random) -> Drawn:
         record = sample_record(rng, self.split)
-        picture = record.paint(rng).picture
+        scene = record.captioned.scene
+        page = record.paint(rng)
+        picture, things = page.picture, shown_by(page, scene.place)
         if rng.random() < 0.33:
             side = rng.randrange(picture.width // 2, picture.width)
-            picture = _crop(picture, side, rng).resize((SIDE, SIDE), Image.Resampling.BICUBIC)
-        return picture, {"source": "storyworld", "brief": str(record.captioned.scene)}
+            left, top = _corner(picture, side, rng)
+            part = picture.crop((left, top, left + side, top + side))
+            picture = part.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
+            things = things[top : top + side, left : left + side]
+        return Drawn(picture, {"source": "storyworld", "brief": str(scene)}, things)
 
 
 @dataclass(frozen=True)
@@ -105,7 +126,7 @@ class Pictures:
     share: float = 45
     strength: tuple[float, float] = (0.3, 0.85)
 
-    def draw(self, n: int, rng: random.Random) -> tuple[Image.Image, dict[str, Any]]:
+    def draw(self, n: int, rng: random.Random) -> Drawn:
         file = self.files[n % len(self.files)]
         with Image.open(file) as image:
             picture = on_white(upright(image))
@@ -113,12 +134,13 @@ class Pictures:
         # From 3/5 of a picture, or SIDE pixels of a large one, up to all of its shorter side.
         least = min(shorter, max(SIDE, shorter * 3 // 5))
         side = shorter if rng.random() < 0.4 else rng.randint(least, shorter)
-        part = _crop(picture, side, rng)
+        left, top = _corner(picture, side, rng)
+        part = picture.crop((left, top, left + side, top + side))
         if side < SIDE:
             part = part.resize((SIDE, SIDE), Image.Resampling.BICUBIC)
         elif side > 2 * SIDE:
             part = part.resize((2 * SIDE, 2 * SIDE), Image.Resampling.LANCZOS)
-        return part, {"source": "pictures", "file": Path(file).name}
+        return Drawn(part, {"source": "pictures", "file": Path(file).name})
 
 
 @dataclass(frozen=True)
@@ -128,7 +150,7 @@ class ClipArt:
     share: float = 10
     strength: tuple[float, float] = (0.7, 1.2)
 
-    def draw(self, n: int, rng: random.Random) -> tuple[Image.Image, dict[str, Any]]:
+    def draw(self, n: int, rng: random.Random) -> Drawn:
         top, bottom = ([rng.randrange(256) for _ in range(3)] for _ in "ab")
         if rng.random() < 0.4:
             top = bottom = [255, 255, 255] if rng.random() < 0.5 else top
@@ -136,19 +158,22 @@ class ClipArt:
         ground = np.array(top) * (1 - t) + np.array(bottom) * t
         picture = Image.fromarray(np.broadcast_to(ground, (SIDE, SIDE, 3)).astype(np.uint8))
         words = rng.sample(sorted(vocabulary()), rng.choice((1, 1, 1, 2, 3)))
+        things = Image.new("I", picture.size, UNKNOWN)
         for word in words:
             size = rng.randrange(150, 250) if len(words) == 1 else rng.randrange(80, 150)
             art = sprite(word, size, rng.random() < 0.5)
             corner = (rng.randint(-8, SIDE - size + 8), rng.randint(-8, SIDE - size + 8))
             picture.paste(art, corner, art)
-        return picture, {"source": "clipart", "words": words}
+            things.paste(tags()[word], corner, art.getchannel("A").point(_SOLID))
+        return Drawn(picture, {"source": "clipart", "words": words}, np.asarray(things, np.int16))
 
 
-def _crop(picture: Image.Image, side: int, rng: random.Random) -> Image.Image:
-    """A square of `side` pixels somewhere in the picture."""
-    left = rng.randint(0, picture.width - side)
-    top = rng.randint(0, picture.height - side)
-    return picture.crop((left, top, left + side, top + side))
+_SOLID = [255 * (alpha > 127) for alpha in range(256)]
+
+
+def _corner(picture: Image.Image, side: int, rng: random.Random) -> tuple[int, int]:
+    """Left and top of a square of `side` pixels somewhere in the picture."""
+    return rng.randint(0, picture.width - side), rng.randint(0, picture.height - side)
 
 
 def draw_line_art(rgb: NDArray[np.uint8], *, strength: float, sigma: float) -> NDArray[np.uint8]:
@@ -162,13 +187,13 @@ def draw_line_art(rgb: NDArray[np.uint8], *, strength: float, sigma: float) -> N
 
 def make_item(
     seed: int, n: int, sources: Sequence[Source]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.uint8], dict[str, Any]]:
-    """Item `n` of a set: picture (256, 256, 3), line art (256, 256), flat colours, index row."""
+) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+    """Item `n` of a set: what each of its files holds (see _ARRAYS), and its row of the index."""
     rng = random.Random(f"{seed} {n}")
     source = rng.choices(sources, [s.share for s in sources])[0]
-    drawn, row = source.draw(n, rng)
-    large = np.asarray(drawn)
-    picture = np.asarray(drawn.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
+    drawn = source.draw(n, rng)
+    large = np.asarray(drawn.picture)
+    picture = np.asarray(drawn.picture.resize((SIDE, SIDE), Image.Resampling.LANCZOS))
     # Drawn at the size there is, lines are finer at SIDE than those drawn at SIDE.
     base = large if rng.random() < 0.5 else picture
     strength = rng.uniform(*source.strength)
@@ -178,7 +203,15 @@ def make_item(
         lines = wear(lines, np.random.default_rng(rng.getrandbits(64)))
         if kind < WORN * CLEANED:
             lines = clean(lines)
-    return picture, lines, flatten(picture), {**row, "n": n}
+    things = np.full((CELLS, CELLS), UNKNOWN, np.int16)
+    if drawn.things is not None:
+        middles = (2 * np.arange(CELLS) + 1) * len(drawn.things) // (2 * CELLS)
+        things = drawn.things[np.ix_(middles, middles)]
+    arrays = {
+        "pictures.npy": picture, "linearts.npy": lines, "simplified.npy": flatten(picture),
+        "things.npy": things,
+    }  # fmt: skip
+    return arrays, {**drawn.row, "n": n}
 
 
 # --- making a set -------------------------------------------------------------------------
@@ -205,9 +238,9 @@ def build(
     # Whatever set was here is gone from now on, also for who comes back after an interruption.
     for name in (INDEX, FACTS):
         (folder / name).unlink(missing_ok=True)
-    for name, shape in _ARRAYS.items():
+    for name, (dtype, shape) in _ARRAYS.items():
         np.lib.format.open_memmap(
-            folder / name, mode="w+", dtype=np.uint8, shape=(count, *shape)
+            folder / name, mode="w+", dtype=dtype, shape=(count, *shape)
         ).flush()
     chunks = [(folder, tuple(sources), seed, n, min(n + 32, count)) for n in range(0, count, 32)]
     rows: list[dict[str, Any]] = []
@@ -235,11 +268,13 @@ def facts_of(folder: Path) -> dict[str, Any] | None:
         return None
 
 
-_ARRAYS: dict[str, tuple[int, ...]] = {
-    "pictures.npy": (SIDE, SIDE, 3),
-    "linearts.npy": (SIDE, SIDE),
-    "simplified.npy": (SIDE, SIDE, 3),
+_ARRAYS: dict[str, tuple[type[np.generic], tuple[int, ...]]] = {
+    "pictures.npy": (np.uint8, (SIDE, SIDE, 3)),
+    "linearts.npy": (np.uint8, (SIDE, SIDE)),
+    "simplified.npy": (np.uint8, (SIDE, SIDE, 3)),
+    "things.npy": (np.int16, (CELLS, CELLS)),
 }
+"""Type and shape of an item in each file of a set."""
 
 Chunk = tuple[Path, tuple[Source, ...], int, int, int]
 
@@ -256,12 +291,12 @@ def _mapped(chunks: list[Chunk], workers: int) -> Iterator[list[dict[str, Any]]]
 def _make_chunk(chunk: Chunk) -> list[dict[str, Any]]:
     folder, sources, seed, start, stop = chunk
     cv2.setNumThreads(1)  # the workers share the cores out already
-    arrays = [np.load(folder / name, mmap_mode="r+") for name in _ARRAYS]
+    files = {name: np.load(folder / name, mmap_mode="r+") for name in _ARRAYS}
     rows: list[dict[str, Any]] = []
     for n in range(start, stop):
-        *parts, row = make_item(seed, n, sources)
-        for array, part in zip(arrays, parts, strict=True):
-            array[n] = part
+        arrays, row = make_item(seed, n, sources)
+        for name, array in arrays.items():
+            files[name][n] = array
         rows.append(row)
     return rows
 
@@ -285,6 +320,11 @@ class IllustrationSet:
         self.simplified = np.load(folder / "simplified.npy", mmap_mode="r")
         with index.open(encoding="utf-8") as lines:
             self.rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        self.things: NDArray[np.int16] = np.broadcast_to(
+            np.int16(UNKNOWN), (len(self.rows), CELLS, CELLS)
+        )
+        if (folder / "things.npy").exists():  # older sets have none
+            self.things = np.load(folder / "things.npy", mmap_mode="r")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -307,6 +347,8 @@ class ColourBatch:
     """(B, 4, 64, 64): RGB in [-1, 1], 0 where there is no hint, and a mask in {0, 1}."""
     mask: Tensor
     """(B, 1, 256, 256) in {0, 1}, 1 = colour here."""
+    things: Tensor
+    """(B, 16, 16) int64: what each cell shows, -1 where nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -319,6 +361,8 @@ class ByteBatch:
     hints: NDArray[np.uint8]
     mask: NDArray[np.uint8]
     """(B, H, W) or (B, H, W, 3); hints (B, 4, H/4, W/4); masks in {0, 1}, the rest in [0, 255]."""
+    things: NDArray[np.int16]
+    """(B, H/16, W/16)."""
 
     def on(self, device: str | torch.device) -> ColourBatch:
         """As float tensors on a device."""
@@ -335,6 +379,7 @@ class ByteBatch:
             simplified=signed(self.simplified).permute(0, 3, 1, 2),
             hints=hints,
             mask=torch.from_numpy(self.mask).to(device).float()[:, None],
+            things=torch.from_numpy(self.things).to(device).long(),
         )
 
 
@@ -365,6 +410,7 @@ def byte_batch(
         simplified=np.empty((count, SIDE, SIDE, 3), np.uint8),
         hints=np.empty((count, 4, SIDE // CELL, SIDE // CELL), np.uint8),
         mask=np.empty((count, SIDE, SIDE), np.uint8),
+        things=np.empty((count, CELLS, CELLS), np.int16),
     )
     regimes = [regime] * count
     if regime == "mixed":
@@ -372,7 +418,7 @@ def byte_batch(
     for k, its in enumerate(regimes):
         n = int(rng.integers(len(data)))
         way = slice(None, None, -1 if rng.random() < 0.5 else 1)
-        made.lineart[k] = data.linearts[n][:, way]
+        made.lineart[k], made.things[k] = data.linearts[n][:, way], data.things[n][:, way]
         picture, flat = made.picture[k], made.simplified[k]
         picture[:], flat[:] = data.pictures[n][:, way], data.simplified[n][:, way]
         sure: tuple[Cell, ...] = ()

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from tqdm import tqdm
 
 from finetune.data.storyworld import Captioned, prompt_of, sample_scene
@@ -104,6 +105,18 @@ def label_map(page: Painting) -> NDArray[np.int16]:
         labels[box][art[GRID // 2 :: GRID, GRID // 2 :: GRID] > 127] = tags()[p.word]
     labels[~middle] = -1
     return labels
+
+
+def shown_by(page: Painting, place: str) -> NDArray[np.int16]:
+    """(H, W) index of the tag that each pixel shows: the word of the clip art on top of it, the
+    place where there is none."""
+    scale = page.picture.width // SIZE
+    shown = Image.new("I", page.picture.size, tags()["@" + place])
+    for p in page.layout:
+        art = sprite(p.word, p.size * scale, p.flip).getchannel("A")
+        solid = art.point([255 * (alpha > 127) for alpha in range(256)])
+        shown.paste(tags()[p.word], (p.x * scale, p.y * scale), solid)
+    return np.asarray(shown, np.int16)
 
 
 def plan_of(layout: Sequence[Placed]) -> list[int]:

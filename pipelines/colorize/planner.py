@@ -124,12 +124,15 @@ class Planner(nn.Module):
         assert self.seen.bias is not None
         return (self.seen.bias + self.placed(_places(h, w, self.palette.device)))[None]
 
-    def forward(self, drawing: Tensor, hints: Tensor, tokens: Tensor) -> Tensor:
+    def think(self, drawing: Tensor, hints: Tensor, tokens: Tensor) -> Tensor:
         """drawing from `read`, hints (B, 4, 4h, 4w) as the hint map has them, tokens (B, h, w) in
-        [0, K], K = not known yet -> logits (B, h, w, K)."""
+        [0, K], K = not known yet -> what is known of every cell (B, h, w, W)."""
         told = F.pixel_unshuffle(hints, PER_CELL).permute(0, 2, 3, 1)
-        x = drawing + self.hinted(told) + self.known(tokens)
-        return self.out(self.norm(self.blocks(x)))
+        return self.norm(self.blocks(drawing + self.hinted(told) + self.known(tokens)))
+
+    def forward(self, drawing: Tensor, hints: Tensor, tokens: Tensor) -> Tensor:
+        """As `think` -> logits (B, h, w, K)."""
+        return self.out(self.think(drawing, hints, tokens))
 
     @torch.no_grad()
     def plan(

@@ -123,8 +123,8 @@ class VQGANCLIPPipeline:
 
     def __call__(
         self,
-        sentence: Sentence,
-        config: PictureConfig,
+        sentence: Sentence | str,
+        config: PictureConfig = PictureConfig(),
         *,
         picture: Picture | None = None,
         mask: Picture | None = None,
@@ -144,8 +144,8 @@ class VQGANCLIPPipeline:
 
     def stream(
         self,
-        sentence: Sentence,
-        config: PictureConfig,
+        sentence: Sentence | str,
+        config: PictureConfig = PictureConfig(),
         *,
         picture: Picture | None = None,
         mask: Picture | None = None,
@@ -154,10 +154,13 @@ class VQGANCLIPPipeline:
     ) -> Iterator[PictureProgress | Page]:
         """Paint one page: progress events, then the finished page. `close()` stops.
 
+        Of words alone it is read what they show; a Sentence of a story says it in its brief.
         `picture` is where start="picture" begins (PIL, any size; the middle is cut to the shape).
         With a `mask` only what is bright in it is painted, the rest stays as it is in `picture`.
         `generator` (on the CPU) overrides the seed. Raises InvalidInput, OutOfMemory.
         """
+        if isinstance(sentence, str):
+            sentence = Sentence(sentence, brief_of(sentence) if sentence.strip() else "")
         request = PictureRequest(sentence, config, picture, mask, tuple(image_prompts))
         for _, event in self._stream([request], [generator]):
             yield event

@@ -91,13 +91,14 @@ def book(page: Page) -> dict[str, float]:
     )
     page.get_by_role("button", name="Use this story").first.click()
     paint = page.get_by_role("button", name="Paint this story")
-    pages = page.locator(".line").count()
+    spreads = page.locator("li.spread")
     preview, first, whole = seconds(
         paint.click,
         lambda: there(page, ".spread.painting img.wet"),
         lambda: there(page, ".spread.painted img"),
-        lambda: there(page, ".spread.painted img", pages),
+        lambda: there(page, ".spread.painted img", spreads.count()),
     )
+    pages = spreads.count()
     return {
         "first words": words,
         "two drafts": drafts,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import pickle
 import random
+import shutil
 from pathlib import Path
 
 import cv2
@@ -17,6 +18,7 @@ from finetune.data import illustrations
 from finetune.data.curation import curate, examine
 from finetune.data.illustrations import (
     SIDE,
+    UNKNOWN,
     ClipArt,
     IllustrationSet,
     Pictures,
@@ -30,6 +32,7 @@ from finetune.data.illustrations import (
     pictures_in,
 )
 from finetune.data.scans import wear
+from finetune.data.scenes import tags
 from finetune.data.simplify import MOST_COLOURS, flatten, l0_smooth
 from pipelines.colorize.lineart import draw_lines
 from pipelines.errors import InvalidInput
@@ -98,13 +101,51 @@ def test_same_whatever_the_workers(
     data: IllustrationSet, sources: list[Source], tmp_path: Path
 ) -> None:
     other = build(tmp_path / "two", sources, COUNT, seed=1, workers=2)
-    for name in ("pictures", "linearts", "simplified", "rows"):
+    for name in ("pictures", "linearts", "simplified", "things", "rows"):
         assert np.array_equal(getattr(other, name), getattr(data, name))
     assert pickle.loads(pickle.dumps(sources)) == sources
 
 
+def test_cells_are_named_where_it_is_known_what_they_show(tmp_path: Path) -> None:
+    file = tmp_path / "page.png"
+    drawn(3).save(file)
+    source = (Pictures((str(file),)), StoryWorld(), ClipArt())
+    names = list(tags())
+    page, *painted = ([make_item(n, 0, [one])[0]["things.npy"] for n in range(6)] for one in source)
+    assert all((things == UNKNOWN).all() for things in page)  # nobody knows
+    for n, (world, art) in enumerate(zip(*painted, strict=True)):
+        row = make_item(n, 0, [StoryWorld()])[1]
+        shown = {names[k] for k in np.unique(world)}
+        place = row["brief"].split("@")[1].split()[0]
+        assert f"@{place}" in shown
+        assert all(word in row["brief"] for word in shown - {f"@{place}"})
+        words = make_item(n, 0, [ClipArt()])[1]["words"]
+        named = {names[k] for k in np.unique(art) if k != UNKNOWN}
+        assert named
+        assert named <= set(words)
+
+
+def test_names_lie_where_the_thing_is() -> None:
+    drawn_art = ClipArt().draw(0, random.Random(4))
+    assert drawn_art.things is not None
+    ground = np.asarray(drawn_art.picture, np.int16)[:, :1]  # the left edge shows ground alone
+    differs = np.abs(np.asarray(drawn_art.picture, np.int16) - ground).max(axis=-1) > 60
+    named = drawn_art.things != UNKNOWN
+    assert named[differs].mean() > 0.9
+    assert differs[named].mean() > 0.5
+
+
+def test_sets_without_names_are_read(data: IllustrationSet, tmp_path: Path) -> None:
+    for file in data.folder.iterdir():
+        if file.name != "things.npy":
+            shutil.copy(file, tmp_path)
+    older = IllustrationSet(tmp_path)
+    assert (batch(older, np.random.default_rng(0), 4).things == UNKNOWN).all()
+
+
 def test_another_seed_another_set(sources: list[Source]) -> None:
-    assert not np.array_equal(make_item(0, 0, sources)[0], make_item(1, 0, sources)[0])
+    one, other = (make_item(seed, 0, sources)[0]["pictures.npy"] for seed in (0, 1))
+    assert not np.array_equal(one, other)
 
 
 def test_unfinished_sets_are_not_read(tmp_path: Path) -> None:
@@ -252,7 +293,8 @@ def test_photos_are_learned_upright(tmp_path: Path) -> None:
     picture.save(torn, exif=b"Exif\0\0no such thing")
     assert len({examine(file).hash for file in (plain, turned, torn)}) == 1
     one, *others = (
-        np.asarray(Pictures((file,)).draw(0, random.Random(1))[0]) for file in (plain, turned, torn)
+        np.asarray(Pictures((file,)).draw(0, random.Random(1)).picture)
+        for file in (plain, turned, torn)
     )
     assert all(np.array_equal(one, other) for other in others)
 

@@ -12,8 +12,16 @@ import torch
 from PIL import Image
 
 from finetune import colorizer
-from finetune.data.illustrations import ColourBatch, IllustrationSet
-from finetune.planner import alike, choose_palette, hide, loss_of, train, wanted_colours
+from finetune.data.illustrations import UNKNOWN, ColourBatch, IllustrationSet
+from finetune.planner import (
+    alike,
+    choose_palette,
+    hide,
+    loss_of,
+    naming_loss,
+    train,
+    wanted_colours,
+)
 from finetune.training import TrainStep
 from pipelines.colorize.planner import Planner, PlannerConfig
 from tests.tiny_colorizer import CPU, Ready, generator, illustrations, small_batch
@@ -49,6 +57,7 @@ def test_one_batch_can_be_overfitted(
     *steps, model = begin(data, tmp_path, 150, peak=1e-2, save_every=1000)
     told = [e.metrics for e in steps if isinstance(e, TrainStep)]
     assert np.mean([t["right"] for t in told[-20:]]) > 0.8
+    assert np.mean([t["named"] for t in told[-20:]]) > 0.8
     assert isinstance(model, Planner)
     wanted = wanted_colours(small, model.palette)
     drawing = model.read(small.lineart)
@@ -99,8 +108,26 @@ def test_a_cell_wants_the_colour_of_most_of_its_paper() -> None:
     lines = torch.ones(1, 1, 32, 32)
     lines[:, :, :16, :16] = -1
     lines[:, :, :4, :4] = 1
-    made = ColourBatch(lines, flat, flat, torch.zeros(1, 4, 8, 8), torch.ones(1, 1, 32, 32))
+    things = torch.zeros(1, 2, 2, dtype=torch.int64)
+    made = ColourBatch(lines, flat, flat, torch.zeros(1, 4, 8, 8), torch.ones(1, 1, 32, 32), things)
     assert wanted_colours(made, palette).tolist() == [[[1, 0], [0, 0]]]
+
+
+def test_cells_are_named_where_that_is_known_and_the_drawing_seen() -> None:
+    things = torch.tensor([[[1, UNKNOWN]], [[0, 2]]])
+    names = torch.zeros(2, 1, 2, 3, requires_grad=True)
+    shown = torch.tensor([True, False])
+    loss, _ = naming_loss(names, things, shown)
+    assert loss.item() == pytest.approx(np.log(3))
+    loss.backward()
+    assert names.grad is not None
+    touched = names.grad.abs().sum(-1) > 0
+    assert touched.tolist() == [[[True, False]], [[False, False]]]
+    right = torch.nn.functional.one_hot(things.clamp_min(0), 3).float() * 100
+    assert [t.item() for t in naming_loss(right, things, shown)] == [0, 1]
+    none, share = naming_loss(names, torch.full_like(things, UNKNOWN), shown)
+    assert (none.item(), share.item()) == (0, 0)
+    none.backward()  # still a loss: every process has gradients
 
 
 def test_only_hidden_cells_count() -> None:

@@ -552,6 +552,16 @@ def test_a_drawn_seed_makes_the_story_again(writer: StoryPipeline) -> None:
     assert writer(replace(config, seed=first[0].seed)) == first
 
 
+def test_words_alone_are_a_request(writer: StoryPipeline) -> None:
+    def source() -> torch.Generator:
+        return torch.Generator().manual_seed(3)
+
+    alone = writer("a fox", generator=source())
+    assert alone == writer(StoryConfig("a fox"), generator=source())
+    with pytest.raises(InvalidInput):
+        writer("")
+
+
 def test_closing_stops_at_once(writer: StoryPipeline) -> None:
     stream = writer.stream(StoryConfig("a fox", seed=1))
     next(stream)

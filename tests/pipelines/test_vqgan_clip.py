@@ -16,6 +16,7 @@ from pipelines.book import Page, read_recipe
 from pipelines.errors import InvalidInput, OutOfMemory
 from pipelines.events import PictureProgress, Sentence
 from pipelines.presets import STARTS, PictureConfig
+from pipelines.scene import brief_of
 from pipelines.vqgan_clip import VQGANCLIPPipeline
 from pipelines.vqgan_clip.clip import CLIP, tokenize
 from pipelines.vqgan_clip.code_transformer import (
@@ -375,6 +376,16 @@ def test_every_start_ends_in_a_page(painter: VQGANCLIPPipeline, start: str) -> N
     assert recipe.seed == 5
     assert recipe.models == {"pictures": "tiny"}
     assert PictureConfig.from_settings(recipe.settings) == config
+
+
+def test_words_alone_are_read_for_what_they_show(painter: VQGANCLIPPipeline) -> None:
+    words = "A fox sits in the snow."
+    page = painter(words, QUICK)
+    assert "fox" in page.brief
+    assert "snow" in page.brief
+    assert page == painter(Sentence(words, brief_of(words)), QUICK)
+    with pytest.raises(InvalidInput, match="Say in words"):
+        painter("  ", QUICK)
 
 
 @pytest.mark.parametrize("start", STARTS)
