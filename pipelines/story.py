@@ -133,8 +133,10 @@ class StoryPipeline:
             found += batch
             good = [c for c in found if is_clean(c, banned) and len(c.sentences) >= 4]
             if self.lexicon is not None:
-                good = [c for c in good if c.likelihood > self.coherent]
-            if len(good) >= config.drafts and (self.lexicon is None or _heard(good, request)):
+                # Two drafts of one title are no choice.
+                good = list({c.title: c for c in good if c.holds(self.coherent)}.values())
+                good = good if _heard(good, request) else []
+            if len(good) >= config.drafts:
                 break
         for c in _best(found, banned, config.drafts, self.coherent):
             if self.lexicon is not None:
@@ -167,9 +169,9 @@ class StoryPipeline:
             if request.name:
                 title, *sentences = rename([title, *sentences], names, request.name)
             briefs = tuple(m.brief(n) for n in range(len(sentences)))
-            mean = m.log_likelihood / max(m.tokens, 1)
-            out.append(finished(Written(title, tuple(sentences), briefs, mean),
-                                request, config, asked))  # fmt: skip
+            mean = sum(m.log_likelihoods) / max(m.tokens, 1)
+            written = Written(title, tuple(sentences), briefs, mean, tuple(m.likelihoods()))
+            out.append(finished(written, request, config, asked))
 
     def _write_plain(
         self,
@@ -220,13 +222,13 @@ def _best(
 
     Raises InvalidInput when nothing is left.
     """
-    ranked = sorted(found, key=lambda c: (c.likelihood <= coherent, -c.score))
+    ranked = sorted(found, key=lambda c: (not c.holds(coherent), -c.score))
     clean = [c for c in ranked if is_clean(c, banned)]
     clean += [without_banned(c, banned) for c in ranked if not is_clean(c, banned)]
     texts = {c.text: c for c in reversed(clean) if c.sentences}
     distinct = [c for c in clean if texts.get(c.text) is c]
     titles = {c.title: c for c in reversed(distinct)}
-    later = {id(c): (c.likelihood <= coherent, titles[c.title] is not c) for c in distinct}
+    later = {id(c): (not c.holds(coherent), titles[c.title] is not c) for c in distinct}
     chosen = sorted(distinct, key=lambda c: later[id(c)])[:drafts]  # stable: else the order stays
     if not chosen:
         raise InvalidInput(

@@ -102,8 +102,8 @@ class Manuscript:
     sentences: list[list[int]] = field(default_factory=list[list[int]])
     """Tokens of each sentence; the last may be unfinished."""
     briefs: list[list[int]] = field(default_factory=list[list[int]])
-    log_likelihood: float = 0.0
-    """Of title and sentences, in nats."""
+    log_likelihoods: list[float] = field(default_factory=lambda: [0.0])
+    """Of the title and of each sentence, in nats."""
     ended: bool = False
 
     @property
@@ -116,6 +116,11 @@ class Manuscript:
     def tokens(self) -> int:
         """How many of them are text."""
         return len(self.title) + sum(map(len, self.sentences))
+
+    def likelihoods(self) -> list[float]:
+        """Of each sentence: mean of its tokens, in nats."""
+        pairs = zip(self.log_likelihoods[1:], self.sentences, strict=True)
+        return [total / max(len(tokens), 1) for total, tokens in pairs]
 
     def text(self) -> tuple[str, list[str]]:
         """Title and sentences, still with placeholders."""
@@ -132,6 +137,7 @@ class Manuscript:
             self.ended = True
         elif token == _S:
             self.sentences.append([])
+            self.log_likelihoods.append(0.0)
         elif token == _BRIEF:
             self.briefs.append([])
         elif phase == "title":
@@ -357,7 +363,7 @@ def sample(
             if m.ended:
                 continue
             if m.phase != "brief":
-                m.log_likelihood += float(likely[row, token])
+                m.log_likelihoods[-1] += float(likely[row, token])
             m.read(token)
         yield manuscripts
         if all(m.ended for m in manuscripts):

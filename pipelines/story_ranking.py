@@ -20,15 +20,22 @@ from pipelines.tokenizer import NEW_WORDS
 
 _ENDS = re.compile(r"[.!?…。！？][\"'”’»)\]]*$")
 
-COHERENT = -0.35
-"""Mean log-likelihood in nats: a story that holds together has about -0.2, one that has lost its
-thread -0.6 and less."""
+COHERENT = -0.2
+"""Mean log-likelihood of a token in nats: a story that holds together has about -0.1, one that has
+lost its thread -0.3 and less."""
 LIKELIHOOD = 10.0
 """What each nat below COHERENT costs."""
 SURE = -0.1
 UNSURE = 3.0
 """What each nat below SURE costs: between the two, sentences are each right and do not always go
 together."""
+SMOOTH, BROKEN = -0.3, -0.5
+"""Of the least likely sentence after the first: most stories have none below SMOOTH; below BROKEN
+the story goes over into another one there."""
+FREE = -0.4
+"""Of the first sentence, which may say what it likes, but not so much."""
+STUMBLE = 6.0
+"""What each nat below SMOOTH or FREE costs."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,8 @@ class Written:
     briefs: tuple[str, ...] = ()
     log_likelihood: float = 0.0
     """Mean of its tokens, in nats."""
+    likelihoods: tuple[float, ...] = ()
+    """The same of each sentence; empty where nobody knows."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,13 @@ class Candidate:
     """Content words of the request that it names."""
     likelihood: float = 0.0
     """Mean log-likelihood of its tokens, in nats."""
+    weakest: float = 0.0
+    """The same of its least likely sentence but the first."""
+
+    def holds(self, coherent: float = COHERENT) -> bool:
+        """Whether it goes together from start to end, as far as its writer knows: on the whole, and
+        by the same measure from each sentence to the next."""
+        return self.likelihood > coherent and self.weakest > coherent + BROKEN - COHERENT
 
     @property
     def text(self) -> str:
@@ -167,10 +183,11 @@ def given_to_hero(written: Written, request: Request) -> Written:
         tuple(map(change, written.sentences)),
         briefs,
         written.log_likelihood - CHANGED,
+        written.likelihoods,
     )
 
 
-CHANGED = 0.15
+CHANGED = 0.08
 """What a change of hero costs, in nats a token: a story that was written for the hero is better."""
 
 _WINGED = frozenset({"dragon", "fairy", "phoenix"})
@@ -233,6 +250,14 @@ def doubles(texts: Sequence[str]) -> int:
     return len(met) - len(set(met))
 
 
+def echoes(texts: Sequence[str]) -> int:
+    """How many sentences say again what the one before has said: most of their pairs of words."""
+    pairs = [set(pairwise(re.findall(r"\w+", text.casefold()))) for text in texts]
+    return sum(
+        len(here) > 3 and len(before & here) > 0.65 * len(here) for before, here in pairwise(pairs)
+    )
+
+
 def finished(written: Written, request: Request, config: StoryConfig, asked: int) -> Candidate:
     """Give a story its briefs, the person's words, and a score; `asked` is the number of sentences
     aimed at. Sentences that do not end are left out."""
@@ -251,7 +276,11 @@ def finished(written: Written, request: Request, config: StoryConfig, asked: int
     score = _score(sentences, text, request, named, config, asked)
     score += LIKELIHOOD * min(written.log_likelihood - COHERENT, 0.0)
     score += UNSURE * min(written.log_likelihood - SURE, 0.0)
-    return Candidate(title, sentences, score, len(named), written.log_likelihood)
+    later = [written.likelihoods[n] for n in kept[1:]] if written.likelihoods else []
+    weakest = min(later, default=0.0)
+    first = written.likelihoods[kept[0]] if written.likelihoods and kept else 0.0
+    score += STUMBLE * (min(weakest - SMOOTH, 0.0) + min(first - FREE, 0.0))
+    return Candidate(title, sentences, score, len(named), written.log_likelihood, weakest)
 
 
 def _score(
@@ -269,16 +298,18 @@ def _score(
     pairs = list(pairwise(words))
     scenes = [_parsed(s.brief) for s in sentences]
     shown = Counter(i.word for s in scenes if s for i in s.items if _acts(i.word))
-    kept = shown.most_common(1)[0][1] / len(sentences) if shown else 0.0
+    asked_for = [w for w in named_in(request.text) if _acts(w)]
+    most = shown[asked_for[0]] if asked_for else max(shown.values(), default=0)
+    kept = most / len(sentences)
     told = [w for s in sentences for w in named_in(s.text)[:1]]
-    score = 0.6 * kept + 0.3 * len(told) / len(sentences)
+    score = (1.5 if asked_for else 0.6) * kept + 0.3 * len(told) / len(sentences)
     score += 0.5 * len(set(pairs)) / max(len(pairs), 1)
     if request.content:
         score += 1.5 * (request.content[0] in named)
         score += 2.5 * len(named) / len(request.content)
     score -= 0.6 * misfits(text, request)
     texts = [s.text for s in sentences]
-    score -= 0.5 * (self_talk(texts) + doubles(texts))
+    score -= 0.5 * (self_talk(texts) + doubles(texts)) + echoes(texts)
     score -= 0.35 * sum(bool(_STOCK.search(s.text)) for s in sentences[-2:])
     score -= 0.25 * abs(len(sentences) - asked) + (2.0 if len(sentences) < 4 else 0.0)
     score -= 1.5 * (len(sentences) - len({s.text for s in sentences}))

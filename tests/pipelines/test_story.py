@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -34,6 +35,7 @@ from pipelines.story_ranking import (
     Candidate,
     Written,
     doubles,
+    echoes,
     ends_properly,
     finished,
     fitting_briefs,
@@ -397,6 +399,9 @@ def test_good_stories_score_higher() -> None:
         replace(good, sentences=tuple(t.replace("fox", "cat") for t in lines)),
         replace(good, sentences=(*lines[:3], "and then the")),
         replace(good, log_likelihood=-3.0),
+        replace(good, likelihoods=(-0.1, -0.1, -0.4, -0.1)),
+        replace(good, likelihoods=(-0.6, -0.1, -0.1, -0.1)),
+        replace(good, sentences=(*lines[:3], "The fox saw a kite, and it flew.")),
     ):
         score = finished(worse, request, config, 4).score
         assert score < finished(good, request, config, 4).score
@@ -420,6 +425,39 @@ def test_a_story_is_cut_to_the_words_allowed() -> None:
     assert len(finished(written(*lines), read("a fox"), config, 7).sentences) == 4
 
 
+def test_a_story_that_goes_over_into_another_one_does_not_hold() -> None:
+    lines = [(f"The fox went to rock {n}.", "fox @forest day") for n in "abcd"]
+
+    def candidate(*likelihoods: float) -> Candidate:
+        told = replace(written(*lines), log_likelihood=-0.1, likelihoods=likelihoods)
+        return finished(told, read("a fox"), StoryConfig("a fox"), 4)
+
+    assert candidate(-0.1, -0.1, -0.45, -0.1).holds()
+    assert candidate(-0.7, -0.1, -0.1, -0.1).holds()  # it may begin as it likes
+    broken = candidate(-0.1, -0.1, -0.7, -0.1)
+    assert not broken.holds()
+    assert broken.holds(float("-inf"))  # what a writer of one's own is sure of, nobody knows
+    assert candidate().holds()
+
+
+def test_the_hero_who_was_asked_for_is_the_one_to_tell_of() -> None:
+    def score(*shown: str) -> float:
+        told = written(*((f"Then came the {word}.", f"{word} @forest day") for word in shown))
+        return finished(told, read("a fox"), StoryConfig("a fox"), 4).score
+
+    assert score("fox", "fox", "fox", "cat") > score("cat", "cat", "cat", "fox")
+
+
+def test_sentences_that_say_the_same_again_are_noticed() -> None:
+    once = "With the last bit of it the girl drew a door, and left it open."
+    again = "With the last bit of it the girl drew a crack, and left it open."
+    assert echoes([once, again]) == 1
+    assert echoes([once, "They sat down.", again]) == 0
+    asked = ['"I saw something long," said the hedgehog, but it was only the hose.',
+             '"I saw something orange," said the cat, but it was only the cat.']  # fmt: skip
+    assert echoes(asked) == 0
+
+
 def test_stories_that_hold_together_come_first_and_titles_once() -> None:
     def candidate(title: str, score: float, likelihood: float = -0.1) -> Candidate:
         told = (Sentence(f"{title} sat, and it was {score}.", "fox"),)
@@ -431,6 +469,28 @@ def test_stories_that_hold_together_come_first_and_titles_once() -> None:
     assert _best(found, (), 4, coherent=-0.35) == [good, other, again, lost]
     assert _best(found, (), 2, coherent=-0.35) == [good, other]
     assert _best(found, (), 1, coherent=float("-inf")) == [lost]
+
+
+def test_two_drafts_of_one_title_are_no_choice(
+    writer: StoryPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = list[str]()
+
+    def write(
+        _: StoryPipeline, config: StoryConfig, request: Request, *args: Any, **__: Any
+    ) -> Any:
+        asked.append(request.text)
+        title = "The kite" if len(asked) == 1 else "The wing"
+        told = tuple(Sentence(f"A fox flew {n}.", "fox @sky day") for n in "abcd")
+        args[2].extend([Candidate(title, told, 1, 2), Candidate(title, told[1:] + told[:1], 1, 2)])
+        yield from ()
+
+    monkeypatch.setattr(StoryPipeline, "_write_embedded", write)
+    drafts = writer(StoryConfig("a fox who wanted to fly", drafts=2))
+    assert [d.title for d in drafts] == ["The kite", "The wing"]
+    assert asked[1] == "a story about a fox"
+    asked.clear()
+    assert len(writer(StoryConfig("a fox who wanted to fly", drafts=1))) == len(asked) == 1
 
 
 def test_two_of_a_kind_are_noticed() -> None:
