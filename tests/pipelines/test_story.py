@@ -481,7 +481,7 @@ def test_two_drafts_of_one_title_are_no_choice(
     ) -> Any:
         asked.append(request.text)
         title = "The kite" if len(asked) == 1 else "The wing"
-        told = tuple(Sentence(f"A fox flew {n}.", "fox @sky day") for n in "abcd")
+        told = tuple(Sentence(f"{title} flew {n}.", "kite @sky day") for n in "abcd")
         args[2].extend([Candidate(title, told, 1, 2), Candidate(title, told[1:] + told[:1], 1, 2)])
         yield from ()
 
