@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines.book import Book, picture_name
@@ -26,9 +27,10 @@ def save_book(book: Book, folder: Path, *, alone: bool = False) -> None:
     files["index.html"] = book_html(book, embed=False).encode()
     write_files(folder, files)
     if alone:
-        for path in folder.glob("page-*.png"):
-            if path.name not in files and _PAGE.fullmatch(path.name):
-                path.unlink(missing_ok=True)
+        with writing_to(folder):
+            for path in folder.glob("page-*.png"):
+                if path.name not in files and _PAGE.fullmatch(path.name):
+                    path.unlink(missing_ok=True)
 
 
 _PAGE = re.compile(r"page-\d+\.png")
@@ -39,7 +41,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
 
     Raises: StorageError.
     """
-    try:
+    with writing_to(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for name, data in files.items():
             path = folder / name
@@ -48,5 +50,12 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
             fresh = folder / (name + ".tmp")
             fresh.write_bytes(data)
             fresh.replace(path)
+
+
+@contextmanager
+def writing_to(folder: Path) -> Iterator[None]:
+    """Say StorageError of a folder where something cannot be written or removed."""
+    try:
+        yield
     except OSError as e:
         raise StorageError(f"The book cannot be written to {folder}: {e.strerror or e}.") from e

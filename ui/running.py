@@ -164,15 +164,14 @@ class Runner:
         def handle(request: gr.Request, *values: Any) -> Any:
             # Tabs are there, and may be clicked, before their visitor has arrived.
             visit, early = self.shop.desks.wait_for(session_of(request), name)
-            if early:
-                pass  # the desk shows the last of those
-            elif name == FIRST_TAB and not visit.mounted:
+            loaded = name == FIRST_TAB and not visit.mounted
+            if loaded and not early:
                 # No click: Gradio says so of every page that is loaded. It shows that tab now, even
                 # if it was told of another before its tabs were there, and is told again.
                 visit.mounted, visit.heard = True, FIRST_TAB
                 if visit.desk.shown != FIRST_TAB:
                     visit.sent.pop(self.tabs._id, None)
-            else:
+            elif not early:  # of early ones the desk shows the last
                 visit.desk.shown = visit.heard = name
             more = act(visit.desk, *values)
             return {**self.draw(visit), **(more or {})}
