@@ -50,6 +50,19 @@ STROKES = (
 """Number of a colour of the palette, begin and end of a stroke on the drawing of a zebra."""
 
 
+HELD_OUT = (
+    "A monkey and a donkey in the village at sunset.",
+    "A flamingo and a bear at the river at night.",
+    "A queen near two bowls of soup on the beach at night.",
+    "A donkey near a coin in the forest.",
+    "A grandfather near a pie on the farm.",
+    "A peacock near a watermelon in the jungle.",
+)
+"""Scenes of words in places and with others that no training has seen."""
+
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
 def style_samples() -> None:
     """One picture a style, 4:3, 320 pixels wide."""
     SAMPLES.mkdir(parents=True, exist_ok=True)
@@ -82,15 +95,46 @@ def spread(book: Book, path: Path, columns: int = 3) -> None:
     for n, page in enumerate(book.pages):
         x, y = gap + n % columns * (side + gap), gap + n // columns * (side + text + gap)
         sheet.paste(page.image().resize((side, side), Image.Resampling.LANCZOS), (x, y))
-        words, line, lines = page.text.split(), "", list[str]()
-        for word in words:
-            if draw.textlength(f"{line} {word}", font) > side:
-                lines.append(line)
-                line = word
-            else:
-                line = f"{line} {word}".strip()
-        for k, found in enumerate([*lines, line][:3]):
+        for k, found in enumerate(wrapped(draw, page.text, font, side)[:3]):
             draw.text((x, y + side + 8 + 20 * k), found, (58, 48, 40), font)
+    sheet.save(path, quality=84)
+
+
+def wrapped(draw: ImageDraw.ImageDraw, text: str, font: Font, width: int) -> list[str]:
+    """Lines of at most `width` pixels."""
+    line, lines = "", list[str]()
+    for word in text.split():
+        if draw.textlength(f"{line} {word}", font) > width:
+            lines.append(line)
+            line = word
+        else:
+            line = f"{line} {word}".strip()
+    return [*lines, line]
+
+
+def before_and_after(first: Path, path: Path) -> None:
+    """Held-out scenes painted by an earlier version, whose checkout `first` is, and by this one:
+    the same command in both."""
+    side, gap, head = 180, 12, 24
+    width = len(HELD_OUT) * (side + gap) + gap
+    sheet = Image.new("RGB", (width, 2 * (side + head) + 66), (250, 243, 230))
+    draw, font, dark = ImageDraw.Draw(sheet), ImageFont.load_default(13), (58, 48, 40)
+    with tempfile.TemporaryDirectory() as folder:
+        text = Path(folder) / "scenes.txt"
+        text.write_text("\n".join(HELD_OUT), encoding="utf-8")
+        for row, home in enumerate((first, ROOT)):
+            out = Path(folder) / str(row)
+            command = [sys.executable, "-m", "pipelines", "held-out scenes", "--text", str(text)]
+            subprocess.run([*command, "--seed", "3", "--out", str(out)], cwd=home, check=True)
+            y = row * (side + head)
+            draw.text((gap, y + 5), ("The first version", "This version")[row], dark, font)
+            for n, file in enumerate(sorted(out.glob("page-*.png"))):
+                picture = Image.open(file).convert("RGB").resize((side, side))
+                sheet.paste(picture, (gap + n * (side + gap), y + head))
+    for n, scene in enumerate(HELD_OUT):
+        for k, line in enumerate(wrapped(draw, scene, font, side)[:3]):
+            place = gap + n * (side + gap), 2 * (side + head) + 8 + 17 * k
+            draw.text(place, line, dark, font)
     sheet.save(path, quality=84)
 
 
@@ -204,8 +248,13 @@ def shot(page, name: str, width: int = 1100) -> None:
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("what", nargs="*", default=["styles", "pages", "tabs"])
+    p.add_argument("--first", type=Path,
+                   help="checkout of an earlier version that paints the same scenes")  # fmt: skip
     args = p.parse_args()
     IMAGES.mkdir(parents=True, exist_ok=True)
+    if args.first:
+        before_and_after(args.first, IMAGES / "before_after.webp")
+        return
     if "styles" in args.what:
         style_samples()
     with tempfile.TemporaryDirectory() as folder:
