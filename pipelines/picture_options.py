@@ -37,9 +37,9 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
     option("--style", "style", choices=STYLES)
     option("--prefix", "prefix", "words before what each picture shows")
     option("--suffix", "suffix", "words after it")
-    group.add_argument("--size", type=int, help="width and height in pixels, a multiple of 16")
-    option("--width", "width", "pixels, a multiple of 16")
-    option("--height", "height", "pixels, a multiple of 16")
+    group.add_argument("--size", type=int, help="width and height in pixels")
+    option("--width", "width", "pixels")
+    option("--height", "height", "pixels")
     group.add_argument(
         "--no-enlarge", dest="enlarge", action="store_false", default=argparse.SUPPRESS,
         help="do not finish at twice the size",

@@ -184,7 +184,7 @@ class PictureConfig:
     """Classifier-free guidance of the code transformer; 1 = none."""
     width: int = 256
     height: int = 256
-    """Pixels, multiples of 16, of the picture while it is painted."""
+    """Pixels of the picture while it is painted."""
     enlarge: bool = True
     """Finish at twice the size, where the models can."""
     preview_every: int = 3
@@ -238,8 +238,8 @@ class PictureConfig:
         check_range("Guidance", self.guidance, 1.0, 10.0)
         for name, side in (("Width", self.width), ("Height", self.height)):
             check_range(name, side, 128, MAX_SIDE)
-            if side % 16:
-                raise InvalidInput(f"{name} must be a multiple of 16 pixels, not {side}.")
+            if side != int(side):
+                raise InvalidInput(f"{name} must be whole pixels, not {side}.")
         check_range("Preview every", self.preview_every, 1, 500)
         for name, text in (("prefix", self.prefix), ("suffix", self.suffix)):
             if len(text) > 200:

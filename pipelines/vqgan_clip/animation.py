@@ -76,10 +76,12 @@ def animate(
     moving = replace(request, config=config, picture=first)
     canvas: Canvas | None = None
     guide = pipeline.guide()
+    frame = pipeline.frame(config)
     for n in range(2, camera.frames + 1):
         with pipeline.turn():
             if canvas is None:
-                pixels = to_pixels(first, *first.size, pipeline.device)
+                size = frame.canvas_width, frame.canvas_height
+                pixels = to_pixels(frame.extended(first, *size), *size, pipeline.device)
                 canvas = pipeline.canvas(moving, pipeline.vqgan.encode(pixels), generator)
             canvas.begin_from(move(canvas.decode(), camera))
         loss = score = None
@@ -90,9 +92,9 @@ def animate(
                 loss, score = step.loss, step.score
                 note, guide.notes = " ".join([note, *guide.notes]).strip(), []
         with pipeline.turn():
-            frame = to_picture(canvas.decode()[0])
-        if frame.size != first.size:  # it goes on smaller, for want of memory
-            frame = frame.resize(first.size)
+            shown = frame.cut(to_picture(canvas.decode()[0]))
+        if shown.size != first.size:  # it goes on smaller, for want of memory
+            shown = shown.resize(first.size)
         yield PictureProgress(
-            n, camera.frames, "refine", loss, score, frame, eta(n / camera.frames), note
+            n, camera.frames, "refine", loss, score, shown, eta(n / camera.frames), note
         )

@@ -39,7 +39,7 @@ from pipelines.vqgan_clip.guidance import (
 from pipelines.vqgan_clip.loading import load_models
 from pipelines.vqgan_clip.losses import Targets
 from pipelines.vqgan_clip.models import ImageCodec, PictureTextModel, WeightedModel
-from pipelines.vqgan_clip.pixels import to_mask, to_picture, to_pixels
+from pipelines.vqgan_clip.pixels import Frame, to_mask, to_picture, to_pixels
 from pipelines.vqgan_clip.vqgan import VQGAN
 from pipelines.vqgan_clip.window import drawn_grid, sample
 
@@ -184,13 +184,12 @@ class VQGANCLIPPipeline:
         for index, (request, given) in enumerate(zip(requests, generators, strict=True)):
             request = self._possible(request)
             config = request.config
-            self.vqgan.latent_shape(config.width, config.height)  # or say what is wrong with them
+            self._latent_shape(config)  # or say what is wrong with its sides
             seed = draw_seed() if config.seed is None else config.seed
             generator = given or torch.Generator().manual_seed(seed)
             rows = 1
             if config.start == "transformer" and self.transformer is not None:
-                latents = self.vqgan.latent_shape(config.width, config.height)
-                rows = drawn_grid(self.transformer.config, latents[1:])[0]
+                rows = drawn_grid(self.transformer.config, self._latent_shape(config))[0]
             works.append(_Work(index, request, seed, generator, rows + config.steps))
         try:
             yield from self._paint(works)
@@ -198,6 +197,15 @@ class VQGANCLIPPipeline:
             if not is_out_of_memory(e):
                 raise
             raise OutOfMemory(TOO_LARGE) from e
+
+    def frame(self, config: PictureConfig) -> Frame:
+        """Where the picture is on the canvas that it is painted on."""
+        return Frame.around(config.width, config.height, self.vqgan.stride)
+
+    def _latent_shape(self, config: PictureConfig) -> tuple[int, int]:
+        """(h, w) of the canvas. Raises InvalidInput."""
+        frame = self.frame(config)
+        return self.vqgan.latent_shape(frame.canvas_width, frame.canvas_height)[1:]
 
     def _possible(self, request: PictureRequest) -> PictureRequest:
         """The request as these models can carry it out."""
@@ -219,9 +227,10 @@ class VQGANCLIPPipeline:
             else:
                 latents = self._begin(work)
                 work.step = 1
+            frame = self.frame(work.request.config)
             with self._lock:
                 work.canvas = self.canvas(work.request, latents, work.generator)
-                preview = to_picture(work.canvas.decode()[0])
+                preview = frame.cut(to_picture(work.canvas.decode()[0]))
             yield work.progress("start", preview=preview)
         # 2. Guidance, of all together; whatever is finished leaves.
         guide = self.guide()
@@ -247,7 +256,8 @@ class VQGANCLIPPipeline:
             for work, step, preview in zip(left, steps, previews, strict=True):
                 work.step += 1
                 work.score = step.score
-                yield work.progress("refine", found=step, preview=preview, note=note)
+                shown = preview and self.frame(work.request.config).cut(preview)
+                yield work.progress("refine", found=step, preview=shown, note=note)
 
     def _end(self, work: _Work) -> Iterator[tuple[int, PictureProgress | Page]]:
         """3. The finished page."""
@@ -262,7 +272,8 @@ class VQGANCLIPPipeline:
             score = work.score
             if subject := request.subject(-1):
                 score = self.score(pixels, subject)[0].item()
-            final = to_picture(self._finish(request, canvas, pixels)[0])
+            whole = to_picture(self._finish(request, canvas, pixels)[0])
+        final = self.frame(request.config).cut(whole)
         work.step = work.of
         index, last = work.progress("refine", preview=final, note=note)
         yield index, replace(last, score=score, eta=0.0)
@@ -272,9 +283,9 @@ class VQGANCLIPPipeline:
         yield index, Page(text, request.sentence.brief, png, score, recipe)
 
     def _finish(self, request: PictureRequest, canvas: Canvas, pixels: Tensor) -> Tensor:
-        """The picture at the size it is handed over in, what had to stay as sharp as it was."""
-        config = request.config
-        height, width = config.height, config.width
+        """The canvas at the size it is handed over in, what had to stay as sharp as it was."""
+        config, frame = request.config, self.frame(request.config)
+        height, width = frame.canvas_height, frame.canvas_width
         if config.enlarge:
             pixels = canvas.finish()
             scale = pixels.shape[-1] // canvas.pixels_wide[1]
@@ -304,7 +315,8 @@ class VQGANCLIPPipeline:
         self, request: PictureRequest, latents: Tensor, generator: torch.Generator
     ) -> Canvas:
         """A canvas that begins from these latents (1, C, h, w)."""
-        config, stride = request.config, self.vqgan.stride
+        frame, stride = self.frame(request.config), self.vqgan.stride
+        config = replace(request.config, width=frame.canvas_width, height=frame.canvas_height)
         kept = self._kept(request, config.height, config.width)
         height, width = (side * stride for side in latents.shape[-2:])
         if kept is not None and (height, width) != (config.height, config.width):
@@ -315,7 +327,7 @@ class VQGANCLIPPipeline:
         canvas = Canvas(self.vqgan, latents, self._aims(request), config, generator)
         if request.mask is not None and kept is None:  # what stays is the start itself
             pixels = canvas.decode()
-            kept = Kept(pixels, to_mask(request.mask, width, height, self.device))
+            kept = Kept(pixels, self._mask(request, width, height))
         if kept is not None:
             canvas = Canvas(self.vqgan, latents, canvas.aims, config, generator, kept)
         small = small_size(config, stride)
@@ -329,12 +341,21 @@ class VQGANCLIPPipeline:
         """What must stay, at a size: of the picture given, or else as the canvas has it."""
         if request.mask is None:
             return None
-        mask = to_mask(request.mask, width, height, self.device)
+        mask = self._mask(request, width, height)
         if request.picture is not None:
-            return Kept(to_pixels(request.picture, width, height, self.device), mask)
+            picture = self.frame(request.config).extended(
+                request.picture.convert("RGB"), width, height
+            )
+            return Kept(to_pixels(picture, width, height, self.device), mask)
         if canvas is None or canvas.kept is None:
             return None
         return Kept(resize(canvas.kept.pixels, height, width), mask)
+
+    def _mask(self, request: PictureRequest, width: int, height: int) -> Tensor:
+        """Where a canvas of this size is painted: (1, 1, height, width) in [0, 1]."""
+        assert request.mask is not None
+        mask = self.frame(request.config).extended(request.mask.convert("L"), width, height)
+        return to_mask(mask, width, height, self.device)
 
     @torch.no_grad()
     def _aims(self, request: PictureRequest) -> Aims:
@@ -387,7 +408,8 @@ class VQGANCLIPPipeline:
         assert transformer is not None
         assert isinstance(vqgan, VQGAN)  # the transformer knows the codes of ours alone
         prompt = work.request.subject()
-        grid = drawn_grid(transformer.config, vqgan.latent_shape(config.width, config.height)[1:])
+        grid = drawn_grid(transformer.config, self._latent_shape(config))
+        frame = self.frame(config)
         codes: Tensor | None = None
         sampler = sample(transformer, prompt, config.candidates, grid, guidance=config.guidance,
                          generator=work.generator)  # fmt: skip
@@ -395,15 +417,15 @@ class VQGANCLIPPipeline:
             with self._lock:
                 codes = next(sampler).codes
                 preview = unfinished(vqgan, codes[:1], row, grid)
-            yield preview
+            yield frame.cut(preview)
         assert codes is not None
         with self._lock, torch.no_grad():
             codes = codes.to(self.device)
             pixels = vqgan.decode_indices(codes, grid[0])
             best = int(self.score(pixels, prompt).argmax())
             latents = vqgan.quantizer.lookup(codes[best : best + 1], *grid)
-            if latents.shape[-2:] != vqgan.latent_shape(config.width, config.height)[1:]:
-                shape = (config.height, config.width)
+            if latents.shape[-2:] != self._latent_shape(config):
+                shape = (frame.canvas_height, frame.canvas_width)
                 larger = F.interpolate(pixels[best : best + 1], size=shape, mode="bicubic")
                 latents = vqgan.encode(larger.clamp(-1, 1))
         yield latents
@@ -412,9 +434,11 @@ class VQGANCLIPPipeline:
     def _begin(self, work: _Work) -> Tensor:
         """The latents of the starts that need no sampling."""
         request, config = work.request, work.request.config
+        frame = self.frame(config)
+        width, height = frame.canvas_width, frame.canvas_height
         if config.start == "noise":
-            small = small_size(config, self.vqgan.stride)
-            height, width = small or (config.height, config.width)
+            small = small_size(replace(config, width=width, height=height), self.vqgan.stride)
+            height, width = small or (height, width)
             return self.vqgan.random_latents(width, height, 1, work.generator)
         picture = request.picture
         if config.start == "sketch":
@@ -422,7 +446,8 @@ class VQGANCLIPPipeline:
             scene = parse_brief(sentence.brief or brief_of(sentence.text or request.subject()))
             picture = paint(scene, random.Random(work.seed), style=config.style).picture
         assert picture is not None
-        return self.vqgan.encode(to_pixels(picture, config.width, config.height, self.device))
+        canvas = frame.extended(picture.convert("RGB"), width, height)
+        return self.vqgan.encode(to_pixels(canvas, width, height, self.device))
 
 
 @torch.no_grad()

@@ -1,6 +1,8 @@
-"""PIL pictures to tensors in [-1, 1], and back."""
+"""PIL pictures to tensors in [-1, 1], and back; pictures of any size on canvases of whole cells."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,6 +13,42 @@ from torch import Tensor
 
 FEATHER = 1 / 20
 """Share of the shorter side over which the edge of a mask is softened, inwards."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A picture of any size in the middle of the canvas it is painted on, whose sides are multiples
+    of the codec's stride. All in pixels."""
+
+    width: int
+    height: int
+    canvas_width: int
+    canvas_height: int
+
+    @classmethod
+    def around(cls, width: int, height: int, stride: int) -> Frame:
+        """With the least canvas that holds a picture of this size."""
+        return cls(width, height, *(-(-side // stride) * stride for side in (width, height)))
+
+    def inside(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Left, top, right and bottom of the picture on its canvas, that being of another size."""
+        w = round(self.width * width / self.canvas_width)
+        h = round(self.height * height / self.canvas_height)
+        left, top = (width - w) // 2, (height - h) // 2
+        return left, top, left + w, top + h
+
+    def cut(self, canvas: Picture) -> Picture:
+        """What the canvas shows, PIL of any size."""
+        box = self.inside(*canvas.size)
+        return canvas if box == (0, 0, *canvas.size) else canvas.crop(box)
+
+    def extended(self, picture: Picture, width: int, height: int) -> Picture:
+        """A canvas of this size whose inside is the picture, the middle of it cut to the shape;
+        around it its edges are mirrored."""
+        left, top, right, bottom = self.inside(width, height)
+        inner = np.asarray(_cut(picture, right - left, bottom - top))
+        around = ((top, height - bottom), (left, width - right), *[(0, 0)] * (inner.ndim - 2))
+        return Image.fromarray(np.pad(inner, around, mode="symmetric"))
 
 
 def to_pixels(picture: Picture, width: int, height: int, device: torch.device) -> Tensor:

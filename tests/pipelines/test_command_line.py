@@ -153,7 +153,7 @@ def test_what_is_wrong_with_a_model_is_said_before_a_story_is_written(
         (["🦊🦊"], "use words"),
         (["a" * 10_000], "500 characters"),
         (["a fox", "--pages", "3"], "Sentences must be from 4 to 12, not 3"),
-        (["a fox", "--size", "250"], "multiple of 16"),
+        (["a fox", "--size", "100"], "Width must be from 128 to 1024"),
         (["a fox", "--size", "1040"], "Width must be from 128 to 1024"),
         (["a fox", "--steps", "501"], "Steps must be"),
         (["a fox", "--seed", "-1"], "Seed must be"),

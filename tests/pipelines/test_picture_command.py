@@ -256,7 +256,7 @@ def test_how_a_picture_moves() -> None:
         (["--prompt", "a", "--fps", "0"], "--fps must be"),
         (["a fox", "--init", "plain.png"], "--init goes with --prompt"),
         (["a fox", "--frames", "5"], "--frames goes with one picture"),
-        (["--prompt", "a", "--size", "250"], "multiple of 16"),
+        (["--prompt", "a", "--size", "100"], "Width must be from 128 to 1024"),
         (["--prompt", "a", "--start", "noise", "--init-weight", "1"], "--init-weight does not go"),
     ],
 )

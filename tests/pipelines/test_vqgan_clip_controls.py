@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from pipelines.book import Page, Recipe, read_recipe
@@ -26,7 +28,7 @@ from pipelines.vqgan_clip.losses import (
     palette_tensor,
     smoothness,
 )
-from pipelines.vqgan_clip.pixels import to_picture, to_pixels
+from pipelines.vqgan_clip.pixels import Frame, to_picture, to_pixels
 from tests.tiny import CPU, FOX, QUICK, pipeline
 
 NOISE = replace(QUICK, start="noise", steps=6, step_size=0.1, enlarge=False, preview_every=100)
@@ -199,6 +201,57 @@ def test_an_empty_mask_changes_nothing(painter: VQGANCLIPPipeline) -> None:
     config = replace(NOISE, start="picture")
     page = painter(WORDS, config, picture=given, mask=Image.new("L", (9, 9)))
     assert page.image().tobytes() == given.tobytes()
+
+
+# sizes
+
+
+@given(
+    sizes=st.tuples(*[st.integers(128, 300)] * 2),
+    stride=st.sampled_from([2, 8, 16]),
+    scale=st.sampled_from([1, 2]),
+    mode=st.sampled_from(["L", "RGB"]),
+)
+@settings(max_examples=25, deadline=None)
+def test_a_canvas_shows_the_picture_it_was_made_around(
+    sizes: tuple[int, int], stride: int, scale: int, mode: str
+) -> None:
+    frame = Frame.around(*sizes, stride)
+    canvas = scale * frame.canvas_width, scale * frame.canvas_height
+    assert canvas[0] % stride == canvas[1] % stride == 0
+    given = a_picture(1).convert(mode).resize((scale * sizes[0], scale * sizes[1]))
+    around = frame.extended(given, *canvas)
+    assert around.size == canvas
+    assert frame.cut(around).tobytes() == given.tobytes()
+
+
+@pytest.mark.parametrize("start", ["noise", "sketch", "transformer", "picture"])
+def test_sides_of_any_number_of_pixels(painter: VQGANCLIPPipeline, start: str) -> None:
+    config = replace(QUICK, start=start, width=131, height=142, preview_every=1)
+    *steps, page = painter.stream(FOX, config, picture=a_picture(3, (300, 200)))
+    assert isinstance(page, Page)
+    assert page.image().size == (131, 142)
+    shown = [s.preview.size for s in steps if isinstance(s, PictureProgress) and s.preview]
+    assert shown[-1] == (131, 142)
+    assert all(abs(w / h - 131 / 142) < 0.02 for w, h in shown)
+    assert page.recipe is not None
+    assert page.recipe.settings["width"] == 131
+    assert painter(FOX, config, picture=a_picture(3, (300, 200))) == page
+
+
+def test_sides_of_any_number_of_pixels_where_some_stay(painter: VQGANCLIPPipeline) -> None:
+    given = a_picture(3, (257, 259))  # 257 high
+    config = replace(NOISE, start="picture", width=259, height=257, small_first=0.5)
+    page = painter(WORDS, config, picture=given, mask=half_mask(300))
+    before, after = np.array(given), np.array(page.image())
+    assert np.array_equal(before[:, :129], after[:, :129])  # bit for bit
+    assert np.abs(before[:, 134:].astype(int) - after[:, 134:]).mean() > 5
+
+
+def test_a_picture_of_any_size_moves(painter: VQGANCLIPPipeline) -> None:
+    request = PictureRequest(WORDS, replace(NOISE, width=131, height=142, steps=1))
+    frames = [e.preview for e in painter.animate(request, Camera(frames=3, steps=1)) if e.preview]
+    assert [f.size for f in frames] == [(131, 142)] * 3
 
 
 # steps
