@@ -24,6 +24,7 @@ from finetune.planner import (
 )
 from finetune.training import TrainStep
 from pipelines.colorize.planner import Planner, PlannerConfig
+from pipelines.scene import vocabulary
 from tests.tiny_colorizer import CPU, Ready, generator, illustrations, small_batch
 
 TINY = PlannerConfig(colours=24, width=32, blocks=2, heads=2, feature_width=8)
@@ -114,17 +115,22 @@ def test_a_cell_wants_the_colour_of_most_of_its_paper() -> None:
 
 
 def test_cells_are_named_where_that_is_known_and_the_drawing_seen() -> None:
-    things = torch.tensor([[[1, UNKNOWN]], [[0, 2]]])
-    names = torch.zeros(2, 1, 2, 3, requires_grad=True)
+    place = len(vocabulary())
+    things = torch.tensor([[[1, UNKNOWN, place]], [[0, 2, place]]])
+    names = torch.zeros(2, 1, 3, place + 1, requires_grad=True)
     shown = torch.tensor([True, False])
     loss, _ = naming_loss(names, things, shown)
-    assert loss.item() == pytest.approx(np.log(3))
+    assert loss.item() == pytest.approx(np.log(place + 1), abs=1e-4)
     loss.backward()
     assert names.grad is not None
-    touched = names.grad.abs().sum(-1) > 0
-    assert touched.tolist() == [[[True, False]], [[False, False]]]
-    right = torch.nn.functional.one_hot(things.clamp_min(0), 3).float() * 100
+    touched = names.grad.abs().sum(-1)
+    assert (touched > 0).tolist() == [[[True, False, True]], [[False, False, False]]]
+    assert touched[0, 0, 2] < 0.1 * touched[0, 0, 0]  # a place counts for little
+    right = torch.nn.functional.one_hot(things.clamp_min(0), place + 1).float() * 100
     assert [t.item() for t in naming_loss(right, things, shown)] == [0, 1]
+    nowhere = torch.zeros_like(names)
+    nowhere[..., place] = 100  # knows the places, and nothing else
+    assert naming_loss(nowhere, things, shown)[1].item() == 0
     none, share = naming_loss(names, torch.full_like(things, UNKNOWN), shown)
     assert (none.item(), share.item()) == (0, 0)
     none.backward()  # still a loss: every process has gradients
