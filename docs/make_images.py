@@ -14,8 +14,11 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -26,6 +29,9 @@ from pipelines.presets import STYLES, PictureConfig, StoryConfig
 from pipelines.storybook import book_from_draft, load_pictures, load_story, paint
 from storage.export import export
 from storage.local import LocalLibrary
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
 
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
@@ -163,10 +169,9 @@ def printed(book: Book, path: Path, height: int = 380) -> None:
     table.save(path, quality=84)
 
 
-def screenshots(library: Path) -> None:
-    """Every tab, as a visitor sees it."""
-    from playwright.sync_api import sync_playwright
-
+@contextmanager
+def running_app(library: Path) -> Iterator[str]:
+    """The app on a library, in a process of its own: its address."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -180,46 +185,27 @@ def screenshots(library: Path) -> None:
                 break
             except OSError:
                 time.sleep(0.1)
-        with sync_playwright() as playwright:
-            browser = playwright.chromium.launch(
-                executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
-            )
-            page = browser.new_page(viewport={"width": 1280, "height": 1000})
-            page.set_default_timeout(180_000)
-            page.goto(url)
-            page.get_by_label("What is your story about?").fill("a fox who wanted to fly")
-            page.get_by_role("button", name="Write the story first").click()
-            page.get_by_role("button", name="Use this story").first.wait_for()
-            page.get_by_role("button", name="Use this story").first.click()
-            page.locator(".line").first.wait_for()
-            shot(page, "story")
-            page.get_by_role("button", name="Paint this story").click()
-            page.locator(".spread.painted").nth(2).wait_for()
-            time.sleep(3)  # into the next page, so that its preview is seen
-            shot(page, "pictures")
-            page.get_by_text("Finished: your book is in the gallery.").wait_for()
-            page.get_by_role("tab", name="Gallery").click()
-            page.locator(".cover").first.wait_for()
-            time.sleep(1)
-            shot(page, "gallery")
-            page.get_by_role("tab", name="Colour").click()
-            drawing = ROOT / "ui" / "assets" / "drawings" / "zebra.png"
-            page.get_by_label("Choose a drawing").set_input_files(drawing)
-            page.locator(".easel[data-picture]").wait_for()
-            for colour, start, end in STROKES:
-                page.get_by_role("button", name=f"Colour {colour},").click()
-                box = page.locator(".paper canvas").bounding_box()
-                assert box is not None
-                where = [
-                    (box["x"] + x * box["width"], box["y"] + y * box["height"])
-                    for x, y in (start, end)
-                ]
-                page.mouse.move(*where[0])
-                page.mouse.down()
-                page.mouse.move(*where[1], steps=5)
-                page.mouse.up()
-                time.sleep(8)  # the picture follows every stroke
-            shot(page, "colour")
+        yield url
+    finally:
+        app.terminate()
+        app.wait(30)
+
+
+def screenshots(library: Path, *, colour_alone: bool = False) -> None:
+    """Every tab, as a visitor sees it; or the Colour tab alone."""
+    from playwright.sync_api import sync_playwright
+
+    with running_app(library) as url, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"), args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        page.set_default_timeout(180_000)
+        page.goto(url)
+        if not colour_alone:
+            story_to_gallery(page)
+        colour_tab(page)
+        if not colour_alone:
             phone = browser.new_page(
                 viewport={"width": 390, "height": 844}, color_scheme="dark", device_scale_factor=2
             )
@@ -230,13 +216,50 @@ def screenshots(library: Path) -> None:
             phone.keyboard.press("ArrowRight")
             time.sleep(1)
             shot(phone, "phone", width=390)
-            browser.close()
-    finally:
-        app.terminate()
-        app.wait(30)
+        browser.close()
 
 
-def shot(page, name: str, width: int = 1100) -> None:
+def story_to_gallery(page: Page) -> None:
+    """A book from its words to the shelf."""
+    page.get_by_label("What is your story about?").fill("a fox who wanted to fly")
+    page.get_by_role("button", name="Write the story first").click()
+    page.get_by_role("button", name="Use this story").first.wait_for()
+    page.get_by_role("button", name="Use this story").first.click()
+    page.locator(".line").first.wait_for()
+    shot(page, "story")
+    page.get_by_role("button", name="Paint this story").click()
+    page.locator(".spread.painted").nth(2).wait_for()
+    time.sleep(3)  # into the next page, so that its preview is seen
+    shot(page, "pictures")
+    page.get_by_text("Finished: your book is in the gallery.").wait_for()
+    page.get_by_role("tab", name="Gallery").click()
+    page.locator(".cover").first.wait_for()
+    time.sleep(1)
+    shot(page, "gallery")
+
+
+def colour_tab(page: Page) -> None:
+    """A drawing and some strokes."""
+    page.get_by_role("tab", name="Colour").click()
+    drawing = ROOT / "ui" / "assets" / "drawings" / "zebra.png"
+    page.get_by_label("Choose a drawing").set_input_files(drawing)
+    page.locator(".easel[data-picture]").wait_for()
+    for colour, start, end in STROKES:
+        page.get_by_role("button", name=f"Colour {colour},").click()
+        box = page.locator(".paper canvas").bounding_box()
+        assert box is not None
+        where = [
+            (box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in (start, end)
+        ]
+        page.mouse.move(*where[0])
+        page.mouse.down()
+        page.mouse.move(*where[1], steps=5)
+        page.mouse.up()
+        time.sleep(8)  # the picture follows every stroke
+    shot(page, "colour")
+
+
+def shot(page: Page, name: str, width: int = 1100) -> None:
     """A screenshot of what is in sight, as WebP."""
     with tempfile.NamedTemporaryFile(suffix=".png") as png:
         page.screenshot(path=png.name)
@@ -266,8 +289,8 @@ def main() -> None:
                 if n == 0:
                     spread(book, IMAGES / "pages.webp")
                     printed(book, IMAGES / "printed.webp")
-        if "tabs" in args.what:
-            screenshots(Path(folder))
+        if "tabs" in args.what or "colour" in args.what:
+            screenshots(Path(folder), colour_alone="tabs" not in args.what)
 
 
 if __name__ == "__main__":
