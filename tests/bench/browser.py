@@ -96,7 +96,8 @@ def book(page: Page) -> dict[str, float]:
         paint.click,
         lambda: there(page, ".spread.painting img.wet"),
         lambda: there(page, ".spread.painted img"),
-        lambda: there(page, ".spread.painted img", spreads.count()),
+        # Pictures that are out of sight are loaded when somebody scrolls to them.
+        lambda: there(page, ".spread.painted", spreads.count()),
     )
     pages = spreads.count()
     return {
