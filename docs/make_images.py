@@ -64,7 +64,8 @@ HELD_OUT = (
     "A grandfather near a pie on the farm.",
     "A peacock near a watermelon in the jungle.",
 )
-"""Scenes of words in places and with others that no training has seen."""
+"""Scenes held out from training: the first and the fourth of stories that it has not seen, the
+others of words in places or beside others that it has not."""
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
