@@ -31,7 +31,7 @@ from tqdm import tqdm
 from finetune.data.curation import curate, upright
 from finetune.data.pages import read_pages
 from finetune.data.scans import wear
-from finetune.data.scenes import CELLS, sample_record, shown_by, tags
+from finetune.data.scenes import CELLS, sample_record, shown_by, solid, tags
 from finetune.data.simplify import flatten
 from finetune.data.strokes import Cell, recolour, simulate_hints, simulate_mask
 from pipelines.colorize.drawing import clean, on_white
@@ -164,11 +164,8 @@ class ClipArt:
             art = sprite(word, size, rng.random() < 0.5)
             corner = (rng.randint(-8, SIDE - size + 8), rng.randint(-8, SIDE - size + 8))
             picture.paste(art, corner, art)
-            things.paste(tags()[word], corner, art.getchannel("A").point(_SOLID))
+            things.paste(tags()[word], corner, solid(art))
         return Drawn(picture, {"source": "clipart", "words": words}, np.asarray(things, np.int16))
-
-
-_SOLID = [255 * (alpha > 127) for alpha in range(256)]
 
 
 def _corner(picture: Image.Image, side: int, rng: random.Random) -> tuple[int, int]:

@@ -107,15 +107,19 @@ def label_map(page: Painting) -> NDArray[np.int16]:
     return labels
 
 
+def solid(art: Image.Image) -> Image.Image:
+    """PIL RGBA -> L: 255 where one does not see through it, else 0."""
+    return art.getchannel("A").point([255 * (alpha > 127) for alpha in range(256)])
+
+
 def shown_by(page: Painting, place: str) -> NDArray[np.int16]:
     """(H, W) index of the tag that each pixel shows: the word of the clip art on top of it, the
     place where there is none."""
     scale = page.picture.width // SIZE
     shown = Image.new("I", page.picture.size, tags()["@" + place])
     for p in page.layout:
-        art = sprite(p.word, p.size * scale, p.flip).getchannel("A")
-        solid = art.point([255 * (alpha > 127) for alpha in range(256)])
-        shown.paste(tags()[p.word], (p.x * scale, p.y * scale), solid)
+        art = sprite(p.word, p.size * scale, p.flip)
+        shown.paste(tags()[p.word], (p.x * scale, p.y * scale), solid(art))
     return np.asarray(shown, np.int16)
 
 

@@ -18,7 +18,7 @@ from pipelines.errors import InvalidInput
 from pipelines.events import Eta, PictureProgress
 from pipelines.prompts import parse, write
 from pipelines.vqgan_clip.guidance import Canvas
-from pipelines.vqgan_clip.pixels import to_picture, to_pixels
+from pipelines.vqgan_clip.pixels import to_picture
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -80,8 +80,7 @@ def animate(
     for n in range(2, camera.frames + 1):
         with pipeline.turn():
             if canvas is None:
-                size = frame.canvas_width, frame.canvas_height
-                pixels = to_pixels(frame.extended(first, *size), *size, pipeline.device)
+                pixels = pipeline.on_canvas(first, config)
                 canvas = pipeline.canvas(moving, pipeline.vqgan.encode(pixels), generator)
             canvas.begin_from(move(canvas.decode(), camera))
         loss = score = None

@@ -202,10 +202,25 @@ class VQGANCLIPPipeline:
         """Where the picture is on the canvas that it is painted on."""
         return Frame.around(config.width, config.height, self.vqgan.stride)
 
+    def _whole(self, config: PictureConfig) -> PictureConfig:
+        """The settings with the sides of the canvas."""
+        frame = self.frame(config)
+        return replace(config, width=frame.canvas_width, height=frame.canvas_height)
+
     def _latent_shape(self, config: PictureConfig) -> tuple[int, int]:
         """(h, w) of the canvas. Raises InvalidInput."""
+        whole = self._whole(config)
+        return self.vqgan.latent_shape(whole.width, whole.height)[1:]
+
+    def on_canvas(
+        self, picture: Picture, config: PictureConfig, size: tuple[int, int] | None = None
+    ) -> Tensor:
+        """A picture, its middle cut to the shape, on a canvas of its own or another size (width and
+        height): (1, 3, height, width) in [-1, 1]."""
         frame = self.frame(config)
-        return self.vqgan.latent_shape(frame.canvas_width, frame.canvas_height)[1:]
+        width, height = size or (frame.canvas_width, frame.canvas_height)
+        whole = frame.extended(picture.convert("RGB"), width, height)
+        return to_pixels(whole, width, height, self.device)
 
     def _possible(self, request: PictureRequest) -> PictureRequest:
         """The request as these models can carry it out."""
@@ -315,8 +330,7 @@ class VQGANCLIPPipeline:
         self, request: PictureRequest, latents: Tensor, generator: torch.Generator
     ) -> Canvas:
         """A canvas that begins from these latents (1, C, h, w)."""
-        frame, stride = self.frame(request.config), self.vqgan.stride
-        config = replace(request.config, width=frame.canvas_width, height=frame.canvas_height)
+        config, stride = self._whole(request.config), self.vqgan.stride
         kept = self._kept(request, config.height, config.width)
         height, width = (side * stride for side in latents.shape[-2:])
         if kept is not None and (height, width) != (config.height, config.width):
@@ -343,10 +357,8 @@ class VQGANCLIPPipeline:
             return None
         mask = self._mask(request, width, height)
         if request.picture is not None:
-            picture = self.frame(request.config).extended(
-                request.picture.convert("RGB"), width, height
-            )
-            return Kept(to_pixels(picture, width, height, self.device), mask)
+            pixels = self.on_canvas(request.picture, request.config, (width, height))
+            return Kept(pixels, mask)
         if canvas is None or canvas.kept is None:
             return None
         return Kept(resize(canvas.kept.pixels, height, width), mask)
@@ -434,11 +446,9 @@ class VQGANCLIPPipeline:
     def _begin(self, work: _Work) -> Tensor:
         """The latents of the starts that need no sampling."""
         request, config = work.request, work.request.config
-        frame = self.frame(config)
-        width, height = frame.canvas_width, frame.canvas_height
         if config.start == "noise":
-            small = small_size(replace(config, width=width, height=height), self.vqgan.stride)
-            height, width = small or (height, width)
+            whole = self._whole(config)
+            height, width = small_size(whole, self.vqgan.stride) or (whole.height, whole.width)
             return self.vqgan.random_latents(width, height, 1, work.generator)
         picture = request.picture
         if config.start == "sketch":
@@ -446,8 +456,7 @@ class VQGANCLIPPipeline:
             scene = parse_brief(sentence.brief or brief_of(sentence.text or request.subject()))
             picture = paint(scene, random.Random(work.seed), style=config.style).picture
         assert picture is not None
-        canvas = frame.extended(picture.convert("RGB"), width, height)
-        return self.vqgan.encode(to_pixels(canvas, width, height, self.device))
+        return self.vqgan.encode(self.on_canvas(picture, config))
 
 
 @torch.no_grad()
