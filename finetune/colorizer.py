@@ -20,7 +20,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from finetune.colour_samples import save_samples
 from finetune.critic import PENALTY, Critic, critic_loss, gradient_penalty
-from finetune.data.illustrations import ByteBatch, ColourBatch, IllustrationSet, byte_batch
+from finetune.data.illustrations import (
+    REGIMES,
+    ByteBatch,
+    ColourBatch,
+    IllustrationSet,
+    Regimes,
+    byte_batch,
+)
 from finetune.distributed import average_gradients, processes, rank
 from finetune.losses import reconstruction_loss
 from finetune.training import (
@@ -105,11 +112,14 @@ class Task(Protocol):
 class Batches(Dataset[ByteBatch]):
     """What step `n` learns from; it hangs on the seed and `n` alone."""
 
-    def __init__(self, data: IllustrationSet, seed: int, count: int) -> None:
-        self.data, self.seed, self.count = data, seed, count
+    def __init__(
+        self, data: IllustrationSet, seed: int, count: int, regimes: Regimes = REGIMES
+    ) -> None:
+        self.data, self.seed, self.count, self.regimes = data, seed, count, regimes
 
     def __getitem__(self, n: int) -> ByteBatch:
-        return byte_batch(self.data, np.random.default_rng([self.seed, n]), self.count)
+        rng = np.random.default_rng([self.seed, n])
+        return byte_batch(self.data, rng, self.count, regimes=self.regimes)
 
 
 def as_they_are(made: ByteBatch) -> ByteBatch:
@@ -215,7 +225,9 @@ def train(
     # for the device to say so.
     guard = torch.amp.GradScaler(device.type, init_scale=1.0)
     low = torch.autocast(device.type, torch.bfloat16, enabled=fast_bf16(device))
-    show = task.prepare(byte_batch(data, np.random.default_rng(0), 8, regime="sparse").on(device))
+    show = task.prepare(
+        byte_batch(data, np.random.default_rng(0), 8, regimes={"sparse": 1.0}).on(device)
+    )
     skipped = torch.zeros((), device=device)
     every = processes()  # each of them takes its turn of the batches
     turns = range(start * every + rank(), steps * every, every)

@@ -2,6 +2,8 @@
 
 torch.optim.Muon computes in bfloat16, which processors without it only imitate, and takes matrices
 alone. This one takes a precision, and kernels of convolutions, which act as matrices, too.
+Matrices of one shape are taken together: a graphics card waits for the many small products of a
+small network longer than it computes them.
 
 Source: Jordan et al. 2024 (https://kellerjordan.github.io/posts/muon/); the rate is matched to
 AdamW's as by Liu et al. 2025 (arXiv 2502.16982).
@@ -10,6 +12,7 @@ AdamW's as by Liu et al. 2025 (arXiv 2502.16982).
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -21,17 +24,17 @@ QUINTIC = (3.4445, -4.7750, 2.0315)
 """Coefficients that raise small singular values fast; they end between 0.7 and 1.2, not at 1."""
 
 
-def orthogonal(matrix: Tensor, dtype: torch.dtype) -> Tensor:
-    """(m, n) -> about U Vᵀ of its singular value decomposition, computed in `dtype`."""
+def orthogonal(matrices: Tensor, dtype: torch.dtype) -> Tensor:
+    """(N, m, n) -> about U Vᵀ of the singular value decomposition of each, computed in `dtype`."""
     a, b, c = QUINTIC
-    x = matrix.to(dtype)
-    tall = x.size(0) > x.size(1)
-    x = x.T if tall else x
-    x = x / x.norm().clamp_min(1e-7)
+    x = matrices.to(dtype)
+    tall = x.size(1) > x.size(2)
+    x = x.mT if tall else x
+    x = x / torch.linalg.vector_norm(x, dim=(1, 2), keepdim=True).clamp_min(1e-7)
     for _ in range(ITERATIONS):
-        gram = x @ x.T
-        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
-    return (x.T if tall else x).to(matrix.dtype)
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return (x.mT if tall else x).to(matrices.dtype)
 
 
 class Muon(torch.optim.Optimizer):
@@ -57,18 +60,28 @@ class Muon(torch.optim.Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
+            alike = defaultdict[torch.Size, list[Tensor]](list)
             for p in group["params"]:
                 if p.grad is not None:
-                    self._move(p, p.grad, group)
+                    alike[p.shape].append(p)
+            for together in alike.values():
+                self._move(together, group)
         return loss
 
-    def _move(self, p: Tensor, grad: Tensor, group: dict[str, Any]) -> None:
-        state, momentum = self.state[p], group["momentum"]
-        if not state:
-            state["momentum_buffer"] = torch.zeros_like(p)
-        mean = state["momentum_buffer"].lerp_(grad, 1 - momentum)
-        ahead = grad.lerp(mean, momentum).flatten(1)  # Nesterov's
+    def _move(self, params: list[Tensor], group: dict[str, Any]) -> None:
+        """`params` are of one shape."""
+        rate, momentum = group["lr"], group["momentum"]
+        aheads = list[Tensor]()
+        for p in params:
+            state = self.state[p]
+            if not state:
+                state["momentum_buffer"] = torch.zeros_like(p)
+            assert p.grad is not None
+            mean = state["momentum_buffer"].lerp_(p.grad, 1 - momentum)
+            aheads.append(p.grad.lerp(mean, momentum).flatten(1))  # Nesterov's
         # Entries of the root mean square that AdamW's usually have.
-        scale = 0.2 * math.sqrt(max(ahead.shape))
-        p.mul_(1 - group["lr"] * group["weight_decay"])
-        p.add_(orthogonal(ahead, self.dtype).view_as(p), alpha=-group["lr"] * scale)
+        scale = 0.2 * math.sqrt(max(aheads[0].shape))
+        moves = orthogonal(torch.stack(aheads), self.dtype)
+        for p, move in zip(params, moves, strict=True):
+            p.mul_(1 - rate * group["weight_decay"])
+            p.add_(move.view_as(p), alpha=-rate * scale)

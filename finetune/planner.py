@@ -22,7 +22,13 @@ from torch import Tensor
 
 from finetune.colorizer import Batches, load
 from finetune.colour_samples import over_lines, write_columns
-from finetune.data.illustrations import UNKNOWN, ColourBatch, IllustrationSet, byte_batch
+from finetune.data.illustrations import (
+    UNKNOWN,
+    ColourBatch,
+    IllustrationSet,
+    Regimes,
+    byte_batch,
+)
 from finetune.data.scenes import tags
 from finetune.data.simplify import to_lab
 from finetune.distributed import average_gradients, leave, processes, rank
@@ -55,6 +61,8 @@ PAPER = 0.2
 """Pixels of the line art above this are no line."""
 UNDER_LINES = 0.02
 """Votes of a pixel under a line; elsewhere 1."""
+REGIMES: Regimes = {"none": 0.4, "sparse": 0.6}
+"""What is told of a drawing: where all is, nothing is left to choose."""
 UNREAD = 0.15
 """Share of pictures whose drawing is not shown, for classifier-free guidance."""
 NAMING = 1.0
@@ -188,10 +196,10 @@ def train(
     start, extra = load_checkpoint(runs / "planner.pt", parts)
     clock = Clock(start, steps, minutes, extra.get("progress", 0.0))
     likeness = alike(model.palette)
-    show = byte_batch(data, np.random.default_rng(0), 6, regime="sparse").on(device)
+    show = byte_batch(data, np.random.default_rng(0), 6, regimes={"sparse": 1.0}).on(device)
     every = processes()  # each of them takes its turn of the batches
     turns = range(start * every + rank(), steps * every, every)
-    ready = load(Batches(data, seed, count), turns, workers, device)
+    ready = load(Batches(data, seed, count, REGIMES), turns, workers, device)
     step = start
     low = autocast(device)
     while not clock.over(step):

@@ -345,7 +345,7 @@ def sample_grid(model: StablePaint, data: IllustrationSet, rows: int = 4) -> Ima
     """Line art with hints, its latents decoded, two variations, one without hints, the picture and
     its reconstruction; PIL RGB, a row for each of `rows` items."""
     seed = 20_000
-    shown = batch(data, np.random.default_rng(seed), rows, regime="sparse")
+    shown = batch(data, np.random.default_rng(seed), rows, regimes={"sparse": 1.0})
     pipeline = StablePaintPipeline(model.eval())
     device = pipeline.device
     grid = Image.new("RGB", (7 * 256, rows * 256))

@@ -63,7 +63,7 @@ def illustrations(folder: Path, count: int = 6) -> IllustrationSet:
 
 def small_batch(data: IllustrationSet, count: int = 4, side: int = 64) -> ColourBatch:
     """The middle of `count` pictures, with hints."""
-    made = batch(data, np.random.default_rng(1), count, regime="sparse")
+    made = batch(data, np.random.default_rng(1), count, regimes={"sparse": 1.0})
 
     def middle(x: torch.Tensor) -> torch.Tensor:
         scale = 256 // x.shape[-1]

@@ -380,27 +380,27 @@ class ByteBatch:
         )
 
 
-REGIMES: dict[str, float] = {"none": 0.2, "sparse": 0.65, "full": 0.15}
-"""Shares of the regimes in a "mixed" batch."""
+Regimes = Mapping[str, float]
+"""Shares of the kinds of hints, by their names in `simulate_hints`."""
+
+REGIMES: Regimes = {"none": 0.15, "sparse": 0.55, "full": 0.1, "coarse": 0.2}
+"""What a model learns from that paints."""
 
 RECOLOURED = 0.35
-"""Share of items with sparse hints in which some things change their colours."""
+"""Share of items with sparse or coarse hints in which some things change their colours."""
 
 
 def batch(
-    data: IllustrationSet, rng: np.random.Generator, count: int, *, regime: str = "mixed"
+    data: IllustrationSet, rng: np.random.Generator, count: int, *, regimes: Regimes = REGIMES
 ) -> ColourBatch:
     """`byte_batch` as float tensors on the CPU."""
-    return byte_batch(data, rng, count, regime=regime).on("cpu")
+    return byte_batch(data, rng, count, regimes=regimes).on("cpu")
 
 
 def byte_batch(
-    data: IllustrationSet, rng: np.random.Generator, count: int, *, regime: str = "mixed"
+    data: IllustrationSet, rng: np.random.Generator, count: int, *, regimes: Regimes = REGIMES
 ) -> ByteBatch:
-    """`count` items drawn from a set, half of them mirrored, with hints and masks of their own.
-
-    `regime`: "none", "sparse" or "full" hints, or "mixed".
-    """
+    """`count` items drawn from a set, half of them mirrored, with hints and masks of their own."""
     made = ByteBatch(
         lineart=np.empty((count, SIDE, SIDE), np.uint8),
         picture=np.empty((count, SIDE, SIDE, 3), np.uint8),
@@ -409,17 +409,15 @@ def byte_batch(
         mask=np.empty((count, SIDE, SIDE), np.uint8),
         things=np.empty((count, CELLS, CELLS), np.int16),
     )
-    regimes = [regime] * count
-    if regime == "mixed":
-        regimes = rng.choice(list(REGIMES), size=count, p=list(REGIMES.values())).tolist()
-    for k, its in enumerate(regimes):
+    drawn = rng.choice(list(regimes), size=count, p=list(regimes.values())).tolist()
+    for k, its in enumerate(drawn):
         n = int(rng.integers(len(data)))
         way = slice(None, None, -1 if rng.random() < 0.5 else 1)
         made.lineart[k], made.things[k] = data.linearts[n][:, way], data.things[n][:, way]
         picture, flat = made.picture[k], made.simplified[k]
         picture[:], flat[:] = data.pictures[n][:, way], data.simplified[n][:, way]
         sure: tuple[Cell, ...] = ()
-        if its == "sparse" and rng.random() < RECOLOURED:
+        if its in ("sparse", "coarse") and rng.random() < RECOLOURED:
             sure = recolour(picture, flat, rng)
         made.hints[k] = simulate_hints(flat, rng, regime=its, sure=sure)
         made.mask[k] = simulate_mask(flat, rng)

@@ -17,6 +17,9 @@ MOST_WAYPOINTS = 5
 MOST_REACH = 10
 """Cells between two waypoints, along either axis."""
 
+BLOCKS = (2, 3, 4)
+"""Sides of the blocks of coarse hints, in cells."""
+
 TIDY = 0.8
 """Share of strokes that stay within the colour they begin in."""
 
@@ -38,7 +41,8 @@ def simulate_hints(
     """(H, W, 3) flat colours -> (4, H/4, W/4): RGB, 0 where there is no hint, mask in {0, 1}.
 
     `regime`: "none"; "sparse": strokes, dots or both, the first of them at the cells `sure`;
-    "full": the flat colours everywhere.
+    "full": the flat colours everywhere; "coarse": everywhere, too, but one colour for blocks of
+    cells, whatever lines cross them: as a planner's choice is, which knows little of edges.
     """
     middle = CELL // 2
     colours = simplified[middle::CELL, middle::CELL]
@@ -46,11 +50,27 @@ def simulate_hints(
     painted = np.zeros_like(colours)
     if regime == "full":
         covered[:], painted[:] = True, colours
+    elif regime == "coarse":
+        covered[:], painted[:] = True, _most(colours, int(rng.choice(BLOCKS)))
     elif regime == "sparse":
         _draw_sparse(painted, covered, colours, rng, sure)
     elif regime != "none":
         raise ValueError(f"there is no regime {regime!r}")
     return np.concatenate([painted.transpose(2, 0, 1), covered[None].view(np.uint8)])
+
+
+def _most(colours: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """(h, w, 3) -> the same: in blocks of `side` x `side` cells the colour that most have."""
+    h, w = colours.shape[0] // side, colours.shape[1] // side
+    blocks = colours[: h * side, : w * side].reshape(h, side, w, side, 3).swapaxes(1, 2)
+    cells = blocks.reshape(h, w, side * side, 3)
+    codes = cells.astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
+    alike = (codes[..., :, None] == codes[..., None, :]).sum(-1)
+    chosen = np.take_along_axis(cells, alike.argmax(-1)[..., None, None], axis=2)
+    most = np.broadcast_to(chosen[:, None, :, 0, None], (h, side, w, side, 3))
+    filled = colours.copy()  # a rest at the right and below stays as it is
+    filled[: h * side, : w * side] = most.reshape(h * side, w * side, 3)
+    return filled
 
 
 def _draw_sparse(

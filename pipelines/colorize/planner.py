@@ -163,7 +163,9 @@ class Planner(nn.Module):
         free = int((tokens == unknown).sum(dim=(1, 2)).max())
         paper, ink = self.palette.amin(dim=1) > PAPER, self.palette.amax(dim=1) < INK
         bare = bareness * (paper | ink).float()
-        together = _Together(torch.arange(h * w).view(h, w) if regions is None else regions)
+        if regions is None:
+            regions = torch.arange(h * w, device=drawing.device).view(h, w)
+        together = _Together(regions)
         for step in range(1, steps + 1):
             logits = together.mean(self._logits(drawing, hints, tokens, guidance) + bare)
             noise = _gumbel((b, h, w, self.config.colours), generator).to(logits.device)
@@ -205,11 +207,9 @@ class _Together:
         h, w = regions.shape
         self.regions = regions.flatten()
         same = self.regions[:, None] == self.regions
-        y, x = (
-            axis.flatten()
-            for axis in torch.meshgrid(torch.arange(h), torch.arange(w), indexing="ij")
-        )
-        far = torch.maximum((y[:, None] - y).abs(), (x[:, None] - x).abs()).to(regions.device)
+        sides = (torch.arange(n, device=regions.device) for n in (h, w))
+        y, x = (axis.flatten() for axis in torch.meshgrid(*sides, indexing="ij"))
+        far = torch.maximum((y[:, None] - y).abs(), (x[:, None] - x).abs())
         self.small = same.sum(dim=1) <= LARGE * h * w
         heard = same & (self.small[:, None] | (far <= REACH))
         self.shares = heard.float() / heard.sum(dim=1, keepdim=True)

@@ -155,9 +155,12 @@ def test_unfinished_sets_are_not_read(tmp_path: Path) -> None:
         build(tmp_path, [], 4)
 
 
-@pytest.mark.parametrize("regime, low, high", [("none", 0, 0), ("sparse", 1e-4, 1), ("full", 1, 1)])
+@pytest.mark.parametrize(
+    "regime, low, high",
+    [("none", 0, 0), ("sparse", 1e-4, 1), ("full", 1, 1), ("coarse", 1, 1)],
+)
 def test_batches(data: IllustrationSet, regime: str, low: float, high: float) -> None:
-    made = batch(data, np.random.default_rng(0), 4, regime=regime)
+    made = batch(data, np.random.default_rng(0), 4, regimes={regime: 1.0})
     assert made.lineart.shape == made.mask.shape == (4, 1, SIDE, SIDE)
     assert made.picture.shape == made.simplified.shape == (4, 3, SIDE, SIDE)
     assert made.hints.shape == (4, 4, SIDE // 4, SIDE // 4)
@@ -173,7 +176,7 @@ def test_batches(data: IllustrationSet, regime: str, low: float, high: float) ->
 
 
 def test_full_hints_are_the_flat_colours(data: IllustrationSet) -> None:
-    made = batch(data, np.random.default_rng(0), 3, regime="full")
+    made = batch(data, np.random.default_rng(0), 3, regimes={"full": 1.0})
     assert torch.allclose(made.hints[:, :3], made.simplified[..., 2::4, 2::4])
 
 

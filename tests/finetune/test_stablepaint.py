@@ -159,7 +159,7 @@ def test_batches_are_the_same_for_one_seed(data: IllustrationSet) -> None:
 
 
 def test_views_are_whole_near_and_large(data: IllustrationSet) -> None:
-    made = batch(data, np.random.default_rng(0), 4, regime="full")
+    made = batch(data, np.random.default_rng(0), 4, regimes={"full": 1.0})
     shapes = set[tuple[int, ...]]()
     for seed in range(12):
         seen = view(made, np.random.default_rng(seed))

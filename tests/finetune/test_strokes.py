@@ -89,3 +89,17 @@ def test_same_seed_same_hints() -> None:
         once, again = (make(np.random.default_rng(3)) for _ in "ab")
         assert np.array_equal(once, again)
         assert not np.array_equal(once, make(np.random.default_rng(4)))
+
+
+def test_coarse_hints_are_what_most_of_a_block_is() -> None:
+    flat = np.zeros((64, 64, 3), np.uint8)  # 16 x 16 cells
+    flat[:, 40:] = (200, 30, 40)  # the line between the two is where no block of 3 or 4 ends
+    colours = {(0, 0, 0), (200, 30, 40)}
+    for seed in range(6):
+        hints = simulate_hints(flat, np.random.default_rng(seed), regime="coarse")
+        assert hints[3].all()
+        assert {tuple(c) for c in hints[:3].reshape(3, -1).T.tolist()} == colours
+        right = (hints[0] > 0) == (flat[2::4, 2::4, 0] > 0)
+        assert right.mean() > 0.85
+        assert right[:, :8].all()
+        assert right[:, 12:].all()
