@@ -44,7 +44,7 @@ from pipelines.colorize.generator import Generator
 from pipelines.colorize.hints import hint_layer
 from pipelines.colorize.paintstorch import PaintsTorchPipeline
 from pipelines.colorize.planning import ColourPlanner
-from pipelines.colorize.regions import Regions, after_strokes, find_regions, within_lines
+from pipelines.colorize.regions import Regions, find_regions, within_lines
 from pipelines.colorize.settings import StablePaintConfig
 from pipelines.colorize.stablepaint import StablePaintPipeline
 from pipelines.colorize.stenciltorch import StencilTorchPipeline
@@ -179,6 +179,8 @@ class Method:
     """Names of what it must beat; empty for a baseline."""
     live: bool = True
     """Whether it remembers a drawing, so that a second stroke costs less."""
+    planned: bool = False
+    """Whether it is told a planner's choice."""
 
 
 def fill(regions: Regions, lineart: Image.Image, hints: Image.Image | None) -> Image.Image:
@@ -279,16 +281,19 @@ def planned(method: Method, planner: ColourPlanner) -> Method:
 
     As in the app, a choice holds while strokes are added to those that it was made with.
     """
-    last: tuple[Image.Image, Image.Image | None, Image.Image, Regions] | None = None
+    last: tuple[Image.Image, Image.Image | None, Image.Image] | None = None
 
     def paint(lineart: Image.Image, hints: Image.Image | None, seed: int) -> Image.Image:
         nonlocal last
         if last is None or last[0] is not lineart or not adds(last[1], hints):
-            last = lineart, hints, planner(lineart, hints, seed=seed), find_regions(lineart)
-        _, before, layer, regions = last
-        return method.paint(lineart, after_strokes(layer, before, hints, regions), seed)
+            last = lineart, hints, planner(lineart, hints, seed=seed)
+        _, before, layer = last
+        told = planner.after_strokes(layer, lineart, before, hints, seed=seed)
+        return method.paint(lineart, told, seed)
 
-    return Method(method.name + PLANNED, paint, None, method.baselines, live=method.live)
+    return Method(
+        method.name + PLANNED, paint, None, method.baselines, live=method.live, planned=True
+    )
 
 
 def adds(before: Image.Image | None, now: Image.Image | None) -> bool:
@@ -390,12 +395,16 @@ def measure(
                 hints = one.hints[regime]
                 painted = method.paint(one.lineart, hints, one.seed)
                 plain.pictures.append(painted)
-                tidy.pictures.append(within_lines(one.regions, one.lineart, painted, hints))
+                tidy.pictures.append(
+                    within_lines(one.regions, one.lineart, painted, hints, planned=method.planned)
+                )
                 if regime != "sparse":
                     continue
                 if one.probe is not None:
                     again = method.paint(one.lineart, one.probe.hints, one.seed)
-                    filtered = within_lines(one.regions, one.lineart, again, one.probe.hints)
+                    filtered = within_lines(
+                        one.regions, one.lineart, again, one.probe.hints, planned=method.planned
+                    )
                     for row, fresh in ((plain, again), (tidy, filtered)):
                         leak = metrics.leakage(
                             row.pictures[-1], fresh, one.probe.region, one.lineart
@@ -456,7 +465,7 @@ def latency(method: Method, one: Sample) -> tuple[float, float]:
         begin = time.perf_counter()
         painted = method.paint(lineart, layers[n % 2], one.seed)
         painting = time.perf_counter() - begin
-        within_lines(regions, lineart, painted, layers[n % 2])
+        within_lines(regions, lineart, painted, layers[n % 2], planned=method.planned)
         plain.append(painting)
         tidy.append(time.perf_counter() - begin)
     # The first one reads the drawing, which is remembered.

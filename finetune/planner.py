@@ -47,7 +47,6 @@ from finetune.training import (
     save_checkpoint,
     set_learning_rate,
 )
-from pipelines.colorize.generator import Generator
 from pipelines.colorize.hints import CELL, kmeans
 from pipelines.colorize.planner import PER_CELL, Planner, PlannerConfig
 from pipelines.scene import vocabulary
@@ -160,7 +159,6 @@ def train(
     *,
     config: PlannerConfig = PlannerConfig(),
     base: Planner | None = None,
-    reader: Generator | None = None,
     minutes: float | None = None,
     seed: int = 0,
     count: int = 16,
@@ -173,9 +171,8 @@ def train(
     """Train for `steps` or `minutes`, resuming from `runs/planner.pt`; the last event is the
     averaged planner. `runs/planner.png` shows what it plans.
 
-    base: a planner to start from, its palette included. reader: a colorizer whose network of local
-    features the planner starts with, where it has one of the same shape. `count`: pictures a step,
-    for each process that trains.
+    base: a planner to start from, its palette included. `count`: pictures a step, for each process
+    that trains.
     """
     torch.manual_seed(seed)  # the initial weights
     config = base.config if base is not None else config
@@ -185,8 +182,6 @@ def train(
     else:
         palette = choose_palette(data, config.colours, np.random.default_rng(seed))
         model.palette.copy_(palette)
-        if reader is not None:
-            model.features.load_state_dict(reader.features.state_dict())
     helper = torch.nn.Linear(config.width, len(tags())).to(device)
     inner = torch.nn.ModuleList([model.features, model.blocks])
     everything = torch.nn.ModuleList([model, helper])
@@ -256,10 +251,6 @@ def main() -> None:
     p.add_argument("--batch", type=int, default=16, help="pictures a step")
     p.add_argument("--workers", type=int, default=0, help="processes that make the batches")
     p.add_argument("--base", help="start from this planner (embedded, or a folder)")
-    p.add_argument(
-        "--reader", default="embedded",
-        help="read drawings as this PaintsTorch does at first; none: learn it",
-    )  # fmt: skip
     p.add_argument("--peak", type=float, default=6e-4, help="learning rate")
     args = p.parse_args()
     guarded(lambda: run(args, begin(args)))
@@ -269,16 +260,14 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
     """The command, its arguments read. Raises AppError."""
     folder = base_folder(args.base, "planner")
     base = None if folder is None else Planner.from_pretrained(folder, device)
-    home = None if args.reader == "none" else base_folder(args.reader, "paintstorch")
-    reader = None if home is None else Generator.from_pretrained(home, device)
     events = train(
-        args.steps, IllustrationSet(args.data), args.runs, device, base=base, reader=reader,
+        args.steps, IllustrationSet(args.data), args.runs, device, base=base,
         minutes=args.minutes, seed=args.seed, count=args.batch, workers=args.workers,
         peak=args.peak, save_every=args.save_every,
     )  # fmt: skip
     model = report(events)
     if rank() == 0:
-        save_model(model, model.config, args.out)
+        save_model(model, model.config, args.out, int8=True)
         log.info("wrote %s", args.out)
     leave()
 

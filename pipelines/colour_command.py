@@ -183,7 +183,9 @@ class _Painter:
                 planned = self.planner(lineart, hints, mask=mask, picture=kept, seed=seed)
             painted = picture = self._paint(document, planned or hints, seed)
             if regions is not None:
-                picture = within_lines(regions, lineart, picture, hints)
+                picture = within_lines(
+                    regions, lineart, picture, hints, planned=planned is not None
+                )
             if mask is not None:
                 picture = paste(picture, kept or painted, read_mask(mask, *document.size))
             yield seed, replace(document, colours=picture, planned=planned)

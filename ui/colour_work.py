@@ -18,7 +18,7 @@ from pipelines.colorize.document import Document
 from pipelines.colorize.drawing import Drawing, clean
 from pipelines.colorize.hints import CELL, hint_map, palette, paste, read_mask
 from pipelines.colorize.lineart import STRENGTH, extract
-from pipelines.colorize.regions import Regions, after_strokes, find_regions, within_lines
+from pipelines.colorize.regions import Regions, find_regions, within_lines
 from pipelines.colorize.saving import recipe_of
 from pipelines.colorize.settings import StablePaintConfig
 from pipelines.errors import InvalidInput
@@ -386,13 +386,20 @@ def told(models: Colourists, easel: Easel, document: Document) -> Image.Image:
     """
     plan = easel.plan
     if plan is None or not plan.suits(document, easel.choice):
-        layer = suggested(models, document, easel.choice, LIVELY if easel.choice else CALM)
+        layer = suggested(models, document, easel.choice, _liveliness(easel.choice))
         fresh = Plan(document, easel.choice, layer)
         if fresh.suits(easel.document, easel.choice):  # no other round has begun meanwhile
             easel.plan = fresh
         return layer
-    before, now = plan.document.hints, document.hints
-    return after_strokes(plan.layer, before, now, regions_of(easel, document))
+    return models.planner().after_strokes(
+        plan.layer, document.lineart, plan.document.hints, document.hints, mask=document.mask,
+        picture=document.kept, seed=easel.choice, temperature=_liveliness(easel.choice),
+    )  # fmt: skip
+
+
+def _liveliness(choice: int) -> float:
+    """The first choice is a calm one; other colours are asked for to be surprised."""
+    return LIVELY if choice else CALM
 
 
 def suggested(
@@ -430,7 +437,7 @@ def tidied(easel: Easel, document: Document, picture: Image.Image) -> Image.Imag
         lineart = lineart.resize(picture.size, Image.Resampling.BOX)
         mask = mask and mask.resize(picture.size, Image.Resampling.NEAREST)
         before = before.resize(picture.size, Image.Resampling.BOX)
-    fresh = within_lines(regions, lineart, picture, document.hints)
+    fresh = within_lines(regions, lineart, picture, document.hints, planned=easel.suggest)
     if mask is None:
         return fresh
     if mask.getbbox() is None:  # too thin to be seen in a preview

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from pipelines.colorize.features import STRIDE, OwnFeatures
 from pipelines.colorize.hints import CELL
+from pipelines.colorize.regions import LARGE
 from pipelines.weights import building, load_weights, read_config
 
 PER_CELL = STRIDE // CELL
@@ -33,8 +34,8 @@ below the second like ink."""
 LIKELY = 0.15
 """Colours this much less likely than the likeliest are never chosen (Nguyen et al. 2024, min-p):
 of 256 cells a few would always be, and look like confetti."""
-LARGE = 0.15
-"""Share of all cells above which a region is large."""
+HABIT = 1.0
+"""Added to the logits of colours that were chosen before."""
 REACH = 2
 """Cells of a large region decide with those that are no farther."""
 WAVES = (1, 2, 4)
@@ -46,10 +47,10 @@ class PlannerConfig:
     """Shape of the network."""
 
     colours: int = 256
-    width: int = 160
-    blocks: int = 6
-    heads: int = 5
-    feature_width: int = 96
+    width: int = 224
+    blocks: int = 8
+    heads: int = 7
+    feature_width: int = 128
     """Of the network that reads the drawing."""
 
 
@@ -146,23 +147,32 @@ class Planner(nn.Module):
         guidance: float = 1.0,
         bareness: float = 0.0,
         regions: Tensor | None = None,
+        settled: Tensor | None = None,
+        before: Tensor | None = None,
     ) -> Tensor:
         """Choose a colour for every cell: -> RGB (B, 3, h, w) in [-1, 1].
 
         generator: on the CPU. temperature: of the first choices, 0 takes the likeliest; later ones,
         which have to go with those, are less and less left to chance. guidance: how far colours are
-        preferred that the drawing makes likelier than they are anyway (classifier-free guidance, Ho
-        and Salimans 2022); 1 = not at all. bareness: added to the logits
-        of colours that look like bare paper or ink. regions: (h, w), equal within a region of the
-        drawing, whose cells choose together: one colour for a small region, and for a large one
-        colours that change slowly, as in a sky.
+        preferred that drawing and hints make likelier than they are anyway (classifier-free
+        guidance, Ho and Salimans 2022); 1 = not at all. bareness: added to the logits of colours
+        that look like bare paper or ink. regions: (h, w), equal within a region of the drawing,
+        whose cells choose together: one colour for a small region, and for a large one colours that
+        change slowly, as in a sky. settled: colours that were chosen before and stay, as a hint map
+        like `hints`, which count for more. before: what stood where it is chosen for again,
+        likewise: it is let go for a reason alone.
         """
         b, h, w, _ = drawing.shape
         unknown = self.config.colours
         tokens = self._told(hints)
+        if settled is not None:
+            tokens = torch.where(tokens == unknown, self._told(settled), tokens)
         free = int((tokens == unknown).sum(dim=(1, 2)).max())
         paper, ink = self.palette.amin(dim=1) > PAPER, self.palette.amax(dim=1) < INK
         bare = bareness * (paper | ink).float()
+        if before is not None:
+            habit = F.one_hot(self._told(before), unknown + 1)[..., :unknown]
+            bare = bare + HABIT * habit
         if regions is None:
             regions = torch.arange(h * w, device=drawing.device).view(h, w)
         together = _Together(regions)
@@ -188,7 +198,9 @@ class Planner(nn.Module):
         if guidance == 1:
             return self(drawing, hints, tokens).float()
         unread = self.unread(*drawing.shape[1:3]).to(drawing.dtype).expand_as(drawing)
-        both = self(*(torch.cat(pair) for pair in ((drawing, unread), (hints,) * 2, (tokens,) * 2)))
+        # Hints are shown to one half alone: what both know is what guidance leads away from.
+        pairs = (drawing, unread), (hints, torch.zeros_like(hints)), (tokens, tokens)
+        both = self(*(torch.cat(pair) for pair in pairs))
         seen, unseen = both.float().log_softmax(-1).chunk(2)
         return unseen + guidance * (seen - unseen)
 

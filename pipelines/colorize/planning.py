@@ -17,7 +17,7 @@ from pipelines.colorize.features import STRIDE
 from pipelines.colorize.hints import CELL, cover, hint_layer, hint_map, read_mask
 from pipelines.colorize.live import flat, gather
 from pipelines.colorize.planner import PER_CELL, Planner
-from pipelines.colorize.regions import Regions, find_regions
+from pipelines.colorize.regions import Regions, find_regions, touched_regions, without
 from pipelines.device import pick_device
 from pipelines.errors import ModelUnavailable
 from pipelines.weights import EMBEDDED
@@ -25,6 +25,9 @@ from pipelines.weights import EMBEDDED
 GLANCE = 256 * 256
 """Pixels of the small copy that is planned on, which the planner was trained at."""
 STEPS = 6
+STEPS_AGAIN, GUIDANCE_AGAIN = 3, 1.0
+"""The same for a part that is chosen for again while somebody draws, who should not wait. Strokes
+and what stands around it say more than guidance adds."""
 TEMPERATURE = 1.0
 GUIDANCE = 2.0
 """Without it everything is as green as grass that stands on grass: what a thing is tells little of
@@ -79,6 +82,8 @@ class ColourPlanner:
         *,
         mask: Image.Image | None = None,
         picture: Image.Image | None = None,
+        settled: Image.Image | None = None,
+        before: Image.Image | None = None,
         seed: int = 0,
         steps: int = STEPS,
         temperature: float = TEMPERATURE,
@@ -87,34 +92,68 @@ class ColourPlanner:
         """The strokes, and around them what the planner chose, as hints: PIL RGBA of the drawing's
         size, opaque in whole cells of the hint map.
 
-        lineart: PIL L, 255 = paper, any size. hints: PIL RGBA of its size. With a mask (PIL L, 255
-        = colour here) strokes outside it do not count, and what stands there in `picture` (PIL RGB)
-        is told like strokes. steps, temperature, guidance: as of `Planner.plan`. The same arguments
-        give the same plan.
+        lineart: PIL L, 255 = paper, any size. hints: PIL RGBA of its size. settled: the same, of
+        colours that were chosen before and stay; what is drawn over them counts. With a mask (PIL
+        L, 255 = colour here) strokes outside it do not count, and what stands there in `picture`
+        (PIL RGB) is settled. steps, temperature, guidance: as of `Planner.plan`. The same
+        arguments give the same plan.
 
         Raises: InvalidInput when nothing is masked.
         """
         drawing = flat(lineart).convert("L")
-        strokes = hint_map(hints, *drawing.size)
+        strokes, stays, stood = (hint_map(x, *drawing.size) for x in (hints, settled, before))
         if mask is not None:
             inside = cover(read_mask(mask, *drawing.size))
             strokes = strokes * inside
             if picture is not None:
                 stands = hint_map(picture.convert("RGBA"), *drawing.size)
-                strokes = np.where(inside > 0, strokes, stands)
+                stays = np.where(inside > 0, stays, stands)
         with self._lock:
             known = self._look(drawing)
             columns, rows = known.size
-            few = gather(strokes, rows * PER_CELL, columns * PER_CELL)
+            told, kept, earlier = (
+                torch.from_numpy(gather(x, rows * PER_CELL, columns * PER_CELL))[None].to(
+                    self.device
+                )
+                for x in (strokes, stays, stood)
+            )
             with torch.inference_mode():
                 plan = self.planner.plan(
-                    known.seen, torch.from_numpy(few)[None].to(self.device),
-                    torch.Generator().manual_seed(seed), steps=steps, temperature=temperature,
-                    guidance=guidance, bareness=BARENESS,
-                    regions=known.speakers,
+                    known.seen, told, torch.Generator().manual_seed(seed), steps=steps,
+                    temperature=temperature, guidance=guidance, bareness=BARENESS,
+                    regions=known.speakers, settled=kept, before=earlier,
                 )  # fmt: skip
         planned = spread(plan[0].float().cpu().numpy(), known.regions, drawing.size)
-        return hint_layer(np.where(strokes[3] > 0, strokes, planned), *drawing.size)
+        chosen = np.where(stays[3] > 0, stays, planned)
+        return hint_layer(np.where(strokes[3] > 0, strokes, chosen), *drawing.size)
+
+    def after_strokes(
+        self,
+        layer: Image.Image,
+        lineart: Image.Image,
+        before: Image.Image | None,
+        now: Image.Image | None,
+        *,
+        mask: Image.Image | None = None,
+        picture: Image.Image | None = None,
+        seed: int = 0,
+        temperature: float = TEMPERATURE,
+    ) -> Image.Image:
+        """A planned layer when strokes have changed since, from `before` to `now` (PIL RGBA, None:
+        none): the regions that they touch are chosen for again, as the strokes that are there now
+        suggest, all else stays as it was. The rest as for a plan; -> PIL RGBA."""
+        drawing = flat(lineart).convert("L")
+        with self._lock:
+            regions = self._look(drawing).regions
+        touched = touched_regions(regions, before, now, drawing.size)
+        if not touched.any():  # at most a stroke too thin to mean anything
+            drawn = now and now.getchannel("A").point([255 * (a > 127) for a in range(256)])
+            return Image.composite(now, layer, drawn) if now and drawn else layer
+        stays = without(layer, regions, touched)
+        return self(
+            lineart, now, mask=mask, picture=picture, settled=stays, before=layer, seed=seed,
+            steps=STEPS_AGAIN, temperature=temperature, guidance=GUIDANCE_AGAIN,
+        )  # fmt: skip
 
     def _look(self, drawing: Image.Image) -> _Known:
         key = drawing.tobytes(), drawing.size

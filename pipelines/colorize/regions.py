@@ -32,6 +32,10 @@ LEAST_SHARE = 0.15
 """
 REACH = 0.28
 """Of the longest side: how far a stroke fills a region that is larger than this."""
+LARGE = 0.15
+"""Share of the picture above which a region may be open to others."""
+PLANNED_REACH = 0.05
+"""As REACH, where a planner has chosen what strokes in an open region mean for the rest of it."""
 
 _INK = np.round(255 * (0.1 + 0.9 * np.arange(256) / 255)).astype(np.uint8)
 """Colours shine through the lines a little."""
@@ -80,11 +84,18 @@ def find_regions(lineart: Image.Image) -> Regions:
 
 
 def within_lines(
-    regions: Regions, lineart: Image.Image, picture: Image.Image, hints: Image.Image | None
+    regions: Regions,
+    lineart: Image.Image,
+    picture: Image.Image,
+    hints: Image.Image | None,
+    *,
+    planned: bool = False,
 ) -> Image.Image:
     """A model's picture, PIL RGB, with its colours and the strokes' kept within the lines.
 
-    lineart: PIL L of the picture's size; hints: PIL RGBA of its size. -> PIL RGB.
+    lineart: PIL L of the picture's size; hints: the strokes, PIL RGBA of its size. planned: whether
+    the model was told a planner's choice, which knows how far a stroke goes in an open region.
+    -> PIL RGB.
     """
     height, width = regions.labels.shape
     small = np.asarray(picture.convert("RGB"))
@@ -92,7 +103,7 @@ def within_lines(
         small = cv2.resize(small, (width, height), interpolation=cv2.INTER_AREA)
     planes = _evened(np.asarray(small, np.uint8), regions)
     if hints is not None:
-        _stroke(planes, regions, hints)
+        _stroke(planes, regions, hints, planned)
     colours = cv2.merge([cv2.convertScaleAbs(plane) for plane in planes])  # rounded
     colours = cv2.GaussianBlur(colours, (0, 0), 0.8)
     if picture.size != (width, height):
@@ -101,26 +112,35 @@ def within_lines(
     return Image.fromarray(cv2.multiply(colours, cv2.merge([ink] * 3), scale=1 / 255))
 
 
-def after_strokes(
-    layer: Image.Image, before: Image.Image | None, now: Image.Image | None, regions: Regions
-) -> Image.Image:
-    """A planned layer when strokes have changed since: the same choice, but for what they touch.
+def touched_regions(
+    regions: Regions, before: Image.Image | None, now: Image.Image | None, size: tuple[int, int]
+) -> NDArray[np.bool_]:
+    """Which regions strokes touch that are new or gone: (R,) for each of them.
 
-    Around strokes that are new or gone the plan makes way as far as their region goes, so that the
-    strokes that are there now decide; all else stays as it was. before, now: the strokes, PIL RGBA
-    or None for none, of the layer's size. -> PIL RGBA.
+    before, now: the strokes, PIL RGBA of the drawing's size, width and height; None: none.
     """
-    old, new = _packed(before, layer.size), _packed(now, layer.size)
-    result = _packed(layer, layer.size).copy()
+    touched = np.zeros(len(regions.areas), np.bool_)
+    old, new = _packed(before, size), _packed(now, size)
     # A further stroke is small: everything is looked at around it alone.
-    differs = old != new
+    differs = (old != new) & ((old | new) >= OPAQUE)
     rows, columns = (np.flatnonzero(differs.any(axis=axis)) for axis in (1, 0))
     if len(rows):
-        box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-        changed = differs[box] & ((old[box] | new[box]) >= OPAQUE)
-        if changed.any():
-            _make_way(result, changed, (int(rows[0]), int(columns[0])), regions)
-    np.copyto(result, new, where=new >= OPAQUE)
+        changed = differs[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+        height, width = regions.labels.shape
+        across, left = _shrunk(changed.T, int(columns[0]), size[0], width)
+        small, top = _shrunk(across.T, int(rows[0]), size[1], height)
+        near = regions.labels[top : top + small.shape[0], left : left + small.shape[1]]
+        ys, xs = np.nonzero(small)
+        touched[near[_meant(ys, xs, near)]] = True
+    return touched
+
+
+def without(layer: Image.Image, regions: Regions, gone: NDArray[np.bool_]) -> Image.Image:
+    """A layer, PIL RGBA of the drawing's size, with nothing in the regions `gone` (R,)."""
+    away = gone[regions.labels].astype(np.uint8)
+    away = cv2.resize(away, layer.size, interpolation=cv2.INTER_NEAREST)
+    result = _packed(layer, layer.size).copy()
+    result[np.asarray(away) > 0] = 0
     return Image.fromarray(result.view(np.uint8).reshape(*result.shape, 4))
 
 
@@ -136,33 +156,6 @@ def _packed(strokes: Image.Image | None, size: tuple[int, int]) -> NDArray[np.ui
     return np.asarray(layer).view("<u4")[..., 0]
 
 
-def _make_way(
-    result: NDArray[np.uint32],
-    changed: NDArray[np.bool_],
-    corner: tuple[int, int],
-    regions: Regions,
-) -> None:
-    """Take the plan away, in place, around what has changed in the box that begins at `corner`."""
-    labels, shape = regions.labels, regions.labels.shape
-    columns, left = _shrunk(changed.T, corner[1], result.shape[1], shape[1])
-    small, top = _shrunk(columns.T, corner[0], result.shape[0], shape[0])
-    height, width = small.shape
-    near = labels[top : top + height, left : left + width]
-    touched = np.zeros(len(regions.areas), np.bool_)
-    ys, xs = np.nonzero(small)
-    touched[near[_meant(ys, xs, near)]] = True
-    far = int(reach := REACH * max(shape)) + 1
-    y, x = max(top - far, 0), max(left - far, 0)
-    there = labels[y : top + height + far, x : left + width + far]
-    away = np.ones(there.shape, np.uint8)
-    away[top - y : top - y + height, left - x : left - x + width] = ~small
-    way = touched[there] & (np.asarray(cv2.distanceTransform(away, cv2.DIST_L2, 5)) <= reach)
-    rows, first = _enlarged(y, way.shape[0], shape[0], result.shape[0])
-    columns, begin = _enlarged(x, way.shape[1], shape[1], result.shape[1])
-    part = result[first : first + len(rows), begin : begin + len(columns)]
-    part[way[rows][:, columns]] = 0
-
-
 def _shrunk(
     part: NDArray[np.bool_], start: int, whole: int, small: int
 ) -> tuple[NDArray[np.bool_], int]:
@@ -175,15 +168,6 @@ def _shrunk(
     found = np.asarray(full) > 0
     rows = np.flatnonzero(found.any(axis=1))
     return found[rows[0] : rows[-1] + 1], int(rows[0])
-
-
-def _enlarged(start: int, count: int, small: int, whole: int) -> tuple[NDArray[np.int64], int]:
-    """Which of `count` rows from `start` on, of `small`, each row of a picture shows that has
-    `whole` of them; and where the first of these is."""
-    shown = np.arange(small, dtype=np.float32)[:, None]
-    shown = np.asarray(cv2.resize(shown, (1, whole), interpolation=cv2.INTER_NEAREST)).ravel()
-    first, end = np.searchsorted(shown, (start, start + count))
-    return shown[first:end].astype(np.int64) - start, int(first)
 
 
 Planes = NDArray[np.float32]
@@ -212,7 +196,7 @@ def _evened(rgb: NDArray[np.uint8], regions: Regions) -> Planes:
     return planes
 
 
-def _stroke(planes: Planes, regions: Regions, hints: Image.Image) -> None:
+def _stroke(planes: Planes, regions: Regions, hints: Image.Image, planned: bool) -> None:
     """Let strokes fill the regions that they are in, in place; between several, the nearer one
     counts more."""
     labels, areas = regions.labels, regions.areas
@@ -244,7 +228,15 @@ def _stroke(planes: Planes, regions: Regions, hints: Image.Image) -> None:
         weights += weight
         for plane, value in zip(total, colour.tolist(), strict=True):
             plane += weight * np.float32(value)
-    reach = np.clip(0.9 * np.sqrt(areas), 20, REACH * max(height, width)).astype(np.float32)
+    side = max(height, width)
+    reach = np.clip(0.9 * np.sqrt(areas), 20, REACH * side)
+    if planned:
+        edges = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
+        at_edge = np.zeros(len(areas), np.bool_)
+        at_edge[edges] = True
+        # A sky that runs into a hill, but not a large balloon.
+        reach[at_edge & (areas > LARGE * labels.size)] = PLANNED_REACH * side
+    reach = reach.astype(np.float32)
     far = nearest / reach[labels]
     far *= far
     share = 1 / (1 + far * far * far)

@@ -115,7 +115,7 @@ def main() -> None:
     from pipelines.colorize.drawing import read_drawing
     from pipelines.colorize.lineart import extract
     from pipelines.colorize.progress import ColourProgress
-    from pipelines.colorize.regions import after_strokes, find_regions, within_lines
+    from pipelines.colorize.regions import find_regions, within_lines
     from pipelines.colorize.settings import StablePaintConfig
     from ui.colour_models import Colourists
 
@@ -146,8 +146,10 @@ def main() -> None:
     note("keep within lines", seconds(lambda n: within_lines(regions, lineart, kept, layers[n])))
     note("choose colours", seconds(lambda n: planner(lineart, layers[n])))
     plan = planner(lineart, layers[0])
-    way = seconds(lambda n: after_strokes(plan, layers[max(n - 1, 0)], layers[n], regions))
-    note("make way for a stroke", way)
+    again = seconds(
+        lambda n: planner.after_strokes(plan, lineart, layers[max(n - 1, 0)], layers[n])
+    )
+    note("choose again after a stroke", again)
     note("XDoG of 2048x2048", seconds(lambda n: extract(whole), 3))
     note("read a scan of 2048x2048", seconds(lambda n: read_drawing(whole), 3))
 

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from finetune import colour_metrics as metrics
 from pipelines.colorize.paintstorch import PaintsTorchPipeline
 from pipelines.colorize.planning import ColourPlanner
-from pipelines.colorize.regions import after_strokes, find_regions, within_lines
+from pipelines.colorize.regions import find_regions, within_lines
 from pipelines.events import Sentence
 from pipelines.presets import PictureConfig
 from pipelines.vqgan_clip import VQGANCLIPPipeline
@@ -67,7 +67,7 @@ def test_guidance_raises_the_score(painter: VQGANCLIPPipeline) -> None:
 
 
 def test_a_stroke_colours_its_region_and_little_else() -> None:
-    """As the app does it: chosen colours make way, PaintsTorch paints, the filter evens out.
+    """As the app does it: colours are chosen again, PaintsTorch paints, the filter evens out.
 
     A choice may be near the stroke's colour by chance, so several of them count together.
     """
@@ -79,8 +79,12 @@ def test_a_stroke_colours_its_region_and_little_else() -> None:
 
     def painted(hints: Image.Image | None) -> tuple[list[Image.Image], list[Image.Image]]:
         """Without the filter, and with it; a picture for each plan."""
-        pictures = [paint(lineart, after_strokes(plan, None, hints, regions)) for plan in plans]
-        return pictures, [within_lines(regions, lineart, p, hints) for p in pictures]
+        told = [
+            choose.after_strokes(plan, lineart, None, hints, seed=seed)
+            for seed, plan in enumerate(plans)
+        ]
+        pictures = [paint(lineart, layer) for layer in told]
+        return pictures, [within_lines(regions, lineart, p, hints, planned=True) for p in pictures]
 
     shape = Image.new("1", (width, height))
     pen = ImageDraw.Draw(shape)

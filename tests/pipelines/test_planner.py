@@ -197,6 +197,87 @@ def test_outside_a_mask_the_picture_is_told(choose: ColourPlanner) -> None:
         choose(lines, mask=Image.new("L", (128, 128)))
 
 
+def test_guidance_does_not_lead_away_from_strokes() -> None:
+    """Without the drawing a stroke says as much as with it: that is no reason to doubt it."""
+    model = planner()
+    red, green = 0, 1
+
+    def logits(drawing: Tensor, hints: Tensor, _: Tensor) -> Tensor:
+        told = hints[:, 3].amax(dim=(1, 2)).view(-1, 1, 1, 1)
+        seen = drawing[..., :1]
+        return (1 + seen) * torch.eye(16)[green] * 2 + 6 * told * torch.eye(16)[red]
+
+    hints = torch.zeros(1, 4, 16, 16)
+    hints[:, 3, 0, 0] = 1  # far less than a cell
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(model, "forward", logits)
+        patch.setattr(model, "unread", lambda h, w: torch.zeros(1, 4, 4, 16))
+        plan = model.plan(
+            torch.ones(1, 4, 4, 16), hints, torch.Generator(), temperature=0, guidance=2.0
+        )
+    assert (plan == model.palette[red][:, None, None]).all()
+
+
+def test_what_is_settled_stays_and_what_stood_is_let_go_for_a_reason() -> None:
+    model = planner()
+    seen = model.read(torch.ones(1, 1, 64, 64))
+    none, colour = torch.zeros(1, 4, 16, 16), model.palette[5]
+    settled = none.clone()
+    settled[:, :3, :, :8], settled[:, 3, :, :8] = colour[:, None, None], 1
+    for seed in range(3):
+        plan = model.plan(
+            seen, none, torch.Generator().manual_seed(seed), temperature=3, settled=settled
+        )
+        assert (plan[:, :, :, :2] == colour[:, None, None]).all()
+        assert not (plan[:, :, :, 2:] == colour[:, None, None]).all()
+    strokes = none.clone()
+    strokes[:, :3], strokes[:, 3] = model.palette[2][:, None, None], 1
+    plan = model.plan(seen, strokes, torch.Generator(), settled=settled)
+    assert (plan == model.palette[2][:, None, None]).all()  # what is drawn counts for more
+
+    almost = torch.zeros(16)
+    almost[7] = 0.5
+
+    def share(before: Tensor | None, likely: Tensor) -> float:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(model, "forward", lambda d, *_: likely.expand(*d.shape[:3], 16))
+            plan = model.plan(seen, none, torch.Generator(), temperature=0, before=before)
+        return float((plan == colour[:, None, None]).all(dim=1).float().mean())
+
+    assert share(None, almost) == 0
+    assert share(settled, almost) == 0.5  # where it stood
+    assert share(settled, 4 * almost) == 0
+
+
+def test_strokes_change_what_is_planned_in_their_region_alone(choose: ColourPlanner) -> None:
+    lines, red = drawing(256, 256), strokes(256, 256)
+    plan = choose(lines, seed=1, temperature=2)
+    again = choose.after_strokes(plan, lines, None, red, seed=1)
+    assert choose.after_strokes(plan, lines, None, red, seed=1) == again
+    before, after, drawn = told(plan), told(again), told(red)
+    there = drawn[3] > 0
+    assert np.array_equal(after[:, there], drawn[:, there])
+    differs = (before != after).any(axis=0)
+    rows, columns = np.nonzero(differs)
+    assert differs.any()
+    # The circle that was drawn in, with its outline, and nothing beyond.
+    assert ((rows >= 5) & (rows <= 46)).all()
+    assert ((columns >= 5) & (columns <= 40)).all()
+    assert after[3].mean() > 0.9
+    gone = choose.after_strokes(again, lines, red, None, seed=1)
+    assert not np.array_equal(told(gone)[:, there], drawn[:, there])
+    assert choose.after_strokes(again, lines, red, red.copy()) == again
+
+
+def test_a_stroke_too_thin_to_mean_anything_is_told_all_the_same(choose: ColourPlanner) -> None:
+    lines, dot = drawing(256, 256), Image.new("RGBA", (256, 256))
+    dot.paste((220, 30, 20, 255), (100, 80, 102, 82))
+    plan = choose(lines)
+    again = choose.after_strokes(plan, lines, None, dot)
+    assert again.getpixel((101, 81)) == (220, 30, 20, 255)
+    assert again.getpixel((60, 80)) == plan.getpixel((60, 80))
+
+
 def test_what_hangs_on_the_drawing_is_remembered(
     choose: ColourPlanner, monkeypatch: pytest.MonkeyPatch
 ) -> None:

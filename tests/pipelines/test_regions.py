@@ -8,7 +8,13 @@ import pytest
 from PIL import Image, ImageDraw
 
 from pipelines.colorize import regions as module
-from pipelines.colorize.regions import REACH, Regions, after_strokes, find_regions, within_lines
+from pipelines.colorize.regions import (
+    Regions,
+    find_regions,
+    touched_regions,
+    within_lines,
+    without,
+)
 
 SIZE = (200, 140)
 
@@ -86,56 +92,64 @@ def test_any_size_and_empty_paper(size: tuple[int, int]) -> None:
         assert result.size == size
 
 
-def test_a_plan_makes_way_for_strokes_in_their_region_alone() -> None:
-    regions, plan = find_regions(boxes()), Image.new("RGBA", SIZE, "green")
+def touched(
+    regions: Regions, before: Image.Image | None, now: Image.Image | None, size: tuple[int, int]
+) -> Image.Image:
+    """A green layer, transparent in the regions that were touched."""
+    plan = Image.new("RGBA", size, "green")
+    return without(plan, regions, touched_regions(regions, before, now, size))
+
+
+def test_strokes_touch_their_region_alone() -> None:
+    regions = find_regions(boxes())
     red = stroke((55, 70), "red")
-    layer = np.asarray(after_strokes(plan, None, red, regions))
-    assert layer[70, 55].tolist() == [255, 0, 0, 255]
-    assert layer[40, 40, 3] == 0  # the rest of the left box is the stroke's
-    assert layer[70, 145].tolist() == layer[5, 5].tolist() == [0, 128, 0, 255]
-    assert after_strokes(plan, red, red.copy(), regions).getpixel((40, 40)) == (0, 128, 0, 255)
-    erased = np.asarray(after_strokes(plan, red, None, regions))
-    assert erased[70, 55, 3] == erased[40, 40, 3] == 0
+    for pair in ((None, red), (red, None)):
+        layer = np.asarray(touched(regions, *pair, SIZE))
+        assert layer[70, 55, 3] == layer[40, 40, 3] == 0
+        assert layer[70, 145].tolist() == layer[5, 5].tolist() == [0, 128, 0, 255]
+    assert not touched_regions(regions, red, red.copy(), SIZE).any()
+    assert not touched_regions(regions, None, None, SIZE).any()
 
 
-def test_a_stroke_that_slips_over_a_line_leaves_the_neighbour_s_plan() -> None:
-    regions, plan = find_regions(boxes()), Image.new("RGBA", SIZE, "green")
+def test_a_stroke_that_slips_over_a_line_leaves_the_neighbour_alone() -> None:
     slipped = Image.new("RGBA", SIZE)
     ImageDraw.Draw(slipped).line((50, 70, 93, 70), fill="red", width=4)
-    layer = np.asarray(after_strokes(plan, None, slipped, regions))
+    layer = np.asarray(touched(find_regions(boxes()), None, slipped, SIZE))
     assert layer[40, 40, 3] == 0
     assert layer[30, 100].tolist() == [0, 128, 0, 255]
 
 
-def test_a_plan_makes_way_near_a_stroke_in_a_large_region() -> None:
+def test_a_stroke_goes_as_far_in_a_large_region_as_was_chosen() -> None:
     paper = Image.new("L", (800, 400), 255)
-    dot = Image.new("RGBA", paper.size)
+    painted, dot = Image.new("RGB", paper.size, "green"), Image.new("RGBA", paper.size)
     ImageDraw.Draw(dot).ellipse((90, 190, 110, 210), fill="red")
-    plan = Image.new("RGBA", paper.size, "green")
-    layer = np.asarray(after_strokes(plan, None, dot, find_regions(paper)))
-    assert layer[200, 150, 3] == 0
-    assert layer[200, 700].tolist() == [0, 128, 0, 255]
+    regions = find_regions(paper)
+    alone = np.asarray(within_lines(regions, paper, painted, dot))
+    planned = np.asarray(within_lines(regions, paper, painted, dot, planned=True))
+    for picture in (alone, planned):
+        assert picture[200, 100, 0] > 240
+        assert picture[200, 700, 0] < 5
+    assert alone[200, 200, 0] > 150
+    assert planned[200, 200, 0] < 5
+    # A small region is the stroke's all the same.
+    lines, red = boxes(), stroke((55, 70), "red")
+    green = Image.new("RGB", SIZE, "green")
+    found = within_lines(find_regions(lines), lines, green, red, planned=True)
+    assert np.asarray(found)[40, 40, 0] > 200
 
 
 def plainly(
-    layer: Image.Image, before: Image.Image | None, now: Image.Image | None, regions: Regions
-) -> Image.Image:
-    """`after_strokes` as it reads, over the whole picture."""
-    clear = Image.new("RGBA", layer.size)
+    regions: Regions, before: Image.Image | None, now: Image.Image | None, size: tuple[int, int]
+) -> set[int]:
+    """`touched_regions` as it reads, over the whole picture."""
+    clear = Image.new("RGBA", size)
     old, new = (np.asarray(clear if strokes is None else strokes) for strokes in (before, now))
     changed = (old != new).any(axis=2) & ((old[..., 3] > 127) | (new[..., 3] > 127))
-    size, result = regions.labels.shape[::-1], np.array(layer)
-    small = cv2.resize(changed.astype(np.float32), size, interpolation=cv2.INTER_AREA) > 0
+    shape = regions.labels.shape[::-1]
+    small = cv2.resize(changed.astype(np.float32), shape, interpolation=cv2.INTER_AREA) > 0
     ys, xs = np.nonzero(small)
     meant = module._meant(ys, xs, regions.labels)  # pyright: ignore[reportPrivateUsage]
-    touched = regions.labels[meant]
-    away = cv2.distanceTransform((~small).astype(np.uint8), cv2.DIST_L2, 5)
-    way = np.isin(regions.labels, touched) & (away <= REACH * max(size)) & small.any()
-    way = cv2.resize(way.astype(np.uint8), layer.size, interpolation=cv2.INTER_NEAREST)
-    result[way > 0] = 0
-    strokes = new[..., 3] > 127
-    result[strokes] = new[strokes]
-    return Image.fromarray(result)
+    return set(regions.labels[meant].tolist())
 
 
 @pytest.mark.parametrize("size", [(200, 140), (1024, 80), (700, 340), (90, 1333)])
@@ -147,7 +161,6 @@ def test_looking_around_a_stroke_alone_gives_the_same(size: tuple[int, int]) -> 
         x, y, r = (int(v) for v in rng.integers((0, 0, 10), (*size, max(size) // 4)))
         pen.ellipse((x - r, y - r, x + r, y + r), outline=0, width=3)
     regions = find_regions(lineart)
-    plan = Image.fromarray(rng.integers(0, 256, (size[1], size[0], 4), np.uint8))
 
     def drawn(on: Image.Image | None) -> Image.Image:
         """One stroke more, a few of them faint or erasers."""
@@ -163,5 +176,5 @@ def test_looking_around_a_stroke_alone_gives_the_same(size: tuple[int, int]) -> 
     for _ in range(8):
         before, layer = layer, drawn(layer)
         for pair in ((before, layer), (layer, before), (None, layer)):
-            found, wanted = after_strokes(plan, *pair, regions), plainly(plan, *pair, regions)
-            np.testing.assert_array_equal(np.asarray(found), np.asarray(wanted))
+            found = np.flatnonzero(touched_regions(regions, *pair, size))
+            assert set(found.tolist()) == plainly(regions, *pair, size)

@@ -16,6 +16,7 @@ from PIL import Image
 
 from pipelines.colorize.hints import paste, read_mask
 from pipelines.colorize.progress import ColourProgress, Variations
+from pipelines.colorize.regions import find_regions, touched_regions, without
 from pipelines.colorize.settings import StablePaintConfig
 from ui.colour_models import Colourists
 
@@ -63,6 +64,22 @@ class QuickPlanner:
         told = Image.new("RGBA", lineart.size) if hints is None else hints.copy()
         if seed:
             told.paste((*tint(seed), 255), (0, 0, 24, 24))
+        return told
+
+    def after_strokes(
+        self,
+        layer: Image.Image,
+        lineart: Image.Image,
+        before: Image.Image | None,
+        now: Image.Image | None,
+        **parts: Any,
+    ) -> Image.Image:
+        """Nothing is chosen again: what strokes touch is theirs alone."""
+        regions = find_regions(lineart)
+        touched = touched_regions(regions, before, now, lineart.size)
+        told = without(layer, regions, touched)
+        if now is not None:
+            told.paste(now, mask=now.getchannel("A").point([255 * (a > 127) for a in range(256)]))
         return told
 
 

@@ -142,19 +142,24 @@ def test_colours_are_chosen_for_what_has_no_stroke(shop: Workshop, easel: Easel)
 def test_a_choice_holds_until_another_is_asked_for(
     shop: Workshop, easel: Easel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Strokes change what they touch, and the planner is not asked again for them."""
+    """Strokes change what they touch, and the planner is asked again for that alone."""
     order = list[str]()
-    live, planner = shop.colourists.live(), shop.colourists.planner()
+    live = shop.colourists.live()
 
     def paints(*given: Any) -> Image.Image:
         order.append("paint")
         return live(*given)
 
-    def chooses(*given: Any, **more: Any) -> Image.Image:
-        order.append("choose")
-        return planner(*given, **more)
+    class Planner(QuickPlanner):
+        def __call__(self, *given: Any, **more: Any) -> Image.Image:
+            order.append("choose")
+            return super().__call__(*given, **more)
 
-    noted: Any = (lambda: paints, lambda: chooses)
+        def after_strokes(self, *given: Any, **more: Any) -> Image.Image:
+            order.append("again")
+            return super().after_strokes(*given, **more)
+
+    noted: Any = (lambda: paints, Planner)
     shop = replace(shop, colourists=Colourists(live=noted[0], planner=noted[1]))
     easel.choice = 3
     paint(shop, easel)
@@ -162,13 +167,13 @@ def test_a_choice_holds_until_another_is_asked_for(
     picture = paint(shop, easel)
     assert near(picture, (70, 16), (217, 79, 61))
     assert near(picture, (2, 2), tint(3))  # the corner that the planner chose
-    assert order == ["choose", "paint", "paint"]
+    assert order == ["choose", "paint", "again", "paint"]
     easel.choice = 4
     easel.changed()
     picture = paint(shop, easel)
     assert near(picture, (70, 16), (217, 79, 61))
     assert near(picture, (2, 2), tint(4))
-    assert order[3:] == ["choose", "paint"]
+    assert order[4:] == ["choose", "paint"]
 
 
 def test_every_variation_has_colours_of_its_own(shop: Workshop, easel: Easel) -> None:
