@@ -52,7 +52,7 @@ from pipelines.weights import save_model
 
 log = logging.getLogger(__name__)
 
-AUTOENCODER = 0.35
+AUTOENCODER = 0.25
 """Share of a run that trains the autoencoder."""
 KL = 1e-6
 """Weight of the KL, summed over a picture's latents (Rombach et al. 2022)."""
@@ -229,7 +229,7 @@ def train(
     count: int = 64,
     workers: int = 0,
     peak: float = 1e-3,
-    denoiser_peak: float = 7e-4,
+    denoiser_peak: float = 8e-4,
     autoencoder: float = AUTOENCODER,
     save_every: int = 250,
     report_every: int = 50,
@@ -382,7 +382,7 @@ def main() -> None:
     p.add_argument("--workers", type=int, default=3, help="processes that prepare batches")
     p.add_argument("--base", help="start from this model (embedded, or a folder)")
     p.add_argument("--peak", type=float, default=1e-3,
-                   help="learning rate of the autoencoder; the U-Net's is 0.7 of it")  # fmt: skip
+                   help="learning rate of the autoencoder; the U-Net's is 0.8 of it")  # fmt: skip
     args = p.parse_args()
     guarded(lambda: run(args, begin(args)))
 
@@ -393,7 +393,7 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
     base = None if folder is None else StablePaint.from_pretrained(folder, device)
     events = train(args.steps, args.runs, device, IllustrationSet(args.data), base=base,
                    minutes=args.minutes, seed=args.seed, count=args.batch, workers=args.workers,
-                   peak=args.peak, denoiser_peak=0.7 * args.peak,
+                   peak=args.peak, denoiser_peak=0.8 * args.peak,
                    save_every=args.save_every)  # fmt: skip
     model = report(events)
     if rank() == 0:

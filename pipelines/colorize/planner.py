@@ -38,6 +38,9 @@ HABIT = 1.0
 """Added to the logits of colours that were chosen before."""
 REACH = 2
 """Cells of a large region decide with those that are no farther."""
+SHADE, CALMED = 0.45, 4
+"""Colours about this far apart in RGB of [-1, 1] are shades of one; how often cells take the mean of the
+shades around them."""
 WAVES = (1, 2, 4)
 """Half waves over a side of the picture that tell a cell where it is."""
 
@@ -167,7 +170,8 @@ class Planner(nn.Module):
         tokens = self._told(hints)
         if settled is not None:
             tokens = torch.where(tokens == unknown, self._told(settled), tokens)
-        free = int((tokens == unknown).sum(dim=(1, 2)).max())
+        told = tokens != unknown
+        free = int((~told).sum(dim=(1, 2)).max())
         paper, ink = self.palette.amin(dim=1) > PAPER, self.palette.amax(dim=1) < INK
         bare = bareness * (paper | ink).float()
         if before is not None:
@@ -192,7 +196,9 @@ class Planner(nn.Module):
             sure = sure.masked_fill(~open_, math.inf)
             least = sure.flatten(1).sort(dim=1).values[:, stays, None, None]
             tokens = torch.where(open_ & (sure >= least), picked, tokens)
-        return self.palette[tokens].permute(0, 3, 1, 2)
+        colours = self.palette[tokens]
+        calm = torch.where(told[..., None], colours, together.calm(colours))
+        return calm.permute(0, 3, 1, 2)
 
     def _logits(self, drawing: Tensor, hints: Tensor, tokens: Tensor, guidance: float) -> Tensor:
         if guidance == 1:
@@ -224,7 +230,8 @@ class _Together:
         far = torch.maximum((y[:, None] - y).abs(), (x[:, None] - x).abs())
         self.small = same.sum(dim=1) <= LARGE * h * w
         heard = same & (self.small[:, None] | (far <= REACH))
-        self.shares = heard.float() / heard.sum(dim=1, keepdim=True)
+        self.heard = heard.float()
+        self.shares = self.heard / heard.sum(dim=1, keepdim=True)
         self.leader = same.float().argmax(dim=1)
         """Index of the first cell of each cell's region."""
 
@@ -235,6 +242,16 @@ class _Together:
     def one(self, values: Tensor) -> Tensor:
         """(B, h, w, C) -> the same: what a region's first cell has."""
         return values.flatten(1, 2)[:, self.leader].view_as(values)
+
+    def calm(self, colours: Tensor) -> Tensor:
+        """(B, h, w, 3) in [-1, 1] -> the same, with steps between shades of one colour smoothed
+        away in large regions: a sky of two blues becomes a gradient, its clouds stay clouds."""
+        flat = colours.flatten(1, 2)
+        for _ in range(CALMED):
+            alike = torch.exp(-(torch.cdist(flat, flat) / SHADE).square())
+            weight = self.heard * alike
+            flat = weight @ flat / weight.sum(dim=-1, keepdim=True)
+        return torch.where(self.small[:, None], colours.flatten(1, 2), flat).view_as(colours)
 
     def turn(self, values: Tensor) -> Tensor:
         """(B, h, w) -> the same: what a small region's first cell has; large ones keep theirs."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from pipelines.colorize import planner as module
 from pipelines.colorize.hints import hint_map
 from pipelines.colorize.planner import PER_CELL, Planner
 from pipelines.colorize.planning import ColourPlanner, spread
@@ -124,8 +125,9 @@ def test_guidance_prefers_what_the_drawing_makes_likelier() -> None:
     assert share(2.0, unread) == 0
 
 
-def test_cells_of_a_region_choose_together() -> None:
+def test_cells_of_a_region_choose_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """A small thing in a large room: the thing has one colour, the room few."""
+    monkeypatch.setattr(module, "CALMED", 0)
     model = planner()
     torch.nn.init.normal_(model.out.weight, std=0.3)
     seen, hints = model.read(torch.rand(1, 1, 128, 128) * 2 - 1), torch.zeros(1, 4, 32, 32)
@@ -154,6 +156,7 @@ def test_a_large_region_may_change_its_colour_slowly() -> None:
         sky = torch.cat([above.expand(1, 4, 8, 16), below.expand(1, 4, 8, 16)], dim=1).clone()
         sky[0, 1, 5] = below  # one cell that does not fit in
         patch.setattr(model, "forward", lambda *_: sky)
+        patch.setattr(module, "CALMED", 0)
         regions = torch.zeros(8, 8, dtype=torch.int64)
         hints = torch.zeros(1, 4, 32, 32)
         plan = model.plan(seen, hints, torch.Generator(), temperature=0, regions=regions)
@@ -195,6 +198,34 @@ def test_outside_a_mask_the_picture_is_told(choose: ColourPlanner) -> None:
     assert not (layer[:, 64:, :3] == (10, 200, 30)).all()
     with pytest.raises(InvalidInput):
         choose(lines, mask=Image.new("L", (128, 128)))
+
+
+def test_shades_of_a_sky_become_a_gradient_and_clouds_stay(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = planner()
+    dark, light, cloud = 3, 8, 11
+    for n, colour in ((dark, (-0.2, 0.4, 0.8)), (light, (0.1, 0.5, 0.9)), (cloud, (1.0, 1.0, 1.0))):
+        model.palette[n] = torch.tensor(colour)
+    sky = torch.full((1, 12, 12), light)
+    sky[:, :6], sky[:, :6, 6:] = dark, cloud
+    monkeypatch.setattr(model, "forward", lambda *_: torch.eye(16)[sky] * 9)
+    whole = torch.zeros(12, 12, dtype=torch.int64)
+
+    def red(hints: Tensor, regions: Tensor) -> Tensor:
+        seen = torch.zeros(1, 12, 12, 16)
+        return model.plan(seen, hints, torch.Generator(), temperature=0, regions=regions)[0, 0]
+
+    hints = torch.zeros(1, 4, 48, 48)
+    calm = red(hints, whole)[:, 2]
+    assert (calm.diff() > 0.005).sum() >= 4  # from dark to light in several steps
+    assert calm.min() >= -0.2
+    assert calm.max() <= 0.1
+    assert (red(hints, whole)[:4, 8:] > 0.9).all()
+    hints[:, :3, :4, :4], hints[:, 3, :4, :4] = -0.5, 1
+    assert red(hints, whole)[0, 0] == model.palette[model._told(hints)[0, 0, 0], 0]  # pyright: ignore[reportPrivateUsage]
+    apart = torch.arange(144).view(12, 12)  # small regions have the colour that was chosen
+    assert set(red(0 * hints, apart).unique().tolist()) == set(
+        model.palette[[dark, light, cloud], 0].tolist()
+    )
 
 
 def test_guidance_does_not_lead_away_from_strokes() -> None:
