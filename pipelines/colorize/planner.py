@@ -39,8 +39,8 @@ HABIT = 1.0
 REACH = 2
 """Cells of a large region decide with those that are no farther."""
 SHADE, CALMED = 0.45, 4
-"""Colours about this far apart in RGB of [-1, 1] are shades of one; how often cells take the mean of the
-shades around them."""
+"""Colours about this far apart, RGB in [-1, 1], are shades of one; how often cells take the mean
+of the shades around them."""
 WAVES = (1, 2, 4)
 """Half waves over a side of the picture that tell a cell where it is."""
 
