@@ -140,16 +140,17 @@ class ColourPlanner:
         temperature: float = TEMPERATURE,
     ) -> Image.Image:
         """A planned layer when strokes have changed since, from `before` to `now` (PIL RGBA, None:
-        none): the regions that they touch are chosen for again, as the strokes that are there now
-        suggest, all else stays as it was. The rest as for a plan; -> PIL RGBA."""
+        none). The regions that they touch make way, all else stays as it was. Closed ones are left
+        to the strokes; if one of them is open, all are chosen for again, as the strokes that are
+        there now suggest. The rest as for a plan; -> PIL RGBA."""
         drawing = flat(lineart).convert("L")
         with self._lock:
             regions = self._look(drawing).regions
         touched = touched_regions(regions, before, now, drawing.size)
-        if not touched.any():  # at most a stroke too thin to mean anything
-            drawn = now and now.getchannel("A").point([255 * (a > 127) for a in range(256)])
-            return Image.composite(now, layer, drawn) if now and drawn else layer
         stays = without(layer, regions, touched)
+        if not (touched & regions.open()).any():
+            drawn = now and now.getchannel("A").point([255 * (a > 127) for a in range(256)])
+            return Image.composite(now, stays, drawn) if now and drawn else stays
         return self(
             lineart, now, mask=mask, picture=picture, settled=stays, before=layer, seed=seed,
             steps=STEPS_AGAIN, temperature=temperature, guidance=GUIDANCE_AGAIN,

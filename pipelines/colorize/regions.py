@@ -52,6 +52,15 @@ class Regions:
     order: NDArray[np.int64]
     """Indices of all pixels, region after region."""
 
+    def open(self) -> NDArray[np.bool_]:
+        """(R,): which may be several things, a sky that runs into a hill: they are large and touch
+        the edge of the picture, as a large balloon does not."""
+        labels = self.labels
+        at_edge = np.zeros(len(self.areas), np.bool_)
+        for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
+            at_edge[edge] = True
+        return at_edge & (self.areas > LARGE * labels.size)
+
 
 def find_regions(lineart: Image.Image) -> Regions:
     """The regions of a drawing, PIL L, 255 = paper."""
@@ -231,11 +240,7 @@ def _stroke(planes: Planes, regions: Regions, hints: Image.Image, planned: bool)
     side = max(height, width)
     reach = np.clip(0.9 * np.sqrt(areas), 20, REACH * side)
     if planned:
-        edges = np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]])
-        at_edge = np.zeros(len(areas), np.bool_)
-        at_edge[edges] = True
-        # A sky that runs into a hill, but not a large balloon.
-        reach[at_edge & (areas > LARGE * labels.size)] = PLANNED_REACH * side
+        reach[regions.open()] = PLANNED_REACH * side
     reach = reach.astype(np.float32)
     far = nearest / reach[labels]
     far *= far
