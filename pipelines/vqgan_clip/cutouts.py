@@ -17,6 +17,8 @@ from torch import Tensor
 
 from pipelines.presets import PictureConfig
 
+CPU = torch.device("cpu")
+
 NOISE = 0.05
 """Standard deviation of the noise on a view."""
 
@@ -47,9 +49,17 @@ class Views:
 
 
 def draw_views(
-    config: PictureConfig, size: int, shape: tuple[int, int], generator: torch.Generator
+    config: PictureConfig,
+    size: int,
+    shape: tuple[int, int],
+    generator: torch.Generator,
+    device: torch.device = CPU,
 ) -> Views:
-    """`config.cutouts` views of `size` pixels for a picture of `shape` (height, width)."""
+    """`config.cutouts` views of `size` pixels for a picture of `shape` (height, width) on `device`.
+
+    `generator` is on the CPU. Noise alone is drawn where it is wanted: millions of numbers a step
+    take a processor longer than the step takes a graphics card.
+    """
     n = config.cutouts - 1
     on, pooled = set(config.augment), config.cutout_method == "pooled"
 
@@ -95,7 +105,11 @@ def draw_views(
         boxes = torch.stack([x - half, y - half, x + half, y + half], dim=1)
     noise = None
     if "noise" in on:
-        noise = NOISE * torch.randn(n, 3, size, size, generator=generator)
+        where = generator
+        if device.type != "cpu":
+            seed = int(torch.randint(2**62, (), generator=generator))
+            where = torch.Generator(device).manual_seed(seed)
+        noise = NOISE * torch.randn(n, 3, size, size, generator=where, device=device)
     return Views(size, pooled, warps, levels, colours, boxes, noise)
 
 

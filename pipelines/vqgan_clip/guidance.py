@@ -395,7 +395,8 @@ class Guidance:
         device = canvases[0].latents.device
         latents = torch.cat([c.latents.detach() for c in canvases]).requires_grad_(True)
         start = torch.cat([c.start for c in canvases])
-        pulls = torch.tensor([c.pull_now() for c in canvases], device=device)
+        strengths = [c.pull_now() for c in canvases]
+        pulls = torch.tensor(strengths, device=device)
         with torch.enable_grad():
             pixels = self._decode(latents)
             pixels = torch.cat([
@@ -406,7 +407,7 @@ class Guidance:
             losses, scores, slope = self._judge(seen, canvases)
             held = pulls * hold(latents, start)
             roots, slopes = [pixels], [slope]
-            if pulls.any():
+            if any(strengths):
                 roots.append(held)
                 slopes.append(torch.ones_like(held))
             (gradient,) = grad(roots, [latents], slopes)
@@ -436,7 +437,10 @@ class Guidance:
         scores = torch.zeros(len(canvases), device=pixels.device)
         for k, (model, weight) in enumerate(self.clips):
             shape = pixels.shape[-2], pixels.shape[-1]
-            views = [draw_views(c.config, model.image_size, shape, c.generator) for c in canvases]
+            views = [
+                draw_views(c.config, model.image_size, shape, c.generator, pixels.device)
+                for c in canvases
+            ]
             wanted = [(b, v) for b in range(len(canvases)) for v in range(len(views[b]))]
             for begin in range(0, len(wanted), self.views):
                 now = wanted[begin : begin + self.views]
@@ -462,9 +466,10 @@ class Guidance:
         seen = seen.float()
         losses = seen.new_zeros(len(canvases))
         scores = seen.new_zeros(len(canvases))
-        owners = torch.tensor([b for b, _ in wanted])
-        for b in owners.unique().tolist():
-            mine = seen[(owners == b).to(seen.device)]
+        for b in dict.fromkeys(b for b, _ in wanted):
+            # Places instead of a mask, whose size a graphics card would have to be asked for.
+            places = [n for n, (owner, _) in enumerate(wanted) if owner == b]
+            mine = seen[torch.tensor(places, device=seen.device)]
             target = canvases[b].targets()[k]
             count = len(views[b])
             losses[b] = target.loss(mine).sum() / count
