@@ -14,7 +14,7 @@ from ui.colour_work import Candidates, Easel, Mixed
 from ui.served_files import url_of
 from ui.theme import ASSETS
 
-EXAMPLES = {"dog": "A dog at home", "zebra": "A zebra and a pumpkin", "farmer": "A letter"}
+EXAMPLES = {"cat": "A cat at home", "zebra": "A zebra and a pumpkin", "farmer": "A letter"}
 """Drawings of our own: the file in `assets/drawings` and what it shows."""
 
 

@@ -16,6 +16,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -27,6 +28,7 @@ import app
 if TYPE_CHECKING:
     from ui.colour_models import Colourists
 
+ROOT = Path(__file__).resolve().parents[2]
 SIDE = 512
 
 
@@ -61,6 +63,21 @@ def strokes(number: int) -> Image.Image:
         x, y, dx, dy = (int(v) for v in rng.integers(20, 460, 4))
         colour = tuple(int(v) for v in rng.integers(0, 256, 3))
         pen.line((x, y, (x + dx) // 2, (y + dy) // 2), fill=(*colour, 255), width=9)
+    return layer
+
+
+def scene() -> Image.Image:
+    """A drawing of those in the app, with a sky that is open to the ground."""
+    with Image.open(ROOT / "ui/assets/drawings/zebra.png") as image:
+        return image.convert("L").resize((SIDE, SIDE))
+
+
+def dab(number: int) -> Image.Image:
+    """A dab of paint in its sky, and `number` more."""
+    layer = Image.new("RGBA", (SIDE, SIDE))
+    pen = ImageDraw.Draw(layer)
+    for n in range(number + 1):
+        pen.ellipse((150 + 20 * n, 40, 166 + 20 * n, 56), fill=(40, 60, 140, 255))
     return layer
 
 
@@ -149,7 +166,11 @@ def main() -> None:
     again = seconds(
         lambda n: planner.after_strokes(plan, lineart, layers[max(n - 1, 0)], layers[n])
     )
-    note("choose again after a stroke", again)
+    note("make way for a stroke", again)
+    farm, sky = scene(), [dab(n) for n in range(8)]
+    chosen = planner(farm, sky[0])
+    again = seconds(lambda n: planner.after_strokes(chosen, farm, sky[0], sky[n]))
+    note("choose again for a stroke in a sky", again)
     note("XDoG of 2048x2048", seconds(lambda n: extract(whole), 3))
     note("read a scan of 2048x2048", seconds(lambda n: read_drawing(whole), 3))
 
