@@ -34,7 +34,7 @@ below the second like ink."""
 LIKELY = 0.15
 """Colours this much less likely than the likeliest are never chosen (Nguyen et al. 2024, min-p):
 of 256 cells a few would always be, and look like confetti."""
-HABIT = 1.0
+HABIT = 3.0
 """Added to the logits of colours that were chosen before."""
 REACH = 2
 """Cells of a large region decide with those that are no farther."""
@@ -174,9 +174,9 @@ class Planner(nn.Module):
         free = int((~told).sum(dim=(1, 2)).max())
         paper, ink = self.palette.amin(dim=1) > PAPER, self.palette.amax(dim=1) < INK
         bare = bareness * (paper | ink).float()
-        if before is not None:
-            habit = F.one_hot(self._told(before), unknown + 1)[..., :unknown]
-            bare = bare + HABIT * habit
+        stood = None if before is None else self._told(before)
+        if stood is not None:
+            bare = bare + HABIT * F.one_hot(stood, unknown + 1)[..., :unknown]
         if regions is None:
             regions = torch.arange(h * w, device=drawing.device).view(h, w)
         together = _Together(regions)
@@ -197,6 +197,9 @@ class Planner(nn.Module):
             least = sure.flatten(1).sort(dim=1).values[:, stays, None, None]
             tokens = torch.where(open_ & (sure >= least), picked, tokens)
         colours = self.palette[tokens]
+        if before is not None:  # what is chosen as it was is as it was, in all its shades
+            exact = _means(before).permute(0, 2, 3, 1)
+            colours = torch.where((tokens == stood)[..., None], exact, colours)
         calm = torch.where(told[..., None], colours, together.calm(colours))
         return calm.permute(0, 3, 1, 2)
 
@@ -213,8 +216,7 @@ class Planner(nn.Module):
     def _told(self, hints: Tensor) -> Tensor:
         """Tokens (B, h, w): the nearest colour where strokes cover most of a cell, else K."""
         share = F.avg_pool2d(hints[:, 3:], PER_CELL)
-        mean = F.avg_pool2d(hints[:, :3], PER_CELL) / share.clamp_min(1e-6)
-        away = torch.cdist(mean.permute(0, 2, 3, 1).float(), self.palette)
+        away = torch.cdist(_means(hints).permute(0, 2, 3, 1).float(), self.palette)
         return torch.where(share[:, 0] > 0.6, away.argmin(-1), self.config.colours)
 
 
@@ -257,6 +259,12 @@ class _Together:
         """(B, h, w) -> the same: what a small region's first cell has; large ones keep theirs."""
         flat = values.flatten(1)
         return torch.where(self.small, flat[:, self.leader], flat).view_as(values)
+
+
+def _means(hints: Tensor) -> Tensor:
+    """Mean colours of what is told in each cell: (B, 4, 4h, 4w) -> (B, 3, h, w)."""
+    share = F.avg_pool2d(hints[:, 3:], PER_CELL)
+    return F.avg_pool2d(hints[:, :3] * hints[:, 3:], PER_CELL) / share.clamp_min(1e-6)
 
 
 def _places(h: int, w: int, device: torch.device) -> Tensor:

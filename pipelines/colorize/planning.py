@@ -35,6 +35,8 @@ its colour, next to where it is."""
 BARENESS = -1.5
 """Half of all pages of picture books are paper with something on it, many have black figures;
 whoever asks for colours wants some."""
+ALIKE = (44, 44, 44)
+"""Colours at most this far apart, in [0, 255], are one thing in another light."""
 REMEMBERED = 4
 """Drawings whose features and regions are kept."""
 
@@ -148,12 +150,18 @@ class ColourPlanner:
             regions = self._look(drawing).regions
         touched = touched_regions(regions, before, now, drawing.size)
         stays = without(layer, regions, touched)
-        if not (touched & regions.open()).any():
+        wide = touched & regions.open()
+        if not wide.any():
             drawn = now and now.getchannel("A").point([255 * (a > 127) for a in range(256)])
             return Image.composite(now, stays, drawn) if now and drawn else stays
+        size = drawing.size
+        stood, earlier, strokes = (hint_map(x, *size) for x in (layer, before, now))
+        places = _read(regions.labels, _middles(size[1]), _middles(size[0]))
+        wanted = as_meant(stood, earlier, strokes, wide[places])
         return self(
-            lineart, now, mask=mask, picture=picture, settled=stays, before=layer, seed=seed,
-            steps=STEPS_AGAIN, temperature=temperature, guidance=GUIDANCE_AGAIN,
+            lineart, now, mask=mask, picture=picture, settled=stays,
+            before=hint_layer(wanted, *size), seed=seed, steps=STEPS_AGAIN,
+            temperature=temperature, guidance=GUIDANCE_AGAIN,
         )  # fmt: skip
 
     def _look(self, drawing: Image.Image) -> _Known:
@@ -173,6 +181,42 @@ class ColourPlanner:
         while len(self._known) > REMEMBERED:
             self._known.popitem(last=False)
         return self._known[key]
+
+
+def as_meant(
+    stood: NDArray[np.float32],
+    before: NDArray[np.float32],
+    now: NDArray[np.float32],
+    free: NDArray[np.bool_],
+) -> NDArray[np.float32]:
+    """What stood, with new strokes carried as far as they are likely to be meant.
+
+    Who draws on something means all of it: what has the colour that the stroke was drawn on, as far
+    as that goes; between strokes the nearer one counts. `stood`, strokes `before` and `now`: hint
+    maps (4, rows, columns); `free` (rows, columns): where that may be. -> like `stood`.
+    """
+    result, free = stood.copy(), free & (stood[3] > 0)
+    fresh = (now[3] > 0) & (np.abs(now - before).max(axis=0) > 1 / 255) & free
+    colours = np.ascontiguousarray(_bytes(stood).transpose(1, 2, 0))
+    nearest = np.full(free.shape, np.inf, np.float32)
+    for colour in np.unique(_bytes(now)[:, fresh], axis=1).T:
+        here = fresh & (_bytes(now) == colour[:, None, None]).all(axis=0)
+        # 0 = free, 1 = not, 2 = filled; cv2 wants a frame around it.
+        filled = np.pad((~free).astype(np.uint8), 1, constant_values=1)
+        flags = 4 | cv2.FLOODFILL_MASK_ONLY | cv2.FLOODFILL_FIXED_RANGE | (2 << 8)
+        for y, x in np.argwhere(here).tolist():
+            if not filled[y + 1, x + 1]:
+                cv2.floodFill(colours, filled, (x, y), 0, ALIKE, ALIKE, flags)
+        away = np.asarray(cv2.distanceTransform((~here).astype(np.uint8), cv2.DIST_L2, 5))
+        meant = (filled[1:-1, 1:-1] == 2) & (away < nearest)
+        nearest[meant] = away[meant]
+        result[:3, meant] = (colour / np.float32(127.5) - 1)[:, None]
+    return result
+
+
+def _bytes(cells: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The colours of a hint map (4, rows, columns) as (3, rows, columns) in [0, 255]."""
+    return np.round((cells[:3] + 1) * 127.5).clip(0, 255).astype(np.uint8)
 
 
 def spread(

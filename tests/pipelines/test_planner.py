@@ -14,7 +14,7 @@ from torch import Tensor
 from pipelines.colorize import planner as module
 from pipelines.colorize.hints import hint_map
 from pipelines.colorize.planner import PER_CELL, Planner
-from pipelines.colorize.planning import ColourPlanner, spread
+from pipelines.colorize.planning import ColourPlanner, as_meant, spread
 from pipelines.colorize.regions import find_regions
 from pipelines.errors import InvalidInput, ModelUnavailable
 from pipelines.weights import EMBEDDED, save_model
@@ -277,7 +277,7 @@ def test_what_is_settled_stays_and_what_stood_is_let_go_for_a_reason() -> None:
 
     assert share(None, almost) == 0
     assert share(settled, almost) == 0.5  # where it stood
-    assert share(settled, 4 * almost) == 0
+    assert share(settled, 8 * almost) == 0
 
 
 def test_a_closed_region_makes_way_for_its_strokes(choose: ColourPlanner) -> None:
@@ -309,6 +309,49 @@ def test_an_open_region_is_chosen_for_again(choose: ColourPlanner) -> None:
     assert choose.after_strokes(again, lines, red, red.copy()) == again
     gone = choose.after_strokes(again, lines, red, None, seed=1)
     assert not np.array_equal(told(gone)[:, there], drawn[:, there])
+
+
+def test_a_stroke_means_all_of_what_it_is_drawn_on() -> None:
+    """A sky in two blues above grass, a cloud in it, and what is closed to one side."""
+    stood = np.ones((4, 20, 20), np.float32)
+    stood[:3] = np.array([-0.2, 0.4, 0.8])[:, None, None]
+    stood[:3, 3:6] = np.array([0.0, 0.5, 0.9])[:, None, None]  # another light
+    stood[:3, 10:] = np.array([-0.2, 0.6, -0.4])[:, None, None]  # grass
+    stood[:3, 1:3, 12:15] = 1  # a cloud
+    free = np.ones((20, 20), np.bool_)
+    free[:, 17:] = False
+    none = np.zeros_like(stood)
+    purple, orange = np.array([0.2, -0.6, 0.4]), np.array([1, 0.2, -0.6])
+    strokes = none.copy()
+    strokes[:3, 4, 2:5], strokes[3, 4, 2:5] = purple[:, None], 1
+
+    def coloured(layer: NDArray[np.float32], colour: NDArray[np.float64]) -> NDArray[np.bool_]:
+        return (np.abs(layer[:3] - colour[:, None, None]) < 0.01).all(axis=0)
+
+    found = as_meant(stood, none, strokes, free)
+    sky = np.zeros((20, 20), np.bool_)
+    sky[:10, :17] = True
+    sky[1:3, 12:15] = False
+    assert np.array_equal(coloured(found, purple), sky)
+    assert np.array_equal(found[:, ~sky], stood[:, ~sky])
+    strokes[:3, 4, 13:16], strokes[3, 4, 13:16] = orange[:, None], 1
+    both = as_meant(stood, none, strokes, free)
+    assert coloured(both, purple)[:10, :7].all()
+    assert coloured(both, orange)[4:10, 11:17].all()
+    assert np.array_equal(as_meant(stood, strokes, strokes, free), stood)  # nothing is new
+
+
+def test_a_stroke_in_a_sky_colours_the_sky_and_not_the_ground() -> None:
+    choose = ColourPlanner.from_pretrained(device="cpu")
+    lines = Image.open("ui/assets/drawings/zebra.png").convert("L")
+    plan, purple = choose(lines, temperature=0.5), Image.new("RGBA", lines.size)
+    ImageDraw.Draw(purple).line((200, 80, 260, 90), fill=(120, 70, 160, 255), width=20)
+    before, after = (told(x) for x in (plan, choose.after_strokes(plan, lines, None, purple)))
+    sky, ground = (slice(3, 40), slice(20, 70)), (slice(118, 126), slice(4, 124))
+    wanted = np.array([120, 70, 160]) / 127.5 - 1
+    near = np.abs(after[:3] - wanted[:, None, None]).max(axis=0) < 0.1
+    assert near[sky].mean() > 0.9
+    assert np.abs(after[:3, *ground] - before[:3, *ground]).max() < 0.1
 
 
 def test_a_stroke_too_thin_to_mean_anything_is_told_all_the_same(choose: ColourPlanner) -> None:
