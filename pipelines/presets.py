@@ -171,7 +171,7 @@ class PictureConfig:
     prefix: str = ""
     suffix: str = ""
     """More words before and after what the picture shows."""
-    steps: int = 12
+    steps: int = 8
     """VQGAN+CLIP iterations after the start."""
     step_size: float = 0.03
     """Adam's learning rate on the latents."""
