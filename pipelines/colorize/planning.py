@@ -35,6 +35,8 @@ its colour, next to where it is."""
 BARENESS = -1.5
 """Half of all pages of picture books are paper with something on it, many have black figures;
 whoever asks for colours wants some."""
+MOST_MEANT = 24
+"""Colours of strokes that are carried on; who has more has painted a picture."""
 ALIKE = (44, 44, 44)
 """Colours at most this far apart, in [0, 255], are one thing in another light."""
 REMEMBERED = 4
@@ -199,7 +201,8 @@ def as_meant(
     fresh = (now[3] > 0) & (np.abs(now - before).max(axis=0) > 1 / 255) & free
     colours = np.ascontiguousarray(_bytes(stood).transpose(1, 2, 0))
     nearest = np.full(free.shape, np.inf, np.float32)
-    for colour in np.unique(_bytes(now)[:, fresh], axis=1).T:
+    found, counts = np.unique(_bytes(now)[:, fresh], axis=1, return_counts=True)
+    for colour in found[:, np.argsort(-counts, kind="stable")[:MOST_MEANT]].T:
         here = fresh & (_bytes(now) == colour[:, None, None]).all(axis=0)
         # 0 = free, 1 = not, 2 = filled; cv2 wants a frame around it.
         filled = np.pad((~free).astype(np.uint8), 1, constant_values=1)
