@@ -17,7 +17,13 @@ from pipelines.colorize.features import STRIDE
 from pipelines.colorize.hints import CELL, cover, hint_layer, hint_map, read_mask
 from pipelines.colorize.live import flat, gather
 from pipelines.colorize.planner import PER_CELL, Planner
-from pipelines.colorize.regions import Regions, find_regions, touched_regions, without
+from pipelines.colorize.regions import (
+    Regions,
+    drawn_over,
+    find_regions,
+    touched_regions,
+    without,
+)
 from pipelines.device import pick_device
 from pipelines.errors import ModelUnavailable
 from pipelines.weights import EMBEDDED
@@ -97,10 +103,10 @@ class ColourPlanner:
         size, opaque in whole cells of the hint map.
 
         lineart: PIL L, 255 = paper, any size. hints: PIL RGBA of its size. settled: the same, of
-        colours that were chosen before and stay; what is drawn over them counts. With a mask (PIL
-        L, 255 = colour here) strokes outside it do not count, and what stands there in `picture`
-        (PIL RGB) is settled. steps, temperature, guidance: as of `Planner.plan`. The same
-        arguments give the same plan.
+        colours that were chosen before and stay; what is drawn over them counts. before: the same,
+        of colours that are likelier than others. With a mask (PIL L, 255 = colour here) strokes
+        outside it do not count, and what stands there in `picture` (PIL RGB) is settled. steps,
+        temperature, guidance: as of `Planner.plan`. The same arguments give the same plan.
 
         Raises: InvalidInput when nothing is masked.
         """
@@ -154,8 +160,7 @@ class ColourPlanner:
         stays = without(layer, regions, touched)
         wide = touched & regions.open()
         if not wide.any():
-            drawn = now and now.getchannel("A").point([255 * (a > 127) for a in range(256)])
-            return Image.composite(now, stays, drawn) if now and drawn else stays
+            return drawn_over(stays, now)
         size = drawing.size
         stood, earlier, strokes = (hint_map(x, *size) for x in (layer, before, now))
         places = _read(regions.labels, _middles(size[1]), _middles(size[0]))

@@ -144,6 +144,13 @@ def touched_regions(
     return touched
 
 
+def drawn_over(layer: Image.Image, strokes: Image.Image | None) -> Image.Image:
+    """Strokes over a layer, PIL RGBA of its size; None: none."""
+    new = _packed(strokes, layer.size)
+    result = np.where(new >= OPAQUE, new, _packed(layer, layer.size))
+    return Image.fromarray(result.view(np.uint8).reshape(*result.shape, 4))
+
+
 def without(layer: Image.Image, regions: Regions, gone: NDArray[np.bool_]) -> Image.Image:
     """A layer, PIL RGBA of the drawing's size, with nothing in the regions `gone` (R,)."""
     away = gone[regions.labels].astype(np.uint8)

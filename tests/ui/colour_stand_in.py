@@ -16,7 +16,7 @@ from PIL import Image
 
 from pipelines.colorize.hints import paste, read_mask
 from pipelines.colorize.progress import ColourProgress, Variations
-from pipelines.colorize.regions import find_regions, touched_regions, without
+from pipelines.colorize.regions import drawn_over, find_regions, touched_regions, without
 from pipelines.colorize.settings import StablePaintConfig
 from ui.colour_models import Colourists
 
@@ -77,10 +77,7 @@ class QuickPlanner:
         """Nothing is chosen again: what strokes touch is theirs alone."""
         regions = find_regions(lineart)
         touched = touched_regions(regions, before, now, lineart.size)
-        told = without(layer, regions, touched)
-        if now is not None:
-            told.paste(now, mask=now.getchannel("A").point([255 * (a > 127) for a in range(256)]))
-        return told
+        return drawn_over(without(layer, regions, touched), now)
 
 
 class QuickVariations:
