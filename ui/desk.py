@@ -29,6 +29,9 @@ GRACE = 30.0
 KEEP_DESKS = 3600.0
 """Seconds that the desk of somebody who has gone is kept."""
 
+LATE = 5.0
+"""Seconds after which one who watches a job, and has not looked at it, is held for gone."""
+
 FIRST_TAB = "story"
 
 STARTED_AGAIN = (
@@ -242,6 +245,33 @@ class Visit:
     """The tab that the page has last said to be open."""
     drawing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     """Held while the page is drawn: what is told last must be what was looked at last."""
+    teller: object | None = None
+    """Who watches the desk's job for this page, and alone tells it what changes: of two answers
+    that are on their way at once, the older may arrive last, and would stay."""
+    _looked: float = field(default=0.0, repr=False, compare=False)
+    _asks: bool = field(default=False, repr=False, compare=False)
+
+    def may_tell(self, teller: object | None) -> bool:
+        """Whether `teller`, who watches, or an answer to an event (None) is to tell the page what
+        has changed; otherwise the one who watches is asked to. To be called while it is drawn."""
+        late = time.monotonic() - self._looked > LATE
+        if self.teller not in (None, teller) and not late:
+            self._asks |= teller is None
+            return False
+        if teller is not None:
+            self.teller, self._looked, self._asks = teller, time.monotonic(), False
+        return True
+
+    def asked(self, teller: object) -> bool:
+        """Whether an answer to an event has left it to this one, who watches, to tell the page."""
+        if self.teller is teller:
+            self._looked = time.monotonic()
+        return self._asks and self.teller is teller
+
+    def tells_no_more(self, teller: object) -> None:
+        with self.drawing:
+            if self.teller is teller:
+                self.teller = None
 
     def took(self, opened: Sequence[str]) -> None:
         """The page has said that these tabs are open, in this order, and nothing else so far."""

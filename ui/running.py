@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -190,8 +191,24 @@ class Runner:
         return self._shown
 
     def draw(self, visit: Visit) -> dict[Any, Any]:
-        """What has changed since this page was last told; never empty, as Gradio wants it."""
+        """What has changed since this page was last told; never empty, as Gradio wants it.
+
+        While a job is watched, the one who watches tells it.
+        """
+        return self._news(visit, None) or self._no_news
+
+    @property
+    def _no_news(self) -> dict[Any, Any]:
+        return {self._shown[0]: gr.skip()}
+
+    def _news(self, visit: Visit, teller: object | None, *, last: bool = False) -> dict[Any, Any]:
+        """What has changed since this page was last told, if it is for this `teller` to say.
+
+        Without a job, and if there is no news, or with `last`, the page has no teller any more.
+        """
         with visit.drawing:
+            if not visit.may_tell(teller):
+                return {}
             if visit.desk.shown == visit.heard:  # told, it would be torn from what is clicked next
                 self.knows_tab(visit, visit.heard)
             drawn: dict[Any, Any] = {}
@@ -199,8 +216,11 @@ class Runner:
                 drawn |= drawing(visit.desk)
             fresh = {c: value for c, value in drawn.items() if visit.sent.get(c._id, ...) != value}
             # Not before all are drawn: where one fails, the page is told nothing.
-            visit.sent.update((component._id, value) for component, value in fresh.items())
-        return fresh or {self._shown[0]: gr.skip()}
+            # Gradio takes the value out of an update that it is handed.
+            visit.sent.update((component._id, copy(value)) for component, value in fresh.items())
+            if visit.desk.job is None and (last or not fresh):
+                visit.teller = None
+        return fresh
 
     def _resume(self, desk: Desk) -> bool:
         return any(begin(desk) for begin in self._next)
@@ -208,25 +228,37 @@ class Runner:
     def _visit(self, request: gr.Request) -> Visit:
         return self.shop.desks.visit(session_of(request))
 
-    async def _watch(self, request: gr.Request) -> AsyncIterator[dict[Any, Any]]:
+    async def _watch(self, request: gr.Request) -> AsyncGenerator[dict[Any, Any]]:
         """Show a job until it ends, and what has waited for that; the page may come and go."""
         error: Exception | None = None
+        visit: Visit | None = None
+        teller = object()
         try:
             visit = self._visit(request)
             seen: Any = None
+            ends = 0
             while True:
                 if (job := visit.desk.job) is None:
-                    yield await asyncio.to_thread(self.draw, visit)
+                    ends += 1
+                    news = await asyncio.to_thread(self._news, visit, teller, last=ends > 2)
+                    # What was said last Gradio says again at the end, when it may be old.
+                    yield news or self._no_news
                     error = error or visit.desk.bad_news()
-                    if not await asyncio.to_thread(self._resume, visit.desk):
+                    if await asyncio.to_thread(self._resume, visit.desk):
+                        ends = 0
+                    elif visit.teller is not teller:
                         break
                     continue
                 now = job, job.news, self.shop.jobs.ahead(job)
-                if now != seen:
+                if now != seen or visit.asked(teller):
                     seen = now
-                    yield await asyncio.to_thread(self.draw, visit)
+                    if news := await asyncio.to_thread(self._news, visit, teller):
+                        yield news
                 await asyncio.sleep(LOOK_EVERY)
         except Exception as unexpected:
             error = unexpected
+        finally:
+            if visit is not None:
+                visit.tells_no_more(teller)
         if error is not None:
             raise explain(error) from error

@@ -15,7 +15,7 @@ from starlette.datastructures import Headers
 from pipelines.errors import InvalidInput, StorageError
 from storage.memory import MemoryLibrary
 from tests.ui.blocks import built
-from ui import running
+from ui import desk, running
 from ui.desk import Desk, Visit
 from ui.jobs import Job
 from ui.near import NearRunner
@@ -90,6 +90,16 @@ def test_a_page_is_told_only_what_is_new_to_it(shop: Workshop, runner: Runner) -
     assert len(runner.draw(page)) == 1  # Gradio wants an answer even if there is no news
     again = shop.desks.arrive("page loaded again", "ada", "tab")[0]
     assert len(runner.draw(again)) == 2
+
+
+def test_what_gradio_takes_out_of_an_update_is_not_told_again(
+    shop: Workshop, runner: Runner
+) -> None:
+    button = gr.Button()
+    runner.shows(lambda desk: {button: gr.update(value="Paint", visible=True)}, [button])
+    page = visit(shop)
+    runner.draw(page)[button].pop("value")
+    assert button not in runner.draw(page)
 
 
 def test_where_drawing_fails_the_page_is_told_all_of_it_the_next_time(
@@ -291,3 +301,76 @@ def test_what_is_done_at_once_is_told_at_once(
 
     asyncio.run(collect())
     assert seen == (["at rest"] if quick else ["painting", "at rest"])
+
+
+@pytest.fixture
+def talkative(shop: Workshop, runner: Runner) -> tuple[Visit, list[str]]:
+    """A page with one more line, and what that says; its job goes on until it says "end"."""
+    line, said = gr.HTML(), ["begin"]
+    runner.shows(lambda desk: {line: said[0]}, [line])
+
+    def work(job: Job) -> Iterator[str]:
+        while said[0] != "end":
+            yield "painting"
+
+    page = visit(shop)
+    page.desk.begin(shop.jobs, "paint", work)
+    return page, said
+
+
+def test_while_a_job_is_watched_one_alone_tells_the_page(
+    runner: Runner, talkative: tuple[Visit, list[str]]
+) -> None:
+    """Two answers would be on their way at once, and the older might arrive last, and stay."""
+    page, said = talkative
+
+    def tells(text: str) -> bool:
+        """Whether the answer to an event tells the page of it."""
+        said[0] = text
+        return text in runner.draw(page).values()
+
+    async def follow() -> list[Any]:
+        told: list[Any] = []
+        async for changes in runner._watch(PAGE):
+            told += [v for v in changes.values() if v in ("begin", "stopped", "end")]
+            if said[0] == "begin":
+                assert not tells("stopped")
+            elif said[0] == "stopped" and "stopped" in told:
+                assert not tells("end")
+        return told
+
+    assert asyncio.run(follow()) == ["begin", "stopped", "end"]
+    assert tells("later")
+
+
+def test_what_never_stays_the_same_keeps_no_watch_alive(shop: Workshop, runner: Runner) -> None:
+    line = gr.HTML()
+    runner.shows(lambda desk: {line: object()}, [line])
+    page = visit(shop)
+    assert watch(runner) == ["at rest"]
+    assert page.teller is None
+
+
+def test_another_tells_the_page_where_the_one_who_watched_is_gone(
+    runner: Runner, talkative: tuple[Visit, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page, said = talkative
+
+    async def look() -> None:
+        first, second = runner._watch(PAGE), runner._watch(PAGE)
+        assert "begin" in (await anext(first)).values()
+        said[0] = "stopped"
+        assert "stopped" not in runner.draw(page).values()
+        monkeypatch.setattr(desk, "LATE", 0.0)  # and the first has not looked since
+        assert "stopped" in runner.draw(page).values()
+        said[0] = "on"
+        assert "on" in (await anext(second)).values()
+        monkeypatch.setattr(desk, "LATE", 5.0)
+        said[0] = "off"
+        assert "off" not in runner.draw(page).values()
+        await second.aclose()  # the page is closed
+        assert "off" in runner.draw(page).values()
+        said[0] = "end"
+        await first.aclose()
+
+    asyncio.run(look())
