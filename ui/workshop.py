@@ -20,9 +20,9 @@ from weakref import WeakKeyDictionary
 import gradio as gr
 
 from pipelines.book import Book
-from pipelines.errors import AppError, NotFound, StorageError, Unreachable
+from pipelines.errors import AppError, InvalidInput, NotFound, StorageError, Unreachable
 from pipelines.presets import PictureConfig
-from storage.base import Library, refuse_other_owner
+from storage.base import Library, not_found, refuse_other_owner
 from storage.local import LocalLibrary
 from storage.merging import merged
 from storage.ratings import Survey
@@ -42,6 +42,11 @@ log = logging.getLogger(__name__)
 
 QUIET: Any = {"show_progress": "hidden", "api_visibility": "private"}
 """How events are bound: the page shows progress in its own way, and there is no API yet."""
+
+DELETED = (
+    "This book was deleted in the meantime and is not saved again. To keep what you see, press "
+    "“Read your book”, take it with you as a ZIP and import it."
+)
 
 
 @dataclass(frozen=True)
@@ -89,9 +94,10 @@ class Workshop:
         """Put a visitor's book onto the shelf, or among those that wait -> the book as it is there.
 
         What `desk` has not changed since it took up or saved the book stays as another tab has
-        saved it meanwhile.
+        saved it meanwhile. A book that was deleted since does not come back, and is painted no
+        further.
 
-        Raises: InvalidInput when its words break the house rules; StorageError.
+        Raises: InvalidInput when its words break the house rules, or it was deleted; StorageError.
         """
         self.rules.check_book(book)
         with self.turn(book.id):
@@ -99,9 +105,15 @@ class Workshop:
             if kept is not None:
                 refuse_other_owner(kept, book.owner)
             since = self._taken_up.get(desk, {}).get(book.id) if desk is not None else None
-            stored = self._stored(book.id) if since is not None else None
-            if since is not None and stored is not None:
-                book = merged(book, since, stored)
+            if desk is not None and since is not None:
+                try:
+                    stored = self._stored(book.id)
+                except NotFound as error:
+                    if job := desk.job_of("paint", "make"):
+                        self.jobs.stop(job)
+                    raise InvalidInput(DELETED) from error
+                if stored is not None:
+                    book = merged(book, since, stored)
             (self.library if self.waiting is None else self.waiting).save(book)
             if desk is not None:
                 self.took_up(desk, book)
@@ -116,12 +128,16 @@ class Workshop:
         return self._turns[zlib.crc32(book_id.encode()) % len(self._turns)]
 
     def _stored(self, book_id: str) -> Book | None:
-        """The book that a new version replaces; None where there is none, or none to be had."""
+        """The book that a new version replaces; None where it cannot be had. Raises: NotFound."""
         for library in (self.waiting, self.library):
-            if library is not None and library.owner(book_id) is not None:
-                with suppress(StorageError):
+            if library is not None:
+                try:
                     return library.get(book_id)
-        return None
+                except NotFound:
+                    continue
+                except StorageError:
+                    return None  # out of reach, or damaged
+        raise not_found(book_id)
 
     def read(self, book_id: str, desk: Desk) -> Book:
         """A book as this visitor may see it: one that waits is its maker's and the
@@ -146,12 +162,13 @@ class Workshop:
     def delete(self, book_id: str, desk: Desk) -> None:
         """Remove a book wherever it is. Raises: NotFound; StorageError for another's book."""
         owner = "" if desk.admin else desk.owner
-        if self.waits(book_id) is not None and self.waiting is not None:
-            self.waiting.delete(book_id, owner=owner)
-            with suppress(NotFound):  # it may never have been on the shelf
+        with self.turn(book_id):
+            if self.waits(book_id) is not None and self.waiting is not None:
+                self.waiting.delete(book_id, owner=owner)
+                with suppress(NotFound):  # it may never have been on the shelf
+                    self.library.delete(book_id, owner=owner)
+            else:
                 self.library.delete(book_id, owner=owner)
-        else:
-            self.library.delete(book_id, owner=owner)
 
     def private_folders(self) -> list[str]:
         """Folders and files that no address may reach."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ import pytest
 from pipelines.book import Book, Page
 from pipelines.errors import InvalidInput, StorageError
 from pipelines.presets import PictureConfig, StoryConfig
+from storage.base import Library
+from storage.local import LocalLibrary
 from storage.memory import MemoryLibrary
 from tests.ui.stand_in import QuickPainter, QuickWriter
-from ui.desk import Desk
+from ui.desk import Desk, Tale
 from ui.film import PaintingFilms
 from ui.jobs import Job
 from ui.make import make_book
-from ui.pictures import Moment, paint_pages
+from ui.manuscript import Manuscript
+from ui.pictures import Moment, paint, paint_pages
 from ui.repaint import begun_as
 from ui.workshop import Workshop
 
@@ -38,7 +42,7 @@ class FullDisk(MemoryLibrary):
         super().save(book)
 
 
-def workshop(library: MemoryLibrary) -> Workshop:
+def workshop(library: Library) -> Workshop:
     writer: Any = QuickWriter()
     painter: Any = QuickPainter()
     return Workshop(writer=lambda: writer, painter=lambda: painter, library=library)
@@ -81,6 +85,33 @@ def test_a_house_rule_stops_no_painting_either() -> None:
     assert "Not saved: This word is not for here." in last.line
     assert not last.saved
     assert all(p.picture for p in last.book.pages)
+
+
+@pytest.mark.parametrize("who", ["ada", "root"])
+def test_a_book_that_is_deleted_while_it_is_painted_stays_deleted(
+    who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GRADIO_TEMP_DIR", str(tmp_path / "cache"))
+    library = LocalLibrary(tmp_path / "library")
+    shop, desk = workshop(library), Desk("ada", "tab")
+    desk.add((Tale(Manuscript.from_book(BOOK)),), choose=True)
+
+    def delete_after_a_page(job: Job) -> Iterator[Moment]:
+        for moment in paint(shop, desk, job, CONFIG):
+            yield moment
+            if library.count():
+                shop.delete(moment.book.id, Desk(who, "another tab", admin=who == "root"))
+
+    job = desk.begin(shop.jobs, "paint", delete_after_a_page)
+    while not job.done:
+        time.sleep(0.01)
+    assert job.error is None
+    assert "This book was deleted in the meantime" in desk.lines["pictures"][0]
+    assert [p.picture is not None for p in job.moment.book.pages] == [True, True, False]
+    assert library.count() == 0
+    assert list((library.folder / "books").iterdir()) == []
+    with pytest.raises(InvalidInput, match="deleted in the meantime"):
+        shop.save(job.moment.book, desk)
 
 
 @pytest.mark.parametrize(
