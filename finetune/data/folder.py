@@ -8,7 +8,7 @@ import math
 import os
 import random
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +23,7 @@ from finetune import distributed
 from finetune.data.curation import SAME, examine
 from pipelines.colorize.drawing import on_white
 from pipelines.errors import InvalidInput, StorageError
+from pipelines.weights import sha256
 
 PICTURES = frozenset(".png .jpg .jpeg .webp .bmp .gif .tif .tiff .avif .ppm".split())
 UNFIT = ("cannot be read", "too small", "too narrow", "nearly empty")
@@ -62,13 +63,19 @@ class Gallery:
 
     @property
     def fingerprint(self) -> str:
-        """The same for the same files on the same sides."""
-        digest = hashlib.sha256()
-        for side in (self.train, self.test):
-            for file in side:
-                digest.update(f"{file.name}:{file.stat().st_size};".encode())
-            digest.update(b"|")
-        return digest.hexdigest()[:16]
+        """The same for the same pictures on the same sides, whatever their files are called."""
+        return digest_of([digest_of(_contents(side)) for side in (self.train, self.test)])
+
+
+def digest_of(parts: Iterable[str]) -> str:
+    """Of lines in this order."""
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()[:16]
+
+
+def _contents(files: Sequence[Path]) -> list[str]:
+    """The SHA-256 of each; hashing leaves Python's lock, so threads help."""
+    with ThreadPoolExecutor(min(os.cpu_count() or 1, 8)) as pool:
+        return list(pool.map(sha256, files))
 
 
 def find_pictures(folder: Path) -> list[Path]:
@@ -105,9 +112,7 @@ def sort_out(files: Sequence[Path], seed: int = 0, *, twins: bool = False) -> Ga
             refused.append((str(file), fault))
             continue
         if not twins:
-            with file.open("rb") as f:
-                digest = hashlib.file_digest(f, "sha256").hexdigest()
-            first = seen.setdefault(digest, file)
+            first = seen.setdefault(sha256(file), file)
             if first != file:
                 refused.append((str(file), f"the same file as another: {first.name}"))
                 continue
@@ -181,9 +186,10 @@ def square(path: Path, side: int) -> NDArray[np.uint8]:
 def squares(files: Sequence[Path], side: int, cache: Path, name: str) -> NDArray[np.uint8]:
     """(N, side, side, 3) of the files, mapped from `cache`, where they are cut once.
 
-    `name` tells this set from others that are kept there. Raises StorageError.
+    `name` tells this set from others that are kept there; other pictures, even under the same
+    names, are cut anew. Raises StorageError.
     """
-    digest = hashlib.sha256("\n".join(f.as_posix() for f in files).encode()).hexdigest()[:16]
+    digest = digest_of(_contents(files))
     path, note = cache / f"{name}-{side}.npy", cache / f"{name}-{side}.json"
     with distributed.first_alone():
         if _note(note) != digest:

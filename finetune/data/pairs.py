@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import hashlib
 import io
 import json
 import re
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from finetune.data.documents import decode, delimiter_of
-from finetune.data.folder import PICTURES, Gallery, find_pictures, sort_out
+from finetune.data.folder import PICTURES, Gallery, digest_of, find_pictures, sort_out
 from pipelines.errors import InvalidInput, StorageError
 from pipelines.hub import short
 
@@ -54,10 +53,8 @@ class Pairs:
     @property
     def fingerprint(self) -> str:
         """The same for the same pairs on the same sides."""
-        digest = hashlib.sha256(self.gallery.fingerprint.encode())
-        for pair in (*self.train, *self.test):
-            digest.update(f"{pair.picture.name}\t{pair.text}\n".encode())
-        return digest.hexdigest()[:16]
+        words = (f"{p.picture.name}\t{p.text}" for p in (*self.train, *self.test))
+        return digest_of([self.gallery.fingerprint, *words])
 
 
 def read_pairs(source: Path, scratch: Path, seed: int = 0, *, classes: bool = False) -> Pairs:
@@ -174,7 +171,7 @@ def _picture(shown: Any, table: Path, scratch: Path, number: int) -> Path | None
         suffix = suffix if suffix.lower() in PICTURES else ".png"
         file = scratch / "pictures" / f"{table.stem}-{number:07d}{suffix}"
         try:
-            if not file.is_file() or file.stat().st_size != len(data):
+            if not file.is_file() or file.read_bytes() != data:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(data)
         except OSError as e:

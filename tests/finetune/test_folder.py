@@ -103,6 +103,18 @@ def test_a_full_disk_is_said_before_pictures_are_cut(
     assert uncut(2, 64, cache, "x") == 0
 
 
+def test_other_pictures_under_the_same_names_are_learned(tmp_path: Path) -> None:
+    files = [tmp_path / f"{n}.bmp" for n in range(3)]  # of one size, whatever they show
+    for n, file in enumerate(files):
+        picture(n).save(file)
+    before, known = squares(files, 64, tmp_path / "runs", "x").copy(), sort_out(files).fingerprint
+    picture(9).save(files[0])
+    after = squares(files, 64, tmp_path / "runs", "x")
+    assert (after[0] == square(files[0], 64)).all()
+    assert (after[1:] == before[1:]).all()
+    assert sort_out(files).fingerprint != known
+
+
 def test_an_order_takes_everything_once_an_epoch() -> None:
     order = Order(7, seed=3)
     taken = torch.cat([order.ids(step, 3) for step in range(14)]).tolist()
@@ -215,15 +227,16 @@ def test_pairs_of_a_table(
 
 
 def test_pictures_inside_a_parquet(tmp_path: Path) -> None:
-    rows = list[dict[str, object]]()
-    for n in range(3):
-        data = io.BytesIO()
-        picture(n).save(data, "PNG")
-        rows.append({"image": {"bytes": data.getvalue(), "path": None}, "text": f"blob {n}"})
-    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "set.parquet")
-    found = read_pairs(tmp_path / "set.parquet", tmp_path / "runs")
-    pairs = {p.text: p.picture for p in (*found.train, *found.test)}
-    assert Image.open(pairs["blob 1"]).tobytes() == picture(1).tobytes()
+    for first in (0, 3):  # other pictures of the same size take the place of the first ones
+        rows = list[dict[str, object]]()
+        for n in range(3):
+            data = io.BytesIO()
+            picture(first + n).save(data, "BMP")
+            rows.append({"image": {"bytes": data.getvalue(), "path": None}, "text": f"blob {n}"})
+        pq.write_table(pa.Table.from_pylist(rows), tmp_path / "set.parquet")
+        found = read_pairs(tmp_path / "set.parquet", tmp_path / "runs")
+        pairs = {p.text: p.picture for p in (*found.train, *found.test)}
+        assert Image.open(pairs["blob 1"]).tobytes() == picture(first + 1).tobytes()
 
 
 @pytest.mark.parametrize(
