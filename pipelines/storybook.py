@@ -126,8 +126,8 @@ def paint(
     Page n's seed is the config's (drawn once when None) plus n, so that a page painted alone
     equals the same page of the book. With start="picture" a page begins from its own picture.
     `together` pages are painted as one batch. A page whose text is one of `prompts` is guided by it
-    as `pipelines.prompts` reads it; others are plain text. `close()` stops; what PageFinished has
-    told stays.
+    as `pipelines.prompts` reads it, and one that was painted from prompts is by those again; others
+    are plain text. `close()` stops; what PageFinished has told stays.
     """
     todo = [n for n, p in enumerate(book.pages) if p.picture is None] if only is None else [*only]
     for n in todo:
@@ -148,7 +148,7 @@ def paint(
                 share = sum(done.values()) / len(todo)
                 yield PagePainting(n, len(book.pages), event, eta(share))
             else:
-                if book.pages[n].text in prompts:  # the line stays as it was typed
+                if not requests[k].sentence.text:  # the line stays as it was typed
                     event = replace(event, text=book.pages[n].text, brief=book.pages[n].brief)
                 book = book.with_page(n, event)
                 yield PageFinished(n, event)
@@ -171,10 +171,16 @@ def page_request(
 ) -> PictureRequest:
     """What page `index` (from 0) is painted from; see `paint` for `prompts`."""
     page = book.pages[index]
-    if page.text in prompts:
-        picture = page.image() if config.start == "picture" and page.picture else None
-        return PictureRequest(Sentence(""), replace(config, prompts=page.text), picture)
+    picture = page.image() if config.start == "picture" and page.picture else None
+    if line := prompts_of(page) or (page.text if page.text in prompts else ""):
+        return PictureRequest(Sentence(""), replace(config, prompts=line), picture)
     before = [Sentence(p.text, p.brief) for p in book.pages[:index]]
     sentence = Sentence(page.text, page.brief or brief_of(page.text, before))
-    picture = page.image() if config.start == "picture" and page.picture else None
     return PictureRequest(sentence, config, picture)
+
+
+def prompts_of(page: Page) -> str:
+    """The prompts that a page was painted from instead of a sentence; "" where it was not."""
+    settings = page.recipe.settings if page.recipe else {}
+    prompts = settings.get("prompts") if settings.get("sentence") == "" else ""
+    return prompts if isinstance(prompts, str) else ""

@@ -21,6 +21,7 @@ from ui.account import account_of
 from ui.desk import FIRST_TAB, Desk, Tale
 from ui.manuscript import Manuscript
 from ui.messages import explain, guarded
+from ui.prompts import prompts_in
 from ui.recipe import fits
 from ui.repaint import OPENED
 from ui.running import Runner
@@ -116,7 +117,8 @@ def restore(shop: Workshop, desk: Desk, memory: Mapping[str, Any]) -> None:
                 shop.took_up(desk, book)
         except AppError:
             book = None
-    desk.add((Tale(manuscript, None, book),), choose=True)
+    prompts = prompts_in(book) if book is not None else frozenset[str]()
+    desk.add((Tale(manuscript, None, book, prompts),), choose=True)
 
 
 def open_address(shop: Workshop, desk: Desk, wanted: str) -> None:

@@ -16,6 +16,7 @@ from ui.desk import Desk, Reading, Tale
 from ui.manuscript import Manuscript
 from ui.panel import panel
 from ui.pictures import PicturesTab
+from ui.prompts import prompts_in
 from ui.recipe import like
 from ui.running import Runner
 from ui.story import StoryTab
@@ -144,7 +145,8 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
         desk.remember(value)
         at = next((n for n, t in enumerate(desk.tales) if t.book and t.book.id == book.id), None)
         if at is None:
-            desk.add((Tale(Manuscript.from_book(book), None, book),), choose=True)
+            tale = Tale(Manuscript.from_book(book), None, book, prompts_in(book))
+            desk.add((tale,), choose=True)
             shop.took_up(desk, book)
         else:
             desk.choose(at)

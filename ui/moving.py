@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import gradio as gr
 
-from pipelines.book import Page
+from pipelines.book import Book, Page
 from pipelines.camera import Camera
 from pipelines.errors import InvalidInput
-from pipelines.events import Sentence
 from pipelines.film import Reel, write_frames
 from pipelines.picture_request import PictureRequest
 from pipelines.presets import PictureConfig
+from pipelines.storybook import page_request
 from ui import film, markup
 from ui.desk import Desk
 from ui.jobs import Job, until_stopped
@@ -98,7 +98,6 @@ def controls() -> Controls:
 
 def request(shop: Workshop, page: Page, config: PictureConfig, moves: Camera) -> PictureRequest:
     """What the film is painted from. Raises: InvalidInput when it breaks a rule of the house."""
-    shop.rules.check_pictures(config)
     if moves.steps * (moves.frames - 1) > shop.rules.steps:
         raise InvalidInput(
             f"A film may have {shop.rules.steps} steps in all here, and this one has "
@@ -106,7 +105,9 @@ def request(shop: Workshop, page: Page, config: PictureConfig, moves: Camera) ->
         )
     # It begins with the picture as it is.
     begun = replace(config, start="picture", steps=0, small_first=0.0, patience=0, enlarge=False)
-    return PictureRequest(Sentence(page.text, page.brief), begun, page.image())
+    wanted = page_request(Book(page.text, (page,)), 0, begun)
+    shop.rules.check_pictures(wanted.config)
+    return wanted
 
 
 def move_through(

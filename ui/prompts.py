@@ -6,16 +6,18 @@ Lines are read as the command line's `--prompt-file` reads them (`pipelines/prom
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
-from pipelines.book import MAX_SENTENCE, MAX_TITLE
+from pipelines.book import MAX_SENTENCE, MAX_TITLE, Book
 from pipelines.errors import InvalidInput
 from pipelines.events import Sentence
 from pipelines.presets import PictureConfig
 from pipelines.prompts import Prompt, parse
+from pipelines.storybook import prompts_of
 from ui.desk import Desk, Tale
 from ui.jobs import Job, Work
 from ui.manuscript import MAX_PAGES, Manuscript, brief_for
@@ -58,6 +60,14 @@ def read_prompts(text: str) -> Manuscript:
 def weighed(words: Manuscript) -> frozenset[str]:
     """The lines that say more than plain words: several prompts, weights, stops, or phases."""
     return frozenset(s.text for s in words.sentences if parse(s.text) != ((Prompt(s.text),),))
+
+
+def prompts_in(book: Book) -> frozenset[str]:
+    """The lines of a book that are prompts, painted ones and, where there are such, others, too."""
+    painted = frozenset(page.text for page in book.pages if prompts_of(page))
+    with suppress(InvalidInput):  # a book may come from anywhere
+        return painted and painted | weighed(Manuscript.from_book(book))
+    return painted
 
 
 def put_on_desk(shop: Workshop, desk: Desk, text: str) -> None:

@@ -11,11 +11,12 @@ from gradio.components import Component
 from PIL import ImageChops
 from PIL.Image import Image
 
-from pipelines.book import Page
+from pipelines.book import MAX_SENTENCE, Book, Page
 from pipelines.errors import InvalidInput
 from pipelines.events import PictureProgress, Sentence
-from pipelines.picture_request import ImagePrompt
+from pipelines.picture_request import ImagePrompt, PictureRequest
 from pipelines.presets import PictureConfig
+from pipelines.storybook import page_request, prompts_of
 from ui import markup, moving, zerogpu
 from ui.desk import Desk, Retry
 from ui.film import PaintingFilms
@@ -59,22 +60,34 @@ class Repainting:
     live: markup.Live
 
 
+def words_of(page: Page) -> str:
+    """What the dialog says that a page's picture shows: its prompts, or what its brief says."""
+    return prompts_of(page) or shows(page.brief)
+
+
+def request(page: Page, wish: str, config: PictureConfig) -> PictureRequest:
+    """What a page is painted from; `wish` is what stands in the place of `words_of` it now."""
+    said, prompts = wish.strip(), set[str]()
+    if said and said != words_of(page):
+        if prompts_of(page):
+            page, prompts = replace(page, text=said, recipe=None), {said}
+        else:
+            page = replace(page, brief=brief_for(page.text, wish=said))
+    return page_request(Book(page.text, (page,)), 0, config, prompts)
+
+
 def paint_again(
-    shop: Workshop,
-    desk: Desk,
-    job: Job,
-    sentence: Sentence,
-    config: PictureConfig,
-    picture: Image | None,
-    mask: Image | None = None,
-    like: ImagePrompt | None = None,
+    shop: Workshop, desk: Desk, job: Job, page: Page, wanted: PictureRequest
 ) -> Iterator[Repainting]:
-    """Paint a page's picture anew beside the old one; a stopped one is not kept."""
+    """Paint the picture of a page anew beside the old one; a stopped one is not kept."""
     live = markup.Live(0)
     yield Repainting(live)
-    shown = (like,) if like else ()
     events = shop.painter().stream(
-        sentence, config, picture=picture, mask=mask, image_prompts=shown
+        wanted.sentence,
+        wanted.config,
+        picture=wanted.picture,
+        mask=wanted.mask,
+        image_prompts=wanted.image_prompts,
     )
     with PaintingFilms(desk) as films:
         for event in until_stopped(job, events):
@@ -84,6 +97,8 @@ def paint_again(
                 yield Repainting(live)
             elif desk.retry is not None:
                 films.finish(event, desk.retry.index)
+                if not wanted.sentence.text:  # a line of prompts stays as it was typed
+                    event = replace(event, text=page.text, brief=page.brief)
                 desk.retry = replace(desk.retry, new=event)
 
 
@@ -168,7 +183,7 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
         wish = gr.Textbox(
             label="What the picture shows",
             info="Say it in other words, or leave it as it is",
-            max_length=200,
+            max_length=MAX_SENTENCE,
             elem_id="wish",
         )
         part, like, weight = _advanced()
@@ -222,7 +237,7 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
             raise
         canvas = {"background": page.image(), "layers": [], "composite": None}
         return {
-            wish: shows(page.brief), way: "seed", upload: gr.update(value=None, visible=False),
+            wish: words_of(page), way: "seed", upload: gr.update(value=None, visible=False),
             part: canvas, like: None,
         }  # fmt: skip
 
@@ -237,7 +252,6 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
         *values: Any,
     ) -> Work:
         config = picture_config(*values)
-        shop.rules.check_pictures(config)
         shop.rules.check_words(wish or "")
         page = page_of(desk)
         picture = {"current": page.image, "upload": lambda: upload}.get(way, lambda: None)()
@@ -251,12 +265,11 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
             )
         if mask is not None and picture is None:
             picture = page.image()  # stays around what is painted from scratch
-        shown = ImagePrompt(like, float(weight)) if like is not None else None
-        brief = page.brief
-        if (wish or "").strip() and wish.strip() != shows(page.brief):
-            brief = brief_for(page.text, wish=wish.strip())
-        sentence = Sentence(page.text, brief)
-        return lambda job: paint_again(shop, desk, job, sentence, config, picture, mask, shown)
+        shown = () if like is None else (ImagePrompt(like, float(weight)),)
+        wanted = request(page, wish or "", config)
+        wanted = replace(wanted, picture=picture, mask=mask, image_prompts=shown)
+        shop.rules.check_pictures(wanted.config)
+        return lambda job: paint_again(shop, desk, job, page, wanted)
 
     def begin_moving(desk: Desk, *values: Any) -> Work:
         camera, config = moving.camera(*values[:6]), picture_config(*values[6:])

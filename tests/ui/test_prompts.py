@@ -6,19 +6,25 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from PIL import Image
 
-from pipelines.book import MAX_SENTENCE
+from pipelines.book import MAX_SENTENCE, Book, Page, Recipe, encode_png
+from pipelines.camera import Camera
 from pipelines.errors import InvalidInput
 from pipelines.events import Sentence
 from pipelines.presets import PictureConfig
+from pipelines.storybook import prompts_of
 from storage.memory import MemoryLibrary
 from tests import tiny
 from tests.ui.stand_in import QuickPainter
-from ui.desk import Desk, Tale
+from ui import moving
+from ui.arrival import restore
+from ui.desk import Desk, Retry, Tale
 from ui.jobs import Job
 from ui.manuscript import MAX_PAGES, Manuscript
 from ui.pictures import paint
-from ui.prompts import put_on_desk, read_prompts
+from ui.prompts import prompts_in, put_on_desk, read_prompts
+from ui.repaint import paint_again, request, words_of
 from ui.rules import Rules
 from ui.workshop import Workshop
 
@@ -91,3 +97,62 @@ def test_weights_and_phases_are_read_as_on_the_command_line() -> None:
     assert again.picture == weighed.picture
     assert desk.tale is not None
     assert desk.tale.manuscript.revise(desk.book).pages[1].picture is not None
+
+
+LINE = "a fox:1 | text:-0.5 ^ an owl"
+
+
+def of_prompts(**settings: str) -> Page:
+    """A page that was painted from LINE."""
+    recipe = Recipe("a fox", 1, settings={"sentence": "", "prompts": LINE, **settings})
+    picture = encode_png(Image.new("RGB", (128, 128)), recipe)
+    return Page(LINE, "fox @forest day", picture, recipe=recipe)
+
+
+def test_a_page_of_prompts_is_painted_again_from_prompts() -> None:
+    painter: Any = tiny.pipeline()
+    shop, page = Workshop(lambda: painter, lambda: painter, MemoryLibrary()), of_prompts()
+    desk = Desk("ada", "tab", retry=Retry(0))
+    config = replace(tiny.QUICK, start="noise", enlarge=False)
+    assert words_of(page) == LINE
+    for said, line in ((LINE, LINE), ("", LINE), ("a boat | fog:-1", "a boat | fog:-1")):
+        wanted = request(page, said, config)
+        assert (wanted.sentence.text, wanted.config.prompts) == ("", line)
+    for _ in paint_again(shop, desk, Job("repaint", lambda job: iter(())), page, wanted):
+        pass
+    assert desk.retry is not None
+    new = desk.retry.new
+    assert new is not None
+    assert (new.text, new.brief) == (LINE, page.brief)  # as it was typed
+    assert prompts_of(new) == "a boat | fog:-1"
+
+
+def test_a_sentence_that_looks_like_prompts_is_painted_again_as_a_sentence() -> None:
+    page = of_prompts(sentence=LINE, prompts="")
+    wanted = request(page, "an owl", tiny.QUICK)
+    assert wanted.sentence.text == LINE
+    assert wanted.sentence.brief.startswith("owl")
+    assert wanted.config.prompts == ""
+    assert request(page, words_of(page), tiny.QUICK).sentence.brief == page.brief
+
+
+def test_a_film_through_a_page_of_prompts_is_guided_by_them() -> None:
+    shop = workshop()
+    wanted = moving.request(shop, of_prompts(), tiny.QUICK, Camera(frames=4, steps=1))
+    assert (wanted.sentence.text, wanted.config.prompts) == ("", LINE)
+    banned = of_prompts(prompts="a zombie")
+    with pytest.raises(InvalidInput, match="zombie"):
+        moving.request(shop, banned, tiny.QUICK, Camera(frames=4, steps=1))
+
+
+def test_a_list_that_is_opened_again_still_is_one() -> None:
+    other = "a boat:1 | fog:-1"
+    book = Book("Two", (of_prompts(), Page(other), Page("a boat")))
+    assert prompts_in(book) == {LINE, other}
+    assert prompts_in(Book("A story", (Page(other),))) == frozenset()
+    assert prompts_in(Book("From elsewhere", (of_prompts(), Page(":2")))) == {LINE}
+    shop, desk = workshop(), Desk("ada", "tab")
+    shop.library.save(replace(book, owner="ada"))
+    restore(shop, desk, {"tale": Manuscript.from_book(book).to_value(), "book": book.id})
+    assert desk.tale is not None
+    assert desk.tale.prompts == {LINE, other}
