@@ -69,10 +69,7 @@ def animate(
     assert first is not None
     yield PictureProgress(1, camera.frames, "refine", preview=first, eta=eta(1 / camera.frames))
     # From here on the start is the frame before, whatever the first one began from.
-    config = replace(
-        request.config, start="picture", small_first=0.0, patience=0, enlarge=False,
-        steps=max(1, camera.steps * (camera.frames - 1)),
-    )  # fmt: skip
+    config = replace(request.config, start="picture", small_first=0.0, patience=0, enlarge=False)
     moving = replace(request, config=config, picture=first)
     canvas: Canvas | None = None
     guide = pipeline.guide()
@@ -82,6 +79,7 @@ def animate(
             if canvas is None:
                 pixels = pipeline.on_canvas(first, config)
                 canvas = pipeline.canvas(moving, pipeline.vqgan.encode(pixels), generator)
+                canvas.steps = camera.steps * (camera.frames - 1)  # more than a picture may have
             canvas.begin_from(move(canvas.decode(), camera))
         loss = score = None
         note = ""

@@ -94,6 +94,8 @@ class Canvas:
         """`latents` (1, C, h, w) is the start; `generator` on the CPU draws the views."""
         self.codec, self.aims, self.config, self.generator = codec, aims, config, generator
         self.kept, self.step = kept, 0
+        self.steps = config.steps
+        """How many are to be taken; a film takes its own number."""
         self.pull = 0.0 if config.start == "noise" else config.pull
         self.palette = palette_tensor(read_palette(config.palette), latents.device)
         self._first = latents.detach().clone(), kept
@@ -114,10 +116,6 @@ class Canvas:
         """Forget what was best: other words or another size are measured anew."""
         self._best: tuple[float, Tensor] | None = None
         self._smooth, self._stale = 0.0, 0
-
-    @property
-    def steps(self) -> int:
-        return self.config.steps
 
     @property
     def finished(self) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -143,6 +144,13 @@ def test_a_film_of_a_story_goes_through_its_phases_once(
     *_, last = painter.animate(request, Camera(frames=5, steps=1))
     assert last.step == 5
     assert seen == [True] * 4 + [True, True, False, False]  # the first frame, then four more
+
+
+def test_a_film_may_have_more_steps_than_a_picture(painter: VQGANCLIPPipeline) -> None:
+    request = PictureRequest(WORDS, replace(NOISE, steps=1))
+    film = painter.animate(request, Camera(frames=1000, steps=1))
+    frames = (event.step for event in film if event.preview)
+    assert list(itertools.islice(frames, 3)) == [1, 2, 3]
 
 
 # looks
