@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import re
 import zipfile
 import zlib
@@ -22,6 +23,11 @@ most that the app makes, even where PNG makes them no smaller."""
 MAX_JSON_BYTES = 2 * 2**20
 MAX_PIXELS = 96 * 2**20
 """Largest `book.json`, and most pixels of all pictures together: they are decoded one by one."""
+
+MAX_BOOK_PAGES = 60
+MAX_RECIPE = 64_000
+"""Most pages of a book that is read, five times as many as the app makes, and characters of a
+recipe as JSON: those with the longest prompts that a picture may have are of 10,000."""
 
 PICTURE_FILE = re.compile(r"page-\d{2,3}\.png")
 
@@ -64,7 +70,7 @@ def read_zip(data: bytes) -> Book:
     if len(files["book.json"]) > MAX_JSON_BYTES:
         raise InvalidInput("This book is too large: its book.json is longer than any real one.")
     book = replace(decode_book(files["book.json"], pictures), owner="")
-    _check_lengths(book)
+    _check_size(book)
     pixels = 0
     for number, page in enumerate(book.pages, start=1):
         if page.picture is not None:
@@ -117,8 +123,13 @@ def _unpack(data: bytes) -> Mapping[str, bytes]:
         raise InvalidInput("This file is not a ZIP, or it is damaged: download it again.") from e
 
 
-def _check_lengths(book: Book) -> None:
-    """The app's own books are never longer; a hand-made ZIP must not be either."""
+def _check_size(book: Book) -> None:
+    """The app's own books are never larger; a hand-made ZIP must not be either."""
+    if len(book.pages) > MAX_BOOK_PAGES:
+        raise InvalidInput(
+            f"This book has {len(book.pages)} pages: one with at most {MAX_BOOK_PAGES} can be "
+            "imported."
+        )
     titles = [book.title, book.author, book.style]
     sentences = [book.words, *(p.text for p in book.pages), *(p.brief for p in book.pages)]
     if max(map(len, titles)) > MAX_TITLE or max(map(len, sentences)) > MAX_SENTENCE:
@@ -126,3 +137,9 @@ def _check_lengths(book: Book) -> None:
             f"This book's texts are too long: at most {MAX_TITLE} characters for the title and "
             f"{MAX_SENTENCE} for a sentence."
         )
+    for recipe in (book.recipe, *(page.recipe for page in book.pages)):
+        if recipe and len(json.dumps(recipe.to_json(), ensure_ascii=False)) > MAX_RECIPE:
+            raise InvalidInput(
+                f"This book tells too much of how it was made: at most {MAX_RECIPE:,} "
+                "characters for the book, and for each of its pages."
+            )

@@ -17,10 +17,11 @@ import pytest
 from hypothesis import given, settings
 from PIL import Image
 
-from pipelines.book import Book, Page, encode_png
+from pipelines.book import MAX_SENTENCE, Book, Page, Recipe, encode_png
 from pipelines.errors import InvalidInput
+from pipelines.presets import PictureConfig
 from storage.export import MAX_ZIP_BYTES, book_html, book_zip, read_zip
-from storage.export.archive import MAX_JSON_BYTES
+from storage.export.archive import MAX_BOOK_PAGES, MAX_JSON_BYTES, MAX_RECIPE
 from storage.export.wording import clean
 from storage.memory import MemoryLibrary
 from tests.storage.books import make_book, picture, weird_books
@@ -72,6 +73,9 @@ def with_json(**changes: object) -> dict[str, bytes]:
     return GOOD | {"book.json": json.dumps(JSON | changes).encode()}
 
 
+ENDLESS = Recipe("x" * MAX_RECIPE, 1).to_json()
+
+
 @pytest.mark.parametrize(
     "files",
     [
@@ -103,12 +107,24 @@ def with_json(**changes: object) -> dict[str, bytes]:
         with_json(pages=[{"text": "x", "score": float("nan")}]),
         with_json(pages=[{"text": "x", "recipe": "abc"}]),
         GOOD | {"book.json": GOOD["book.json"] + b" " * MAX_JSON_BYTES},
+        with_json(pages=[{"text": "x"}] * (MAX_BOOK_PAGES + 1)),
+        with_json(recipe=ENDLESS),
+        with_json(pages=[{"text": "x", "recipe": ENDLESS}]),
         {f"{n}.txt": b"" for n in range(201)},
     ],
 )
 def test_bad_zips(files: Mapping[str, bytes]) -> None:
     with pytest.raises(InvalidInput):
         read_zip(pack(files))
+
+
+def test_a_book_of_many_pages_with_the_longest_prompts_is_read() -> None:
+    long = PictureConfig(
+        prefix="p" * 200, suffix="s" * 200, prompts="狐" * 4000, noise_prompts="7:0.2|" * 32
+    )
+    page = Page("x" * MAX_SENTENCE, recipe=Recipe("狐" * 4000, 1, settings=long.to_settings()))
+    book = Book("Fox", (page,) * MAX_BOOK_PAGES)
+    assert read_zip(book_zip(book)) == book
 
 
 def test_many_large_pictures_are_not_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
