@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,6 +26,16 @@ class Batch:
     plans: Tensor
     codes: Tensor
     front: Tensor
+
+
+def codes_of(vqgan: VQGAN) -> str:
+    """The same for VQGANs that write the same codes, whatever their decoders have learned since."""
+    digest = hashlib.sha256()
+    for name, value in vqgan.state_dict().items():
+        if name.startswith("encoder.") or name == "quantizer.codebook":
+            # In half precision, as the model may have been written and read in between.
+            digest.update(value.cpu().half().numpy().tobytes())
+    return digest.hexdigest()[:16]
 
 
 class CodeBank:

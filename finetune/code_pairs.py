@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from finetune.code_bank import Batch
+from finetune.code_bank import Batch, codes_of
 from finetune.data.folder import Order, squares, uncut
 from finetune.data.pairs import Pair, read_pairs
 from finetune.distributed import processes, rank
@@ -131,7 +131,7 @@ def run(
     taken = replace(taken, disk=taken.disk + sum(cut))
     if not tell(lines, taken, device, home.runs, args.dry_run):
         return
-    facts = facts_of(args, pairs.fingerprint, batch=batch, side=side)
+    facts = facts_of(args, pairs.fingerprint, batch=batch, side=side, vqgan=codes_of(vqgan))
     bank, held_out = (
         _bank(found, vqgan, config.grid, device, home, name, side, args.seed)
         for found, name in ((pairs.train, "codes"), (pairs.test, "held-out-codes"))

@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from finetune import code_pairs
-from finetune.code_bank import Batch, CodeBank
+from finetune.code_bank import Batch, CodeBank, codes_of
 from finetune.data.folder import Order
 from finetune.data.scenes import SceneSet
 from finetune.distributed import (
@@ -275,6 +275,7 @@ def _embedded(args: argparse.Namespace, device: torch.device) -> None:
         args.steps, CodeBank(sets, vqgan, device), CodeBank([held_out], vqgan, device),
         vqgan.config, args.runs / "code_transformer.pt", device, minutes=args.minutes,
         seed=args.seed, batch=args.batch * processes(), save_every=args.save_every,
+        facts={"vqgan": codes_of(vqgan)},
     )  # fmt: skip
     model = report(events)
     if rank() == 0:

@@ -22,6 +22,7 @@ from torch import nn
 
 from finetune import distributed
 from finetune.muon import Muon
+from pipelines.device import is_out_of_memory
 from pipelines.errors import InvalidInput, StorageError
 
 log = logging.getLogger(__name__)
@@ -254,8 +255,8 @@ def load_checkpoint(
 ) -> tuple[int, dict[str, Any]]:
     """Restore `parts` in place; -> (step, extra), (0, {}) when there is no checkpoint.
 
-    Raises InvalidInput when the checkpoint was saved with other `facts` (as extra "facts"), or is
-    of no use any more.
+    Raises InvalidInput when the checkpoint was saved with other `facts` (as extra "facts"), holds
+    another model, or is of no use any more.
     """
     if not path.exists():
         return 0, {}
@@ -273,12 +274,20 @@ def load_checkpoint(
             f"{path} belongs to another run (different: {differs}). Name another folder with "
             "--runs, delete that file, or repeat the settings it was started with."
         )
-    for name, part in parts.items():
-        part.load_state_dict(state[name])
-        if isinstance(part, nn.Module):
-            own = dict(part.named_buffers())
-            for key, value in state[name + ".buffers"].items():
-                own[key].copy_(value)
+    try:
+        for name, part in parts.items():
+            part.load_state_dict(state[name])
+            if isinstance(part, nn.Module):
+                own = dict(part.named_buffers())
+                for key, value in state[name + ".buffers"].items():
+                    own[key].copy_(value)
+    except (KeyError, RuntimeError, ValueError) as e:  # how torch says that shapes or names differ
+        if is_out_of_memory(e):
+            raise
+        raise InvalidInput(
+            f"{path} holds a model of another shape. Name another folder with --runs, delete that "
+            "file, or repeat the settings it was started with."
+        ) from e
     log.info("resumed %s at step %d", path, state["step"])
     return int(state["step"]), state["extra"]
 

@@ -251,6 +251,15 @@ def test_the_command_learns_own_pictures(
     assert painter.name == "models"
     page = painter(FOX, replace(QUICK, steps=0, height=160, enlarge=False))
     assert page.image().size == (128, 160)
+    with torch.no_grad():
+        coder = vqgan()
+        coder.decoder.out.weight.mul_(2)  # sharpened since: its codes are the same
+        save_model(coder, VQGAN_CONFIG, tmp_path / "models" / "vqgan")
+        command.main()
+        coder.quantizer.codebook.mul_(2)
+    save_model(coder, VQGAN_CONFIG, tmp_path / "models" / "vqgan")
+    with pytest.raises(SystemExit, match=r"another run \(different: vqgan\)"):
+        command.main()
     monkeypatch.setattr(sys, "argv", ["code_transformer", *arguments, "--base=embedded"])
     with pytest.raises(SystemExit, match="writes other codes than this VQGAN"):
         command.main()

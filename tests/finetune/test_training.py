@@ -158,9 +158,16 @@ def test_checkpoints_that_are_damaged_or_of_another_run_are_refused(tmp_path: Pa
 
 
 def test_a_checkpoint_of_another_model_is_refused(tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "model.pt", 1, parts())
-    with pytest.raises(RuntimeError, match="weight"):
-        load_checkpoint(tmp_path / "model.pt", {"model": nn.Linear(2, 2)})
+    path, mine = tmp_path / "model.pt", parts()
+    step_of(**mine)
+    save_checkpoint(path, 1, mine)
+    others: tuple[dict[str, Any], ...] = (
+        {"model": nn.Linear(2, 2)}, {"another": Counting()},
+        {"optimizer": torch.optim.AdamW(nn.Linear(2, 2).parameters())},
+    )  # fmt: skip
+    for other in others:
+        with pytest.raises(InvalidInput, match=r"of another shape\. Name another folder"):
+            load_checkpoint(path, other)
 
 
 @pytest.mark.parametrize("native", [True, False])
