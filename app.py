@@ -352,6 +352,8 @@ def launch(shop: Workshop, options: argparse.Namespace) -> None:
     demo = build(shop)
     # For the owner's own models alone; who comes through another server is perhaps not the owner.
     through = UPLOAD * 10**6 if shop.near and options.max_upload is None else None
+    largest = (shop.upload or UPLOAD) * 10**6
+    door = Middleware(Doorkeeper, board=shop.news, largest=largest, forwarded=through)
     demo.launch(
         server_name=options.host,
         server_port=options.port,
@@ -362,9 +364,9 @@ def launch(shop: Workshop, options: argparse.Namespace) -> None:
         footer_links=[],
         run_history=False,
         enable_monitoring=False,
-        max_file_size=f"{shop.upload or UPLOAD}mb",
+        max_file_size=largest,
         blocked_paths=shop.private_folders(),
-        app_kwargs={"middleware": [Middleware(Doorkeeper, board=shop.news, forwarded=through)]},
+        app_kwargs={"middleware": [door]},
         state_session_capacity=1000,
         prevent_thread_lock=True,
         quiet=True,

@@ -25,6 +25,12 @@ UNCHANGING = re.compile(r"/file=.*/[0-9a-f]{64}/[^/]+$")
 MAX_BODY = 32 * 2**20
 """Bytes of a request that is no upload: two layers of strokes at their largest, and some."""
 
+FILES_AT_ONCE = 10
+"""Files of the largest size that one upload may have together; of smaller ones it may have more."""
+
+WRAPPING = 2**20
+"""Bytes of an upload that are names of its files and what parts them."""
+
 FORWARDED = {b"forwarded", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"}
 """Headers of requests that another server passes on."""
 
@@ -38,18 +44,21 @@ class Doorkeeper:
     keep files that never change, forbids them to guess what kind of file something is, and tells
     the news.
 
-    `forwarded` is how many bytes may be uploaded through another server, None where that makes no
-    difference; Gradio knows a limit of its own.
+    `largest` is how many bytes a file may have that is uploaded, which Gradio sees to; here all of
+    an upload is counted. `forwarded` is how many bytes may be uploaded through another server, None
+    where that makes no difference.
     """
 
     def __init__(
         self,
         app: Callable[[Scope, Receive, Send], Awaitable[None]],
         board: news.News,
+        largest: int,
         forwarded: int | None = None,
     ) -> None:
         self.app = app
         self.board = board
+        self.upload = FILES_AT_ONCE * largest + WRAPPING
         self.forwarded = forwarded
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -65,7 +74,7 @@ class Doorkeeper:
             return
         most = self._most(scope)
         length = next((v for k, v in scope["headers"] if k == b"content-length"), b"")
-        if most is not None and length.isdigit() and int(length) > most:
+        if length.isdigit() and int(length) > most:
             await _answer(send, 413, TOO_LARGE)
             return
         received = 0
@@ -75,7 +84,7 @@ class Doorkeeper:
             nonlocal received, over
             message = await receive()
             received += len(message.get("body", b""))
-            over = most is not None and received > most
+            over = received > most
             if over:
                 raise TooLarge
             return message
@@ -96,11 +105,13 @@ class Doorkeeper:
         except TooLarge:
             await _answer(send, 413, TOO_LARGE)
 
-    def _most(self, scope: Scope) -> int | None:
-        """Bytes of the body that this request may have; None where Gradio counts them."""
+    def _most(self, scope: Scope) -> int:
+        """Bytes of the body that this request may have."""
         if not str(scope["path"]).endswith("/upload"):
             return MAX_BODY
-        return self.forwarded if any(k in FORWARDED for k, _ in scope["headers"]) else None
+        if self.forwarded is not None and any(k in FORWARDED for k, _ in scope["headers"]):
+            return self.forwarded
+        return self.upload
 
 
 TOO_LARGE = b"This is too large to be handed in here."

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import gradio as gr
+import httpx
 import pytest
 from gradio.routes import App
 from starlette.middleware import Middleware
@@ -54,9 +55,10 @@ def server(shop: Workshop) -> Iterator[TestClient]:
         demo.max_file_size = 1000
         demo.blocked_paths = shop.private_folders()
         demo.allowed_paths = []
+        door = Middleware(Doorkeeper, board=shop.news, largest=1000, forwarded=500)
         return App.create_app(
             demo,
-            app_kwargs={"middleware": [Middleware(Doorkeeper, board=shop.news, forwarded=500)]},
+            app_kwargs={"middleware": [door]},
         )
 
     with TestClient(built(build)) as client:
@@ -105,6 +107,21 @@ def test_a_file_that_is_too_large_is_answered_with_413(server: TestClient) -> No
     for size, status in ((900, 200), (1100, 413)):
         given = server.post("/gradio_api/upload", files={"files": ("a.png", b"x" * size)})
         assert given.status_code == status
+
+
+@pytest.mark.parametrize("told", [True, False], ids=["with its length", "without"])
+def test_many_files_at_once_are_bounded_together(server: TestClient, told: bool) -> None:
+    for count, status in ((5, 200), (990, 413)):
+        files = [("files", (f"{n}.txt", b"x" * 990)) for n in range(count)]
+        request = httpx.Request("POST", "http://testserver/", files=files)
+        body = request.read()
+        given = server.post(
+            "/gradio_api/upload",
+            content=body if told else iter((body[:3000], body[3000:])),
+            headers={"Content-Type": request.headers["Content-Type"]},
+        )
+        assert given.status_code == status
+        assert status == 200 or b"too large" in given.content
 
 
 def test_what_is_handed_in_through_another_server_has_its_own_limit(server: TestClient) -> None:
