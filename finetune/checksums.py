@@ -1,17 +1,15 @@
-"""List the SHA-256 of every embedded file: `python -m finetune.checksums` after any training."""
+"""List the SHA-256 of every embedded file: `python -m finetune.checksums` after copying some there.
+
+Training commands list what they write themselves.
+"""
 
 from __future__ import annotations
 
-from pipelines.weights import EMBEDDED, sha256
+from pipelines.weights import EMBEDDED, list_hashes
 
 
 def main() -> None:
-    files = sorted(p for p in EMBEDDED.rglob("*") if p.is_file())
-    names = {p.relative_to(EMBEDDED).as_posix(): p for p in files}
-    listed = [n for n in names if not n.endswith(".md") and n != "SHA256SUMS"]
-    lines = [f"{sha256(names[n])}  {n}" for n in listed]
-    (EMBEDDED / "SHA256SUMS").write_text("\n".join(lines) + "\n", encoding="ascii")
-    print(f"{len(lines)} files")
+    list_hashes(EMBEDDED)
 
 
 if __name__ == "__main__":

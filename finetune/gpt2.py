@@ -55,7 +55,7 @@ from finetune.training import (
 from pipelines.gpt2 import GPT2Config, GPT2Writer
 from pipelines.scene import split_sentences
 from pipelines.tokenizer import PAD_ID, SENTENCE, SPECIALS, TITLE, load_tokenizer
-from pipelines.weights import save_model
+from pipelines.weights import list_hashes, save_model
 
 log = logging.getLogger(__name__)
 
@@ -260,6 +260,7 @@ def save(model: GPT2Writer, config: dict[str, Any], folder: Path) -> None:
     """Weights, config and lexicon; the output layer is the input embedding and is not repeated."""
     save_model(model.transformer, config, folder, int8=True)
     (folder / "lexicon.txt").write_text("\n".join(lexicon()) + "\n", encoding="utf-8")
+    list_hashes(folder)
 
 
 def main() -> None:

@@ -12,7 +12,7 @@ from finetune.data.storyworld import random_scene, sample_story
 from pipelines.presets import STYLES
 from pipelines.scene import describe
 from pipelines.tokenizer import SPECIALS
-from pipelines.weights import EMBEDDED
+from pipelines.weights import EMBEDDED, list_hashes
 
 
 def texts(seed: int, stories: Path | None) -> Iterator[str]:
@@ -55,6 +55,7 @@ def main() -> None:
     tokenizer.train_from_iterator(texts(args.seed, args.stories), trainer)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     tokenizer.save(str(args.out))
+    list_hashes(args.out)
 
 
 if __name__ == "__main__":

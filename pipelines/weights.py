@@ -1,7 +1,7 @@
 """Weight files: safetensors with a config beside them, checked against their SHA-256.
 
 `pipelines/weights/SHA256SUMS` (in `sha256sum`'s format) lists every embedded file; a file that is
-missing or differs is refused with its name and hash.
+missing or differs is refused with its name and hash. Training lists what it writes there.
 """
 
 from __future__ import annotations
@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
 EMBEDDED = Path(__file__).parent / "weights"
 MAX_FILE = 9_500_000
 """Bytes: larger models are written in several files (a Space takes smaller files as they are)."""
+LISTED = (".json", ".safetensors", ".txt")
+"""Endings of the embedded files that have a hash; cards have none."""
 
 
 def sha256(path: Path) -> str:
@@ -32,40 +33,66 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(f, "sha256").hexdigest()
 
 
-@cache
-def _known_hashes(folder: Path) -> dict[str, str]:
-    sums = folder / "SHA256SUMS"
+def _known_hashes() -> dict[str, str]:
+    """Of every embedded file, by its path under EMBEDDED."""
+    sums = EMBEDDED / "SHA256SUMS"
     if not sums.exists():
         return {}
     lines = sums.read_text(encoding="ascii").split("\n")
     return {name: digest for digest, _, name in (line.partition("  ") for line in lines) if name}
 
 
+def _embedded_name(path: Path) -> str | None:
+    """The path under EMBEDDED; None of what lies elsewhere."""
+    try:
+        return path.resolve().relative_to(EMBEDDED.resolve()).as_posix()
+    except ValueError:
+        return None
+
+
+def list_hashes(path: Path) -> None:
+    """List the file, or all files of the folder, in SHA256SUMS as they are now.
+
+    Whoever writes embedded files ends with it, else they are refused. Others are not listed.
+    """
+    changed = _embedded_name(path)
+    if changed is None:
+        return
+    root = EMBEDDED.resolve()
+    place = root / changed
+    hashes = {n: h for n, h in _known_hashes().items() if not (root / n).is_relative_to(place)}
+    for file in (place, *place.rglob("*")):
+        if file.is_file() and file.suffix in LISTED:
+            hashes[file.relative_to(root).as_posix()] = sha256(file)
+    fresh = EMBEDDED / "SHA256SUMS.tmp"
+    lines = (f"{digest}  {name}\n" for name, digest in sorted(hashes.items()))
+    fresh.write_text("".join(lines), encoding="ascii")
+    os.replace(fresh, EMBEDDED / "SHA256SUMS")
+
+
 def _shipped(folder: Path) -> list[Path]:
     """The weight files of an embedded model, there or not; of another model none."""
-    try:
-        home = folder.resolve().relative_to(EMBEDDED.resolve())
-    except ValueError:
-        return []
-    files = [Path(name) for name in _known_hashes(EMBEDDED)]
-    return [folder / f.name for f in files if f.parent == home and f.match("model-*.safetensors")]
+    home = _embedded_name(folder)
+    files = [Path(name) for name in _known_hashes()]
+    return [
+        folder / f.name
+        for f in files
+        if f.parent.as_posix() == home and f.match("model-*.safetensors")
+    ]
 
 
 def check_file(path: Path) -> Path:
-    """The path, when the file is there and, if embedded, is the one that was shipped.
+    """The path, when the file is there and, if embedded, is the one that is listed.
 
-    Raises ModelUnavailable that names the file (and both hashes when they differ).
+    Raises ModelUnavailable that names the file and, if it is embedded, its hash.
     """
+    expected = _known_hashes().get(_embedded_name(path) or "")
     if not path.is_file():
+        known = f" (SHA-256 {expected})" if expected else ""
         raise ModelUnavailable(
-            f"The model file {path} is missing. Embedded weights come with the source: get it "
-            "again (git checkout -- pipelines/weights), or name a folder that holds the model."
+            f"The model file {path}{known} is missing. Embedded weights come with the source: get "
+            "it again (git checkout -- pipelines/weights), or name a folder that holds the model."
         )
-    try:
-        name = path.resolve().relative_to(EMBEDDED.resolve()).as_posix()
-    except ValueError:
-        return path
-    expected = _known_hashes(EMBEDDED).get(name)
     if expected is not None and (actual := sha256(path)) != expected:
         raise ModelUnavailable(
             f"The model file {path} is damaged: its SHA-256 is {actual}, {expected} was expected. "
@@ -143,6 +170,7 @@ def save_model(model: nn.Module, config: Any, folder: Path, *, int8: bool = Fals
         os.replace(made, path)
     for old in {*folder.glob("model-*.safetensors")} - {*written}:
         old.unlink()
+    list_hashes(folder)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

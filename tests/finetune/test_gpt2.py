@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from finetune import tokenizer
 from finetune.data.corpora import CorpusStory
 from finetune.data.requests import (
     LENGTHS,
@@ -34,6 +35,7 @@ from finetune.gpt2 import (
     train,
 )
 from finetune.training import TrainStep
+from pipelines import weights
 from pipelines.events import Draft, Sentence
 from pipelines.scene import parse_brief
 from pipelines.story import StoryPipeline
@@ -209,6 +211,29 @@ def test_what_is_saved_is_what_the_pipeline_loads(tmp_path: Path) -> None:
     with torch.no_grad():
         assert torch.allclose(pipeline.model(ids), model(ids), atol=2e-2)
     assert all(f.stat().st_size < 10_000_000 for f in tmp_path.iterdir())
+
+
+def test_what_takes_the_place_of_the_embedded_writer_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "EMBEDDED", tmp_path)
+    folder = tmp_path / "story"
+    folder.mkdir()
+    (folder / "lexicon.txt").write_text("an older one")
+    weights.list_hashes(tmp_path)
+    save(build(TINY), TINY, folder)
+    assert StoryPipeline.from_pretrained(str(folder)).lexicon == frozenset(lexicon())
+
+
+def test_a_tokenizer_trained_anew_is_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(weights, "EMBEDDED", tmp_path)
+    path = tmp_path / "tokenizer.json"
+    path.write_text("an older one")
+    weights.list_hashes(path)
+    monkeypatch.setattr(tokenizer, "texts", lambda seed, stories: iter(["a fox"]))
+    monkeypatch.setattr("sys.argv", ["tokenizer", "--size", "300", "--out", str(path)])
+    tokenizer.main()
+    assert "<title>" in weights.check_file(path).read_text()
 
 
 # Figures

@@ -132,6 +132,44 @@ def test_a_flipped_byte_is_found(embedded: Path, name: str, file: str) -> None:
         assert part in str(caught.value)
 
 
+def test_a_model_trained_anew_takes_the_place_of_the_embedded_one(
+    embedded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sums = (embedded / "SHA256SUMS").read_text("ascii")
+    others = [line for line in sums.splitlines() if "  vqgan/" not in line]
+    for size, value in ((5_000, 1.0), (1_000_000, 2.0)):  # many files, then one
+        monkeypatch.setattr(weights, "MAX_FILE", size)
+        model = tiny.vqgan()
+        nn.init.constant_(next(model.parameters()), value)
+        save_model(model, tiny.VQGAN_CONFIG, embedded / "vqgan")
+        again = VQGAN.from_pretrained(embedded / "vqgan", tiny.CPU)
+        assert (next(again.parameters()) == value).all()
+    now = (embedded / "SHA256SUMS").read_text("ascii").splitlines()
+    assert set(now) > set(others)
+    assert len(now) == len(others) + 2
+
+
+def test_a_hash_is_not_renewed_by_another_model(embedded: Path) -> None:
+    (embedded / "clip" / "config.json").write_text("{}")
+    save_model(tiny.vqgan(), tiny.VQGAN_CONFIG, embedded / "vqgan")
+    with pytest.raises(ModelUnavailable, match="damaged"):
+        CLIP.from_pretrained(embedded / "clip", tiny.CPU)
+
+
+@pytest.mark.parametrize("name", LOADERS)
+@pytest.mark.parametrize("file", ["model-01.safetensors", "config.json"])
+def test_a_missing_embedded_file_is_named_with_its_hash(
+    embedded: Path, name: str, file: str
+) -> None:
+    path = embedded / name / file
+    expected = sha256(path)
+    path.unlink()
+    with pytest.raises(ModelUnavailable, match="is missing") as caught:
+        LOADERS[name](embedded / name, tiny.CPU)
+    assert str(path) in str(caught.value)
+    assert expected in str(caught.value)
+
+
 @pytest.mark.parametrize("name", LOADERS)
 @pytest.mark.parametrize("file", ["model-01.safetensors", "config.json"])
 def test_a_missing_file_is_named(models: Path, tmp_path: Path, name: str, file: str) -> None:
