@@ -1,19 +1,23 @@
 """transformers' Trainer, made safe: a checkpoint is whole or it is not there.
 
 The Trainer writes a checkpoint's `trainer_state.json` last. A folder without it was being written
-when the run was killed, and is thrown away; a checkpoint that cannot be written is, too, and the
-run ends with the last good one. Before a run starts, its memory and disk space are estimated.
+when the run was killed, and is thrown away when the run goes on, as one is that was damaged since;
+a checkpoint that cannot be written is, too, and the run ends with the last good one. Before a run
+starts, its memory and disk space are estimated.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
+import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
@@ -33,21 +37,31 @@ def step_of(checkpoint: Path) -> int:
 
 
 def whole(checkpoint: Path) -> bool:
-    """Whether a checkpoint was written to its end."""
+    """Whether a checkpoint was written to its end, and all of it can be read again."""
     try:
         json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        weights = list(checkpoint.glob("*.safetensors"))
+        for path in weights:
+            with safe_open(path, "pt"):  # a file that was cut off does not open
+                pass
+        for path in checkpoint.glob("*.pt*"):  # the optimiser's state and more, in ZIPs
+            with zipfile.ZipFile(path) as parts:
+                if parts.testzip() is not None:
+                    return False
+    except (OSError, ValueError, SafetensorError, zipfile.BadZipFile, zlib.error):
         return False
-    return any(checkpoint.glob("*.safetensors"))
+    return bool(weights)
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    found = folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*")
+    return [p for p in found if p.is_dir() and p.name.rpartition("-")[2].isdigit()]
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest whole checkpoint; broken ones are deleted on the way."""
-    found = [p for p in folder.glob(f"{PREFIX_CHECKPOINT_DIR}-*") if p.is_dir()]
-    good = [p for p in found if whole(p)]
-    for broken in set(found) - set(good):
-        shutil.rmtree(broken, ignore_errors=True)
-    return max(good, key=step_of, default=None)
+    """The newest whole checkpoint."""
+    newest = sorted(_checkpoints(folder), key=step_of, reverse=True)
+    return next(filter(whole, newest), None)
 
 
 class SafeTrainer(Trainer):
@@ -193,15 +207,21 @@ def check_needs(found: Needs, device: torch.device, folder: Path) -> None:
 
 
 def same_run(folder: Path, facts: dict[str, Any]) -> None:
-    """Note what a folder of checkpoints belongs to.
+    """Note what a folder of checkpoints belongs to; broken ones of this run are deleted.
 
-    Raises InvalidInput when it belongs to another run, whose checkpoints do not fit this one.
+    Raises InvalidInput when it holds those of another run, which do not fit this one, or of other
+    programs.
     """
-    path = folder / "run.json"
-    if path.is_file() and last_checkpoint(folder) is not None:
+    path, found = folder / "run.json", _checkpoints(folder)
+    if found and not path.is_file():
+        raise InvalidInput(
+            f"{folder} holds checkpoints that were not written here: name another folder with "
+            "--runs, which may be new."
+        )
+    if found:
         try:
-            other = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError:
+            other = dict(json.loads(path.read_text(encoding="utf-8")))
+        except (TypeError, ValueError):
             other = {}
         if other != facts:
             differs = ", ".join(k for k in facts if other.get(k) != facts[k]) or "all"
@@ -210,5 +230,7 @@ def same_run(folder: Path, facts: dict[str, Any]) -> None:
                 "another folder with --runs, delete that one, or repeat the settings it was "
                 "started with."
             )
+    for broken in (c for c in found if not whole(c)):
+        shutil.rmtree(broken, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")

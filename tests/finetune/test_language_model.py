@@ -151,12 +151,16 @@ def test_a_run_that_was_stopped_ends_the_same(
     stopped = last_checkpoint(tmp_path / "runs")
     assert stopped is not None
     assert (tmp_path / "out" / "training.json").is_file()  # the best so far can be used at once
-    # What a kill in the middle of a checkpoint leaves behind is thrown away.
+    # What a kill in the middle of a checkpoint leaves behind is thrown away, and what is damaged.
     broken = tmp_path / "runs" / "checkpoint-99"
     broken.mkdir()
     (broken / "model.safetensors").write_bytes(b"half")
+    damaged = shutil.copytree(stopped, tmp_path / "runs" / "checkpoint-98")
+    os.truncate(damaged / "optimizer.pt", 1000)
+    assert last_checkpoint(tmp_path / "runs") == stopped
     resumed, again = taught(plain, texts, tmp_path, block=64)
     assert not broken.exists()
+    assert not damaged.exists()
     assert min(e.step for e in resumed if isinstance(e, TrainStep)) > checkpoints.step_of(stopped)
     for a, b in zip(model.parameters(), again.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-5)
@@ -313,6 +317,20 @@ def test_checkpoints_of_another_run_are_not_mixed_in(
         same_run(folder / "runs", {"base": "other"})
 
 
+def test_checkpoints_of_other_programs_stay(tmp_path: Path) -> None:
+    theirs = tmp_path / "checkpoint-500" / "pytorch_model.bin"
+    theirs.parent.mkdir()
+    theirs.write_bytes(b"of value")
+    for _ in range(2):
+        with pytest.raises(InvalidInput, match="not written here"):
+            same_run(tmp_path, {"base": "mine"})
+    (tmp_path / "run.json").write_text("[1]")  # of another program, too
+    with pytest.raises(InvalidInput, match="another run"):
+        same_run(tmp_path, {"base": "mine"})
+    assert last_checkpoint(tmp_path) is None
+    assert theirs.read_bytes() == b"of value"
+
+
 # While it runs
 
 
@@ -330,8 +348,7 @@ def test_a_full_disk_costs_no_good_checkpoint(
     found = lesson_of(plain, texts, block=64)
     events = teach(found, replace(QUICK, steps=40, evaluations=20),
                    tmp_path / "out", tmp_path / "runs", CPU)  # fmt: skip
-    # Not by last_checkpoint, which takes what is being written for broken, and deletes it.
-    while not any(whole(k) for k in (tmp_path / "runs").glob("checkpoint-*")):
+    while last_checkpoint(tmp_path / "runs") is None:
         next(events)
     small_disk()
     with pytest.raises(StorageError, match=r"step \d+ is kept: free some disk space"):
