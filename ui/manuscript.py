@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -119,6 +120,11 @@ class Manuscript:
 
 
 def _line(value: object) -> str:
-    """One line of text without control characters, however it was typed."""
+    """One line of text without control characters, however it was typed; "" if nothing shows.
+
+    Joiners and marks of direction stay, as scripts and emoji need them.
+    """
     text = value if isinstance(value, str) else ""
-    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    kept = (c if c.isprintable() or unicodedata.category(c) == "Cf" else " " for c in text)
+    line = " ".join("".join(kept).split())
+    return line if any(c.isprintable() and c != " " for c in line) else ""

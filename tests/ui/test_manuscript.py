@@ -73,6 +73,19 @@ def test_what_cannot_become_a_book_is_refused(rows: list[Any], message: str) -> 
         Manuscript.from_value({"title": "", "author": "", "sentences": rows})
 
 
+@pytest.mark.parametrize("text", ["او می\u200cخواهد", "क्\u200dष", "👨\u200d👩\u200d👧 went home."])
+def test_joiners_stay(text: str) -> None:
+    story = Manuscript.from_value({"title": text, "author": "", "sentences": [{"text": text}]})
+    assert (story.title, story.sentences[0].text) == (text, text)
+
+
+def test_control_characters_go_and_what_does_not_show_is_empty() -> None:
+    rows = [{"text": "A\x00fox\nsat. "}, {"text": "\u200b \u200d"}]
+    story = Manuscript.from_value({"title": "\u200d", "author": "", "sentences": rows})
+    assert story.title == ""
+    assert [s.text for s in story.sentences] == ["A fox sat."]
+
+
 def test_a_broken_brief_is_read_again_from_the_sentence() -> None:
     rows = [{"text": "A fox sat by the lake.", "brief": "@nowhere <b>"}]
     story = Manuscript.from_value({"sentences": rows})
