@@ -22,11 +22,14 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 REFRESH_SECONDS = 1.75
-"""How old the mirror may be before it is brought up to date, when somebody looks.
+"""How old the mirror may be before it is brought up to date, while somebody looks.
 
-Others see a new book within five seconds, and a day of looking is less than Firestore's 50,000
-reads that cost nothing.
+Others see a new book within five seconds, two of which are their page's (`ui/assets/shelf.js`), and
+a day of looking is less than Firestore's 50,000 reads that cost nothing.
 """
+
+LOOKING_SECONDS = 10.0
+"""How long somebody is taken to look who has asked: pages ask again before that."""
 
 CLOSE_SECONDS = 3.0
 """How long closing waits for calls to the network that are under way."""
@@ -58,23 +61,29 @@ class Following:
         self._synced = synced
         self._every = every
         self._pool = pool
-        self._due = 0.0
-        self._closed = False
+        self._closed = threading.Event()
         self._first = threading.Event()
         self._busy = threading.Lock()
+        self._lock = threading.Lock()
+        self._asked = 0.0
+        self._follower: threading.Thread | None = None
         self._damaged: dict[str, tuple[int, str]] = {}
         self.trouble = ""
 
     def close(self) -> None:
         """Follow no further; waits a little for what is under way."""
-        self._closed = True
-        self._busy.acquire(timeout=CLOSE_SECONDS)
+        self._closed.set()
+        if follower := self._follower:
+            follower.join(CLOSE_SECONDS)
 
     def soon(self) -> None:
-        """Bring the mirror up to date in the background; only the very first time is waited for."""
-        due = time.monotonic() >= self._due and not self._closed
-        if due and self._busy.acquire(blocking=False):
-            threading.Thread(target=self._held, name="mirror", daemon=True).start()
+        """Keep the mirror up to date in the background, as somebody looks; only the very first time
+        is waited for."""
+        with self._lock:
+            self._asked = time.monotonic()
+            if self._follower is None and not self._closed.is_set():
+                self._follower = threading.Thread(target=self._keep_up, name="mirror", daemon=True)
+                self._follower.start()
         if not self._synced.exists():
             self._first.wait(FIRST_SECONDS)
 
@@ -87,9 +96,23 @@ class Following:
         """Books that were left out, and why."""
         return {book_id: why for book_id, (_, why) in dict(self._damaged).items()}
 
-    def _held(self) -> None:
+    def _keep_up(self) -> None:
+        while self._goes_on():
+            self._try()
+            self._first.set()
+            self._closed.wait(self._every)
+
+    def _goes_on(self) -> bool:
+        with self._lock:  # whoever asks after this begins anew
+            looking = time.monotonic() - self._asked < LOOKING_SECONDS
+            if self._closed.is_set() or not looking:
+                self._follower = None
+                return False
+            return True
+
+    def _try(self) -> None:
         try:
-            self._follow()
+            self.now()
             self.trouble = ""
         except StorageError as e:
             trouble = GONE if isinstance(e, Unreachable) else str(e)
@@ -97,12 +120,8 @@ class Following:
                 logger.warning("The list is not up to date: %s", e)
             self.trouble = trouble
         except Exception:
-            if not self._closed:
+            if not self._closed.is_set():
                 logger.exception("The list is not up to date")
-        finally:
-            self._due = time.monotonic() + self._every
-            self._first.set()
-            self._busy.release()
 
     def _follow(self) -> None:
         with explained(self._synced.parent):

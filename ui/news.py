@@ -1,4 +1,4 @@
-"""Whether anything on the shelves has changed: what browsers ask every third second."""
+"""Whether anything on the shelves has changed: what browsers ask every other second."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.errors import AppError
 from storage.base import Library
 
 ADDRESS = "/news"
-"""Where `Doorkeeper` answers, past Gradio: fifty visitors ask 17 times a second."""
+"""Where `Doorkeeper` answers, past Gradio: fifty visitors ask 25 times a second."""
 
 
 class News:

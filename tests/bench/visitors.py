@@ -36,7 +36,7 @@ from tests.bench.app_process import App
 from tests.storage.books import picture
 
 BOOKS = 60
-STAMP_EVERY = 3.0
+STAMP_EVERY = 2.0
 """Seconds, as in `ui/assets/shelf.js`."""
 MOST_SLOWER = 0.25
 """How much slower a book may be that others watch."""
@@ -175,7 +175,7 @@ class Visitor:
         return re.findall(r'data-open="([0-9a-f]{16})"', html)
 
     async def news(self) -> None:
-        """What `ui/assets/shelf.js` asks every third second."""
+        """What `ui/assets/shelf.js` asks every other second."""
         await self.get("news", "/news")
 
     async def look_around(self, until: Callable[[], bool], patience: random.Random) -> None:

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from pipelines.book import Page
 from pipelines.errors import NotFound, StorageError, Unreachable
-from storage import firestore, local, mirror
+from storage import firestore, following, local, mirror
 from storage.bucket import Bucket, Occupied, as_metadata
 from storage.firebase import FirebaseLibrary
 from storage.firestore import FirestoreIndex
@@ -203,6 +203,34 @@ def test_others_see_what_changed_by_themselves(machine: Machine) -> None:
     assert other_shows(["The fox 1", *(f"The fox {n}" for n in reversed(range(9)))])
     writer.delete(ID, owner=OWNER)
     assert other_shows([f"The fox {n}" for n in reversed(range(9))])
+
+
+def test_a_list_is_kept_up_to_date_while_somebody_looks_and_no_longer(
+    storage_server: StorageServer, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer, other = machine(), machine()
+    other.list()
+
+    def comes_by_itself(count: int) -> bool:
+        until = time.monotonic() + 5.0
+        while len(other._mirror.ids()) != count and time.monotonic() < until:
+            time.sleep(0.02)
+        return len(other._mirror.ids()) == count
+
+    for n in range(3):
+        writer.save(make_book(id=f"{n:016x}", version=n, pages=0))
+        assert comes_by_itself(n + 1)
+    monkeypatch.setattr(following, "LOOKING_SECONDS", 0.0)
+    until = time.monotonic() + 60
+    while other._following._follower is not None and time.monotonic() < until:
+        time.sleep(0.02)
+    storage_server.requests.clear()
+    time.sleep(0.5)
+    assert storage_server.requests == []
+    monkeypatch.undo()
+    writer.delete(ID, owner=OWNER)
+    other.stamp()
+    assert comes_by_itself(2)
 
 
 def test_a_clock_that_runs_backwards(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -493,13 +521,13 @@ def test_a_damaged_picture_is_named(
     storage_server: StorageServer, bucket_name: str, machine: Machine, damage: bytes | None
 ) -> None:
     library = machine()
-    library.save(make_book())
-    (name,) = (n for n in storage_server.names(bucket_name) if n.endswith("page-02.png"))
+    library.save(make_book(pages=1))  # pages alike are read once
+    (name,) = (n for n in storage_server.names(bucket_name) if n.endswith("page-01.png"))
     library.bucket.remove(name)
     if damage:
         library.bucket.put(name, damage, "image/png")
     how = "damaged" if damage else "missing"
-    with pytest.raises(StorageError, match=f"page-02.png.*{how}") as refused:
+    with pytest.raises(StorageError, match=f"page-01.png.*{how}") as refused:
         machine().get(ID)
     assert not isinstance(refused.value, NotFound)
 

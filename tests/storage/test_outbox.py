@@ -119,8 +119,8 @@ def test_a_book_of_someone_else_is_kept_and_told(opened: Opener) -> None:
     with pytest.raises(StorageError, match="belongs to someone else"):
         mine.save(make_book(version=2))
     # This machine may not know yet that there is such a book.
+    mine.remote._following.close()
     mine.remote._mirror.drop([(ID, 99)])
-    mine.remote._following._due = time.monotonic() + 60
     mine.save(make_book(version=2))
     until(mine.notice)
     assert "Kept on this machine" in mine.notice()
@@ -132,7 +132,7 @@ def test_a_book_of_someone_else_is_kept_and_told(opened: Opener) -> None:
 def test_a_refused_book_keeps_nobody_waiting_and_can_be_deleted(opened: Opener) -> None:
     mine, other = opened("a"), opened("b")
     other.remote.save(make_book(version=1, owner=STRANGER))
-    mine.remote._following._due = time.monotonic() + 60  # this machine knows of no such book
+    mine.remote._following.close()  # this machine knows of no such book
     mine.waiting.save(make_book(version=2))
     until(mine.notice)
     refused = mine._refused[ID]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -17,6 +18,7 @@ import pytest
 from tests.bench.visitors import Figures, Visitor
 from tests.e2e.conftest import Server
 from tests.storage.emulator import StorageServer
+from ui.theme import asset
 
 SOON = 5.0
 """Seconds within which others see what was published."""
@@ -66,6 +68,13 @@ async def looked_up(visitor: Visitor) -> list[str]:
     return await visitor.shelf()
 
 
+def seconds_between_looks() -> float:
+    """How often a page that is looked at asks for news."""
+    found = re.search(r"setInterval\(look, (\d+)\)", asset("shelf.js"))
+    assert found is not None
+    return int(found[1]) / 1000
+
+
 async def until_news(visitor: Visitor, before: str) -> str:
     """As a page that is looked at asks for them."""
     end = time.monotonic() + 30
@@ -73,7 +82,7 @@ async def until_news(visitor: Visitor, before: str) -> str:
         answer = await visitor.get("news", "/news")
         if answer is not None and answer.text not in ("", before):
             return answer.text
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(seconds_between_looks())
     raise AssertionError("nothing new in 30 seconds")
 
 

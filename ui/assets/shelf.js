@@ -1,4 +1,4 @@
-// Asks every third second whether the library has changed, and then has the shelf filled again.
+// Asks every other second whether the library has changed, and then has the shelf filled again.
 // Only while somebody looks at it.
 let asking = false;
 
@@ -23,5 +23,5 @@ function look() {
   clearInterval(looking);
   document.removeEventListener('visibilitychange', look);
 }
-const looking = setInterval(look, 3000);
+const looking = setInterval(look, 2000);
 document.addEventListener('visibilitychange', look);
