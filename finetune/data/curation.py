@@ -117,12 +117,12 @@ def examine(file: str) -> Examined:
 
 def _fault(rgb: NDArray[np.uint8]) -> str:
     """Why a picture (H, W, 3) is not fit, or ""."""
+    grey = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
+    if float(grey.std()) < 6:  # before all else: for who learns from grey pictures, too
+        return "nearly empty"
     chroma = (rgb.max(axis=2) - rgb.min(axis=2)).astype(np.float32)
     if float(np.sort(chroma, axis=None)[-chroma.size // 10 :].mean()) < LEAST_SATURATION:
         return "grey"
-    grey = np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY), np.uint8)
-    if float(grey.std()) < 6:
-        return "nearly empty"
     scale = 256 / max(grey.shape)
     small = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
     if float(cv2.Laplacian(small, cv2.CV_32F).var()) < LEAST_SHARPNESS:

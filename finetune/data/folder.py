@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from finetune import distributed
-from finetune.data.curation import SAME, examine
+from finetune.data.curation import SAME, examine, upright
 from pipelines.colorize.drawing import on_white
 from pipelines.errors import InvalidInput, StorageError
 from pipelines.weights import sha256
@@ -179,7 +179,7 @@ def square(path: Path, side: int) -> NDArray[np.uint8]:
     """The middle of a picture, (side, side, 3); transparent parts become white."""
     with Image.open(path) as image:
         image.draft("RGB", (2 * side, 2 * side))
-        whole = on_white(ImageOps.exif_transpose(image))
+        whole = on_white(upright(image))
     return np.asarray(ImageOps.fit(whole, (side, side), Image.Resampling.LANCZOS))
 
 

@@ -148,8 +148,19 @@ def _upright(image: Image.Image) -> tuple[Image.Image, bool]:
     return (image, False) if turn is None else (image.transpose(turn), True)
 
 
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """Greys of 16 and 32 bits and of floats as greys of 8; other modes stay as they are."""
+    if not image.mode.startswith(("I", "F")):
+        return image
+    values = np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0)
+    most = values.max()
+    top = 1 if image.mode == "F" and most <= 1 else 255 if most <= 255 else 65535
+    return Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
+
+
 def on_white(image: Image.Image) -> Image.Image:
-    """PIL RGB; what is transparent becomes white."""
+    """Any mode -> RGB; what is transparent becomes white."""
+    image = _eight_bits(image)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
@@ -159,13 +170,7 @@ def on_white(image: Image.Image) -> Image.Image:
 
 def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
     """Any mode -> RGB, transparent parts as white paper."""
-    if image.mode.startswith(("I", "F")):  # 16 and 32 bits
-        values = np.asarray(image, np.float64)
-        top = 65535 if image.mode.startswith("I") and values.max() > 255 else 255
-        if image.mode == "F" and values.max() <= 1:
-            top = 1
-        levels = np.nan_to_num(values / top * 255).clip(0, 255).astype(np.uint8)
-        return Image.fromarray(levels).convert("RGB")
+    image = _eight_bits(image)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         alpha = np.asarray(layer.getchannel("A"))

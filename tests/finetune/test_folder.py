@@ -53,6 +53,25 @@ def test_bad_pictures_are_left_out_and_told(
     assert square(home / "print.jpg", 64).shape == (64, 64, 3)
 
 
+@pytest.mark.parametrize(
+    "name, top, kind", [("a.png", 65535, np.uint16), ("a.tif", 1, np.float32),
+                        ("a.tif", 255, np.float32), ("a.tif", 65535, np.float32)]
+)  # fmt: skip
+def test_greys_of_more_than_8_bits_are_seen_as_they_are(
+    tmp_path: Path, name: str, top: int, kind: type
+) -> None:
+    grey = np.asarray(picture(1, 200).convert("L"), np.float64)
+    Image.fromarray((grey / 255 * top).astype(kind)).save(tmp_path / name)
+    white = np.full((200, 200), 0.99 * top).astype(kind)
+    Image.fromarray(white).save(tmp_path / f"white-{name}")
+    picture(2, 200).save(tmp_path / "other.png")
+    found = sort_out(find_pictures(tmp_path))
+    assert {p.name for p in (*found.train, *found.test)} == {name, "other.png"}
+    assert [why for _, why in found.refused] == ["nearly empty"]
+    seen = square(tmp_path / name, 200)[..., 0].astype(int)
+    assert np.abs(seen - grey).max() <= 1
+
+
 def test_pictures_that_look_alike_stay_on_one_side(tmp_path: Path) -> None:
     home = folder(tmp_path, 10)
     for n in range(0, 10, 2):  # five pictures have a relative: smaller, or saved again
