@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument(
         "--preset",
+        type=preset,
         choices=tuple(PRESETS),
         default=env("STORYBRUSH_PRESET", default="embedded"),
         help="set of models (now: %(default)s)",
@@ -181,6 +182,13 @@ def positive(text: str, most: int | None = None) -> int:
     if most is not None and int(text) > most:
         raise argparse.ArgumentTypeError(f"{most} is the most that there can be, not {text}")
     return int(text)
+
+
+def preset(name: str) -> str:
+    """The name of a preset; argparse holds no default, as from the environment, against choices."""
+    if name not in PRESETS:
+        raise argparse.ArgumentTypeError(f"“{name}” is none: choose {', '.join(PRESETS)}")
+    return name
 
 
 def credentials(text: str) -> tuple[str, str]:

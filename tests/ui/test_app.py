@@ -99,6 +99,20 @@ def test_a_limit_that_could_not_hold_is_refused(
     assert f"{most} is the most" in capsys.readouterr().err
 
 
+def test_an_unknown_preset_is_refused_wherever_it_was_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        app.parser().parse_args(["--preset", "embeded"])
+    assert "choose embedded, " in capsys.readouterr().err
+    monkeypatch.setenv("STORYBRUSH_PRESET", "embeded")
+    with pytest.raises(SystemExit):
+        app.parser().parse_args([])
+    assert "--preset: “embeded” is none" in capsys.readouterr().err
+    monkeypatch.setenv("STORYBRUSH_PRESET", "full")
+    assert app.parser().parse_args([]).preset == "full"
+
+
 @pytest.mark.parametrize("odd", ["ada", "ada:", ":secret"])
 def test_half_a_password_is_refused(odd: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
