@@ -71,7 +71,7 @@ def build(shop: Workshop) -> gr.Blocks:
 
 
 def keep_within(rules: Rules, story_tab: StoryTab, pictures_tab: PicturesTab) -> None:
-    """Let no widget offer more than the house rules allow."""
+    """Let no slider offer more than the house rules allow."""
     written = named(STORY_FIELDS, story_tab.settings)
     painted = named(FIELDS, pictures_tab.settings)
     for widget, most in (
@@ -84,6 +84,3 @@ def keep_within(rules: Rules, story_tab: StoryTab, pictures_tab: PicturesTab) ->
         assert isinstance(widget, gr.Slider)
         widget.maximum = min(widget.maximum, most)
         widget.value = min(widget.value, most)
-    words = written["words"]
-    assert isinstance(words, gr.Textbox)
-    words.max_length = rules.request

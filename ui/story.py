@@ -14,7 +14,7 @@ from gradio.components import Component
 from pipelines.errors import AppError, InvalidInput
 from pipelines.events import Draft, Sentence, StoryProgress
 from pipelines.presets import StoryConfig, draw_seed
-from pipelines.scene import MAX_REQUEST, split_sentences
+from pipelines.scene import split_sentences
 from ui import markup
 from ui.desk import Desk, Origin, Tale
 from ui.editor import editor
@@ -227,13 +227,16 @@ def _untouched(desk: Desk) -> tuple[Tale, ...]:
 
 
 def _words() -> gr.Textbox:
-    """The one field that matters, and examples to put into it."""
+    """The one field that matters, and examples to put into it.
+
+    Any number of characters goes in: a browser would cut them without a word, and the rules say
+    how many there may be.
+    """
     words = gr.Textbox(
         label="What is your story about?",
         placeholder="a fox who wanted to fly",
         lines=2,
         max_lines=6,
-        max_length=MAX_REQUEST,
         elem_id="words",
         autofocus=True,
     )

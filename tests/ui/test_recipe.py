@@ -9,6 +9,7 @@ import gradio as gr
 import pytest
 
 from pipelines.book import Book, Page, Recipe
+from pipelines.errors import InvalidInput
 from pipelines.events import Draft, Sentence
 from pipelines.presets import PictureConfig, StoryConfig
 from pipelines.storybook import book_from_draft
@@ -116,4 +117,11 @@ def test_widgets_offer_no_more_than_the_house_allows() -> None:
     rules.check_pictures(picture_config(*drawn.values()))
     sliders = {**named(STORY_FIELDS, written.settings), **named(FIELDS, painted.settings)}
     assert [sliders[n].maximum for n in ("max_words", "steps", "width")] == [90, 10, 256]  # type: ignore[attr-defined]
-    assert sliders["words"].max_length == 50  # type: ignore[attr-defined]
+
+
+def test_a_long_request_is_not_cut_but_answered(tabs: Tabs) -> None:
+    words = named(STORY_FIELDS, tabs[0].settings)["words"]
+    assert isinstance(words, gr.Textbox)
+    assert words.max_length is None
+    with pytest.raises(InvalidInput, match="500 characters, and this one has 10000: shorten"):
+        story_config(**{**shown(tabs, {})[0], "words": "a" * 10_000})
