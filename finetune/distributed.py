@@ -10,11 +10,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TypeVar
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+
+from pipelines.errors import InvalidInput
 
 Item = TypeVar("Item")
 
@@ -124,6 +127,21 @@ def agreed(value: float) -> float:
     box = [value]
     dist.broadcast_object_list(box)
     return box[0]
+
+
+def agree_on_start(step: int, runs: Path) -> None:
+    """Raises InvalidInput, on every process, unless all go on from this step: they would wait for
+    each other for ever. Checkpoints are written by the first, and read by all."""
+    if processes() == 1 or not dist.is_initialized():
+        return
+    steps = [0] * processes()
+    dist.all_gather_object(steps, step)
+    if len(set(steps)) > 1:
+        raise InvalidInput(
+            f"The machines found checkpoints of different steps in {runs} "
+            f"({', '.join(map(str, sorted(set(steps))))}): --runs must be one folder that all "
+            "machines share."
+        )
 
 
 @contextmanager

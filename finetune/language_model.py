@@ -39,9 +39,11 @@ from finetune.checkpoints import (
     last_checkpoint,
     needs,
     same_run,
+    step_of,
 )
 from finetune.data.documents import Columns
 from finetune.data.recipes import RECIPES, sources
+from finetune.distributed import agree_on_start
 from finetune.own import in_words, own_place
 from finetune.texts import Lesson, LessonPlan, lesson, report_values
 from finetune.training import EVENTS_HELP, TrainStep, autocast, follow, note, note_step
@@ -170,7 +172,6 @@ def _arguments(tuning: Tuning, model: Any, steps: int, runs: Path, device: torch
         ddp_backend="gloo" if distributed and device.type == "cpu" else None,
         ddp_find_unused_parameters=False if distributed else None,
         eval_strategy="steps",
-        eval_on_start=last_checkpoint(runs) is None,
         eval_steps=every,
         save_strategy="steps",
         save_steps=every,
@@ -308,9 +309,13 @@ def teach(
 
     def work() -> None:
         try:
+            options = _arguments(tuning, model, steps, runs, device)  # here the processes meet
+            last = last_checkpoint(runs)
+            agree_on_start(step_of(last) if last else 0, runs)
+            options.eval_on_start = last is None
             trainer = SafeTrainer(
                 model=model,
-                args=_arguments(tuning, model, steps, runs, device),
+                args=options,
                 data_collator=functools.partial(collate, pad_id=found.writer.pad_id),
                 train_dataset=found.train,
                 eval_dataset=found.validation,
@@ -320,8 +325,6 @@ def teach(
                 ],
             )
             trainer.remove_callback(PrinterCallback)
-            trainer.accelerator.wait_for_everyone()
-            last = last_checkpoint(runs)
             if last and main:
                 log.info("goes on from %s", last)
             trainer.train(resume_from_checkpoint=str(last) if last else None)

@@ -256,10 +256,16 @@ def load_checkpoint(
     """Restore `parts` in place; -> (step, extra), (0, {}) when there is no checkpoint.
 
     Raises InvalidInput when the checkpoint was saved with other `facts` (as extra "facts"), holds
-    another model, or is of no use any more.
+    another model, is of no use any more, or is not the one that other processes find.
     """
-    if not path.exists():
-        return 0, {}
+    step, extra = _restored(path, parts, facts) if path.exists() else (0, {})
+    distributed.agree_on_start(step, path.parent)
+    return step, extra
+
+
+def _restored(
+    path: Path, parts: dict[str, nn.Module | torch.optim.Optimizer], facts: dict[str, Any] | None
+) -> tuple[int, dict[str, Any]]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except (EOFError, OSError, RuntimeError, pickle.UnpicklingError) as e:
