@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ from finetune.data.bank import OwnBank
 from finetune.distributed import join, leave, rank
 from finetune.paintstorch import PaintsTorch
 from finetune.sharpen import sharpen
-from finetune.training import TrainStep
+from finetune.training import TrainStep, load_checkpoint, save_checkpoint
+from pipelines.errors import InvalidInput
 from pipelines.painter import SIZE
 from pipelines.vqgan_clip.vqgan import VQGAN
 from tests.tiny import CLIP_CONFIG, CPU, TRANSFORMER_CONFIG, VQGAN_CONFIG, vqgan
@@ -81,17 +83,42 @@ def colours(runs: Path) -> dict[str, Any]:
     ))  # fmt: skip
 
 
+def apart(folder: Path) -> str:
+    """What is said where each process has a folder of its own: only the first one's is written."""
+    model, path = nn.Linear(1, 1), folder / str(rank()) / "model.pt"
+    save_checkpoint(path, 3, {"model": model})
+    try:
+        load_checkpoint(path, {"model": model})
+    except InvalidInput as error:
+        return str(error)
+    return ""
+
+
 def drain(events: Any) -> dict[str, Any]:
-    """The curve of a run, and the weights at its end."""
+    """The curve of a run, the weights at its end, and the gradients of its steps, averaged and not
+    yet clipped."""
     curve: list[float] = []
     weights: dict[str, Tensor] = {}
-    for event in events:
-        if isinstance(event, TrainStep):
-            metrics = event.metrics
-            curve.append(next(metrics[k] for k in ("loss", "contrast", "nats") if k in metrics))
-        elif isinstance(event, nn.Module):
-            weights = event.state_dict()
-    return {"curve": curve, "weights": weights}
+    gradients: list[Tensor] = []
+    clip = nn.utils.clip_grad_norm_
+
+    def watched(parameters: Iterable[Tensor], most: float) -> Tensor:
+        learned = list(parameters)
+        grads = [p.grad.flatten() for p in learned if p.grad is not None]
+        gradients.append(torch.cat(grads))  # a copy
+        return clip(learned, most)
+
+    nn.utils.clip_grad_norm_ = watched
+    try:
+        for event in events:
+            if isinstance(event, TrainStep):
+                metrics = event.metrics
+                curve.append(next(metrics[k] for k in ("loss", "contrast", "nats") if k in metrics))
+            elif isinstance(event, nn.Module):
+                weights = event.state_dict()
+    finally:
+        nn.utils.clip_grad_norm_ = clip
+    return {"curve": curve, "weights": weights, "gradients": gradients}
 
 
 if __name__ == "__main__":
@@ -99,5 +126,5 @@ if __name__ == "__main__":
     out = Path(sys.argv[1])
     join(CPU)
     result = everything(out / "runs") | {"paintstorch": colours(out / "runs")}
-    torch.save(result, out / f"rank-{rank()}.pt")
+    torch.save(result | {"apart": apart(out / "apart")}, out / f"rank-{rank()}.pt")
     leave()

@@ -61,6 +61,17 @@ def test_the_curve_is_that_of_one_process(
     assert all(torch.allclose(mine[k], theirs[k], atol=5e-3 * loose) for k in mine)
 
 
+@pytest.mark.parametrize("model", MODELS)
+def test_gradients_are_those_of_the_whole_batch(
+    ranks: list[dict[str, Any]], alone: dict[str, Any], model: str
+) -> None:
+    # Adaptive optimisers take steps of one size, so curves alone hardly tell whose gradient it was.
+    whole = alone[model]["gradients"][0]
+    for found in ranks:
+        apart = (found[model]["gradients"][0] - whole).norm() / whole.norm()
+        assert apart < (0.05 if fast_bf16(torch.device("cpu")) else 1e-3)
+
+
 def test_every_rank_sees_its_share_once(ranks: list[dict[str, Any]], alone: dict[str, Any]) -> None:
     seen = [r["seen"] for r in ranks]
     assert len(seen[0]) == len(seen[1]) == len(alone["seen"]) > 6
@@ -68,3 +79,8 @@ def test_every_rank_sees_its_share_once(ranks: list[dict[str, Any]], alone: dict
         assert len(one) == len(two)
         assert one + two == whole  # in the order of the batch, nothing twice
         assert len(set(whole)) == len(whole)
+
+
+def test_machines_that_share_no_folder_do_not_wait_for_ever(ranks: list[dict[str, Any]]) -> None:
+    for found in ranks:
+        assert "(0, 3): --runs must be one folder that all machines share" in found["apart"]
