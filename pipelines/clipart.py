@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFilter
 
 from pipelines.bodies import BODIES, with_body
+from pipelines.errors import ModelUnavailable
 from pipelines.scene import ASSETS, CHARACTERS, vocabulary
 
 if TYPE_CHECKING:
@@ -70,8 +72,16 @@ def unit_of(word: str) -> float:
 
 @cache
 def _files() -> dict[str, bytes]:
-    with zipfile.ZipFile(ASSETS / "clipart.zip") as z:
-        return {name.removesuffix(".webp"): z.read(name) for name in z.namelist()}
+    """The art of every word, WebP. Raises ModelUnavailable."""
+    path = ASSETS / "clipart.zip"
+    try:
+        with zipfile.ZipFile(path) as z:
+            return {name.removesuffix(".webp"): z.read(name) for name in z.namelist()}
+    except (OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as e:
+        raise ModelUnavailable(
+            f"The clip art {path} is missing or damaged ({e}). It comes with the source: get it "
+            "again (git checkout -- pipelines/assets)."
+        ) from e
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops
 
+from pipelines import clipart
 from pipelines.bodies import BODIES
 from pipelines.clipart import extent, looks, shadow
+from pipelines.errors import ModelUnavailable
 from pipelines.painter import (
     GRID,
     SIMPLE_SIZES,
@@ -327,3 +330,26 @@ def test_a_simple_page_has_the_same_background() -> None:
         away &= ~near_the_foot(usual) & ~near_the_foot(plain)
         a, b = np.asarray(usual.picture), np.asarray(plain.picture)
         assert (a[away] == b[away]).all()
+
+
+# the clip art itself
+
+
+@pytest.mark.parametrize("damage", ["missing", "empty", "cut", "other bytes"])
+def test_clip_art_that_cannot_be_read_is_named(
+    damage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "clipart.zip"
+    data = bytearray((clipart.ASSETS / "clipart.zip").read_bytes())
+    if damage == "cut":
+        del data[-1000:]
+    middle = len(data) // 2
+    data[middle : middle + 100] = bytes(100)
+    if damage != "missing":
+        path.write_bytes(b"" if damage == "empty" else data)
+    monkeypatch.setattr(clipart, "ASSETS", tmp_path)
+    monkeypatch.setattr(clipart, "_files", clipart._files.__wrapped__)  # as if nothing was read yet
+    monkeypatch.setattr(clipart, "_art", clipart._art.__wrapped__)
+    with pytest.raises(ModelUnavailable, match="git checkout -- pipelines/assets") as caught:
+        clipart.sprite("fox", 17, flip=False)
+    assert str(path) in str(caught.value)
