@@ -1,14 +1,19 @@
 """`--engine ray`: workers of their own, on this machine or on a Ray cluster.
 
 An actor holds the models: one for every GPU of the cluster, or one for every core where there is
-none. What an actor was doing when it died is done again by a new one. An actor computes with one
-thread unless more are asked for: with as many as the local engine, it makes the same bytes.
+none. It gets a task when it has started, so that none waits for an actor the cluster has no room
+for. What one was doing when it died is done again by the next that is free, and a new one starts in
+its place: at once where only its process died, and with a machine that was lost when that is back.
+An actor computes with one thread unless more are asked for: with as many as the local engine, it
+makes the same bytes.
 """
 
 from __future__ import annotations
 
 import logging
 import os
+import time
+from collections import deque
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
@@ -26,6 +31,8 @@ ATTEMPTS = 3
 """Workers that may die over one task before it is given up."""
 POLL = 1.0
 """Seconds between looks at how far the actors are."""
+STARTING = 300.0
+"""Seconds without any worker after which the run ends."""
 STORE_BYTES = 200_000_000
 """Ray's shared memory on this machine: pages are small."""
 
@@ -34,7 +41,8 @@ STORE_BYTES = 200_000_000
 class _Running:
     key: int
     task: Task
-    actor: Any
+    actor: Any = None
+    """None while it waits for one."""
     attempt: int = 1
 
 
@@ -74,9 +82,9 @@ class RayEngine(AbstractContextManager["RayEngine"]):
             else:
                 variables["PYTHONPATH"] = str(ROOT)
                 ray.init(
-                    num_cpus=workers or None, include_dashboard=False, log_to_driver=False,
-                    object_store_memory=STORE_BYTES, runtime_env={"env_vars": variables},
-                    logging_level=logging.WARNING,
+                    address="local", num_cpus=workers or None, include_dashboard=False,
+                    log_to_driver=False, object_store_memory=STORE_BYTES,
+                    runtime_env={"env_vars": variables}, logging_level=logging.WARNING,
                 )  # fmt: skip
         except (ConnectionError, RuntimeError, ValueError, OSError) as error:
             raise ModelUnavailable(
@@ -92,53 +100,99 @@ class RayEngine(AbstractContextManager["RayEngine"]):
             raise InvalidInput(f"--workers must be from 1 to {limit} here, not {workers}.")
         self._actor = ray.remote(Worker)
         self._models = models
-        self._idle = [self._start() for _ in range(workers or max(limit, 1))]
+        self._starting: dict[Any, Any] = {}
+        """Actors by what they will answer once they are there."""
+        self._idle: list[Any] = []
         self._running: dict[Any, _Running] = {}
+        self._waiting: deque[_Running] = deque()
+        self._trouble = ""
+        for _ in range(workers or max(limit, 1)):
+            self._start()
 
-    def _start(self) -> Any:
+    def _start(self) -> None:
         # Two calls at a time: one works, the other says how far it is.
         options = {**self._options, "max_concurrency": 2}
-        return self._actor.options(**options).remote(self._models, self._threads)
+        self._greet(self._actor.options(**options).remote(self._models, self._threads))
+
+    def _greet(self, actor: Any) -> None:
+        """Only one that answers gets a task."""
+        self._starting[actor.share.remote()] = actor
 
     def __exit__(self, *error: object) -> None:
-        for actor in (*self._idle, *(r.actor for r in self._running.values())):
+        running = (r.actor for r in self._running.values())
+        for actor in (*self._starting.values(), *self._idle, *running):
             with suppress(Exception):
                 self._ray.kill(actor)
         self._ray.shutdown()
 
     @property
     def free(self) -> int:
-        return len(self._idle)
+        spare = len(self._starting) + len(self._idle) - len(self._waiting)
+        # Without any worker a task is taken all the same: `wait` says what is the matter.
+        return max(spare, 0 if self._running or self._waiting else 1)
 
     def submit(self, key: int, task: Task) -> None:
-        self._send(_Running(key, task, self._idle.pop()))
-
-    def _send(self, running: _Running) -> None:
-        self._running[running.actor.do.remote(running.task)] = running
+        self._waiting.append(_Running(key, task))
 
     def wait(self) -> Iterator[Doing | Done]:
+        """Raises: ModelUnavailable when no worker is left, and none comes."""
+        begin = time.monotonic()
         while True:
-            found, _ = self._ray.wait(list(self._running), num_returns=1, timeout=POLL)
+            while self._waiting and self._idle:
+                self._send(self._waiting.popleft(), self._idle.pop())
+            if self._running:
+                begin = time.monotonic()
+            elif not self._starting or time.monotonic() - begin > STARTING:
+                raise ModelUnavailable(
+                    f"The Ray cluster has no worker for this{self._trouble}: once it has, the same "
+                    "command goes on."
+                )
+            answers = [*self._running, *self._starting]
+            found, _ = self._ray.wait(answers, num_returns=1, timeout=POLL)
             if not found:
                 yield from self._shares()
-                continue
-            ready = found[0]
-            running = self._running.pop(ready)
-            try:
-                outcome = self._ray.get(ready)
-            except self._lost as error:
-                log.warning("A worker was lost (try %d): %s", running.attempt, error)
-                with suppress(Exception):
-                    self._ray.kill(running.actor)
-                running.actor = self._start()
-                running.attempt += 1
-                if running.attempt <= ATTEMPTS:
-                    self._send(running)
-                    continue
-                outcome = Outcome(error=f"{ATTEMPTS} workers were lost over it: is memory short?")
-            self._idle.append(running.actor)
-            yield Done(running.key, outcome)
-            return
+            elif found[0] in self._starting:
+                self._meet(found[0])
+            else:
+                running = self._running.pop(found[0])
+                outcome = self._outcome(running, found[0])
+                if outcome is not None:
+                    yield Done(running.key, outcome)
+                    return
+
+    def _send(self, running: _Running, actor: Any) -> None:
+        running.actor = actor
+        self._running[actor.do.remote(running.task)] = running
+
+    def _meet(self, answer: Any) -> None:
+        """An actor that was greeted has answered, or died."""
+        actor = self._starting.pop(answer)
+        try:
+            self._ray.get(answer)
+        except self._lost as error:
+            log.warning("A worker did not start: %s", error)
+            self._trouble = f" ({error})"
+        else:
+            self._idle.append(actor)
+
+    def _outcome(self, running: _Running, answer: Any) -> Outcome | None:
+        """What became of a task; None where its worker was lost, and it waits for another."""
+        try:
+            outcome = self._ray.get(answer)
+        except self._lost as error:
+            log.warning("A worker was lost (try %d): %s", running.attempt, error)
+            with suppress(Exception):
+                self._ray.kill(running.actor)
+            while self._idle:  # its machine may have taken them along
+                self._greet(self._idle.pop())
+            self._start()
+            running.attempt += 1
+            if running.attempt > ATTEMPTS:
+                return Outcome(error=f"{ATTEMPTS} workers were lost over it: is memory short?")
+            self._waiting.appendleft(running)
+            return None
+        self._idle.append(running.actor)
+        return outcome
 
     def _shares(self) -> Iterator[Doing]:
         """How far those are that answer at once; others are loading, or lost."""

@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -226,6 +227,39 @@ def test_two_workers_of_ray_make_the_same_books_although_one_is_killed(
     (failed,) = [e for e in events if isinstance(e, BookFailed)]
     assert "no ghosts" in failed.reason
     assert pictures(there, jobs[:2]) == pictures(here, jobs[:2])
+
+
+@pytest.mark.filterwarnings("ignore::ResourceWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_machine_that_is_lost_leaves_its_work_to_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray", reason="ray is not installed")
+    from ray.cluster_utils import Cluster
+
+    from pipelines.batch import ray_engine
+
+    monkeypatch.setattr(ray_engine, "POLL", 0.05)
+    monkeypatch.setenv("PYTHONPATH", str(ray_engine.ROOT))  # the cluster's processes inherit it
+    monkeypatch.setattr(ray_engine, "ROOT", tmp_path)  # little to send
+    jobs = jobs_of(tmp_path, *({"words": word, "pages": 4} for word in ("a fox", "an owl")))
+    size: dict[str, Any] = {"num_cpus": 1, "object_store_memory": 80_000_000}
+    cluster = Cluster(initialize_head=True, head_node_args={**size, "include_dashboard": False})
+    try:
+        other = cluster.add_node(**size)
+        engine = ray_engine.RayEngine(TinyModels(), address=str(cluster.address))
+        assert engine.free == 2
+        done: list[Job] = []
+        for event in run(jobs, Shelf(tmp_path / "shelf"), engine):
+            if isinstance(event, BatchProgress) and event.done >= 1 and other is not None:
+                cluster.remove_node(other, allow_graceful=False)
+                other = None
+            elif isinstance(event, BookDone):
+                done.append(event.job)
+        assert sorted(job.number for job in done) == [1, 2]
+    finally:
+        cluster.shutdown()
 
 
 def test_without_ray_it_is_said_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
