@@ -58,8 +58,14 @@ class LocalLibrary:
         self._writing = self.folder / "writing"
         self._database = Database(self.folder / "library.sqlite3")
         with explained(self.folder):
-            for needed in (self.folder, self._books, self._writing):
-                needed.mkdir(parents=True, exist_ok=True)
+            try:
+                for needed in (self.folder, self._books, self._writing):
+                    needed.mkdir(parents=True, exist_ok=True)
+            except FileNotFoundError as e:  # some file systems, as /proc, take no folders
+                raise StorageError(
+                    f"The library folder {folder} cannot be made ({e.strerror}: {e.filename}): "
+                    "choose another folder with --library."
+                ) from e
             # Two processes must not switch a fresh file to WAL at once: SQLite refuses one.
             with locked(self.folder, fcntl.LOCK_EX):
                 self._database.migrate(self._find_again)
