@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.batch.jobs import Job, Refused
-from pipelines.book import Book, picture_name
+from pipelines.book import Book, picture_name, read_recipe
 from pipelines.book_folder import save_book, write_files
 from pipelines.errors import InvalidInput, StorageError
 
@@ -38,7 +38,8 @@ class Shelf:
         Raises: InvalidInput when its folder holds something else.
         """
         home = self.home(job)
-        if not home.exists():
+        # A folder with neither is one that a run was killed over before it had written a thing.
+        if not any((home / name).exists() for name in (JOB_FILE, "book.json")):
             return None
         try:
             kept = json.loads((home / JOB_FILE).read_text(encoding="utf-8"))["digest"]
@@ -54,8 +55,9 @@ class Shelf:
             pictures: dict[str, bytes] = {}
             for n, page in enumerate(data["pages"]):
                 path = home / picture_name(n)
-                if page["picture"] is not None and path.is_file():
-                    pictures[path.name] = path.read_bytes()
+                png = path.read_bytes() if path.is_file() else b""
+                if page["picture"] is not None and _is_whole(png):
+                    pictures[path.name] = png
                 else:
                     page["picture"] = None
             return Book.from_json(data, pictures)
@@ -84,6 +86,14 @@ class Shelf:
             write_files(self.folder, {FAILED_FILE: text.encode()})
         else:
             again.unlink(missing_ok=True)
+
+
+def _is_whole(png: bytes) -> bool:
+    """Whether a picture is there to its last byte, opens, and says how it was made."""
+    try:
+        return png[-8:-4] == b"IEND" and read_recipe(png) is not None
+    except InvalidInput:
+        return False
 
 
 _PAGE = """<!doctype html>

@@ -156,7 +156,9 @@ def test_a_book_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
     jobs = jobs_of(tmp_path, "ghost", {"words": "a fox", "pages": 4}, wrong)
     models = TinyModels()
     shelf = Shelf(tmp_path / "shelf")
-    (tmp_path / "shelf" / "0003-big").mkdir()  # another's folder
+    home = tmp_path / "shelf" / "0003-big"
+    home.mkdir()
+    (home / "book.json").write_text("{}")  # another's
     events = make(jobs, shelf, LocalEngine(models))
     failed = {e.job.number: e.reason for e in events if isinstance(e, BookFailed)}
     assert set(failed) == {1, 3}
@@ -185,6 +187,27 @@ def test_a_run_goes_on_where_another_was_stopped(tmp_path: Path) -> None:
     assert pictures(shelf, jobs) == pictures(whole, jobs)
     again = make(jobs, shelf, LocalEngine(TinyModels()))
     assert [e.before for e in again if isinstance(e, BookDone)] == [True, True]
+
+
+@pytest.mark.parametrize("kept", [0, 100, -20])
+def test_a_damaged_picture_is_painted_again(tmp_path: Path, kept: int) -> None:
+    jobs = jobs_of(tmp_path, {"text": "A fox ran. An owl flew."})
+    shelf = Shelf(tmp_path / "shelf")
+    make(jobs, shelf, LocalEngine(TinyModels()))
+    path = shelf.home(jobs[0]) / picture_name(1)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:kept])
+    assert [p is None for p in pictures(shelf, jobs)[0]] == [False, True]
+    make(jobs, shelf, LocalEngine(TinyModels()))
+    assert path.read_bytes() == whole
+
+
+def test_a_folder_that_was_made_and_no_more_is_begun(tmp_path: Path) -> None:
+    jobs = jobs_of(tmp_path, {"text": "A fox ran."})
+    shelf = Shelf(tmp_path / "shelf")
+    shelf.home(jobs[0]).mkdir()  # killed before anything was written
+    assert [type(e) for e in make(jobs, shelf, LocalEngine(TinyModels()))][-1] is BatchProgress
+    assert (shelf.home(jobs[0]) / picture_name(0)).is_file()
 
 
 def test_other_settings_do_not_touch_a_book(tmp_path: Path) -> None:
