@@ -2,8 +2,8 @@
 
 Words are looked for as substrings. Three characters or more are found through `books_text`, an
 FTS5 index of trigrams: the trigrams of a word in a row are the word. Shorter ones are found
-through the trigrams that begin with them. What many books hold is found sooner by walking
-through the newest ones.
+through `books_trigrams`, which knows where each trigram is that begins with them. Texts are read
+for short words alone that are all over the place: walking through the newest books finds them soon.
 """
 
 from __future__ import annotations
@@ -17,13 +17,24 @@ from storage.base import not_found, refuse_deletion, refuse_other_owner, searcha
 from storage.database import transaction
 
 RARE = 2000
-"""Books that hold all words, up to which they are sorted after they were looked up."""
+"""Books that hold a word, up to which they are sorted after they were looked up."""
 
-MAX_TRIGRAMS = 40
-"""Trigrams that a short word may begin; one with more is in so many books that walking is quick."""
+COMMON = 100_000
+"""Places of a short word, from which on it is looked for in the texts."""
 
-_LAST = "\U0010ffff"
+_LAST = 3 * "\U0010ffff"
 _BIGGEST = 2**31
+
+
+class Holders(NamedTuple):
+    """Books that hold something, as a query of their numbers.
+
+    `most` is how many they are at most; of more than RARE nobody counts how many.
+    """
+
+    most: int
+    query: str
+    values: list[str]
 
 
 class Row(NamedTuple):
@@ -57,23 +68,10 @@ def find(
     """
     # SQLite's integers end at 2**63, and a negative limit means none
     page = [min(max(0, n), _BIGGEST) for n in (limit, offset)]
-    match, rest = _split(db, words)
-    if match and _is_rare(db, match):
-        tables = "books_text CROSS JOIN books ON books.number = books_text.rowid"
-        conditions, values = ["books_text MATCH ?"], [match]
-    else:
-        # The planner cannot know how common the words are, so it is told which way to go.
-        tables = f"books INDEXED BY {'books_by_style' if style else 'books_newest'}"
-        conditions, values, rest = [], [], words
-    if style:
-        conditions.append("books.style = ?")
-        values.append(style)
-    if owner:
-        conditions.append("books.owner = ?")
-        values.append(owner)
-    where = _where(conditions, values, rest, without)
+    held, rest = _split(db, words)
+    where, values = _where(held, rest, style, without, owner)
     rows = db.execute(
-        f"SELECT {_COLUMNS} FROM {tables}{where}"
+        f"SELECT {_COLUMNS} FROM {_tables(held, style)}{where}"
         " ORDER BY books.created DESC, books.id LIMIT ? OFFSET ?",
         [*values, *page],
     )
@@ -84,28 +82,24 @@ def count(
     db: sqlite3.Connection, words: Sequence[str], style: str, without: Collection[str] = ()
 ) -> int:
     """How many books `find` finds in all."""
-    match, rest = _split(db, words)
-    tables, conditions, values = "books", [], []
-    if match and not (style or rest or without):
-        tables, conditions, values = "books_text", ["books_text MATCH ?"], [match]
-    elif match:
-        # So that the rows, with their long texts, need not be read where an index has it all.
-        conditions.append("books.number IN (SELECT rowid FROM books_text WHERE books_text MATCH ?)")
-        values.append(match)
-    if style:
-        conditions.append("books.style = ?")
-        values.append(style)
-    where = _where(conditions, values, rest, without)
-    (n,) = db.execute(f"SELECT count(*) FROM {tables}{where}", values).fetchone()
+    held, rest = _split(db, words)
+    if len(held) == 1 and not (rest or style or without):
+        query, values = f"SELECT count(DISTINCT number) FROM ({held[0].query})", held[0].values
+    else:
+        where, values = _where(held, rest, style, without)
+        # Texts are read in the order in which they lie.
+        tables = "books" if rest else _tables(held, style)
+        query = f"SELECT count(*) FROM {tables}{where}"
+    (n,) = db.execute(query, values).fetchone()
     return n
 
 
 def styles(db: sqlite3.Connection, without: Collection[str] = ()) -> list[tuple[str, int]]:
     """Styles and how many books each has, most first."""
-    values: list[str] = []
-    where = _where(["style != ''"], values, (), without)
+    where, values = _where((), (), "", without)
     return db.execute(
-        f"SELECT style, count(*) AS n FROM books{where} GROUP BY style ORDER BY n DESC, style",
+        f"SELECT style, count(*) AS n FROM books{where} GROUP BY style"
+        " HAVING style != '' ORDER BY n DESC, style",
         values,
     ).fetchall()
 
@@ -179,59 +173,62 @@ def put(db: sqlite3.Connection, book: Book, revision: str) -> None:
     )
 
 
-def _split(db: sqlite3.Connection, words: Sequence[str]) -> tuple[str, list[str]]:
-    """An FTS5 query, "" where there is none, and the words that it leaves to be looked for."""
-    found: list[str] = []
+def _split(db: sqlite3.Connection, words: Sequence[str]) -> tuple[list[Holders], list[str]]:
+    """Who holds the words, the fewest first, and those that are to be looked for in the texts."""
+    held: list[Holders] = []
     rest: list[str] = []
-    for word in words:
-        if len(word) >= 3:
-            found.append(_quoted(word))
-            continue
-        begun = _trigrams(db, word)
-        if len(begun) > MAX_TRIGRAMS:
-            rest.append(word)
+    match = " AND ".join(_quoted(word) for word in words if len(word) >= 3)
+    if match:
+        query = "SELECT rowid AS number FROM books_text WHERE books_text MATCH ?"
+        held.append(Holders(_count(db, query, [match], RARE + 1), query, [match]))
+    for word in (word for word in words if len(word) < 3):
+        query = "SELECT doc AS number FROM books_trigrams WHERE term >= ? AND term < ?"
+        bounds = [word, word + _LAST]
+        places = _count(db, query, bounds, COMMON)
+        if places < COMMON:
+            held.append(Holders(places, query, bounds))
         else:
-            # A word that begins no trigram is in no book, and nor is itself as a trigram.
-            found.append(f"({' OR '.join(map(_quoted, begun or [word * 3]))})")
-    return " AND ".join(found), rest
-
-
-def _trigrams(db: sqlite3.Connection, beginning: str) -> list[str]:
-    """Trigrams that begin with a short word, at most one more than MAX_TRIGRAMS."""
-    rows = db.execute(
-        # The table has a row for each place of a trigram: jump to the next trigram every time.
-        """
-        WITH RECURSIVE found (term) AS (
-            SELECT * FROM (SELECT term FROM books_trigrams WHERE term >= :word LIMIT 1)
-            UNION ALL
-            SELECT (
-                SELECT t.term FROM books_trigrams AS t WHERE t.term >= found.term || char(0) LIMIT 1
-            )
-            FROM found WHERE found.term <= :last
-        )
-        SELECT term FROM found WHERE term <= :last LIMIT :most
-        """,
-        {"word": beginning, "last": beginning + _LAST, "most": MAX_TRIGRAMS + 1},
-    )
-    return [term for (term,) in rows]
+            rest.append(word)
+    return sorted(held), rest
 
 
 def _quoted(text: str) -> str:
     return '"' + text.replace('"', '""') + '"'
 
 
-def _is_rare(db: sqlite3.Connection, match: str) -> bool:
-    query = "SELECT count(*) FROM (SELECT 1 FROM books_text WHERE books_text MATCH ? LIMIT ?)"
-    return db.execute(query, (match, RARE + 1)).fetchone()[0] <= RARE
+def _count(db: sqlite3.Connection, query: str, values: Sequence[str], most: int) -> int:
+    """Rows of a query, up to `most` of them."""
+    return db.execute(
+        f"SELECT count(*) FROM (SELECT 1 FROM ({query}) LIMIT ?)", [*values, most]
+    ).fetchone()[0]
+
+
+def _tables(held: Sequence[Holders], style: str) -> str:
+    """What is gone through. The planner cannot know how common words are, so it is told."""
+    if held and held[0].most <= RARE:
+        return "books NOT INDEXED"  # the numbers of the fewest lead to the rows
+    return f"books INDEXED BY {'books_by_style' if style else 'books_newest'}"
 
 
 def _where(
-    conditions: list[str], values: list[str], words: Sequence[str], without: Collection[str]
-) -> str:
-    """The WHERE clause with words and ids added; their values are added to `values`."""
+    held: Sequence[Holders],
+    words: Sequence[str],
+    style: str,
+    without: Collection[str],
+    owner: str = "",
+) -> tuple[str, list[str]]:
+    """The WHERE clause and its values; `words` are looked for in the texts."""
+    # The + keeps all but the first from leading anywhere.
+    conditions = [f"{'+' if n else ''}books.number IN ({h.query})" for n, h in enumerate(held)]
+    values = [value for h in held for value in h.values]
+    for column, wanted in (("style", style), ("owner", owner)):
+        if wanted:
+            conditions.append(f"books.{column} = ?")
+            values.append(wanted)
     # instr() has no wildcards, so nothing needs escaping, and both sides are folded already.
-    conditions = [*conditions, *("instr(books.searchable, ?) > 0" for _ in words)]
+    conditions += ["instr(books.searchable, ?) > 0" for _ in words]
+    values += words
     if without:
         conditions.append(f"books.id NOT IN ({', '.join('?' * len(without))})")
-    values.extend([*words, *without])
-    return f" WHERE {' AND '.join(conditions)}" if conditions else ""
+        values += without
+    return f" WHERE {' AND '.join(conditions)}" if conditions else "", values

@@ -42,6 +42,8 @@ CASES: dict[str, tuple[int, str, str]] = {
     "one letter": (0, "f", ""),
     "two characters of Chinese": (0, "神話", ""),
     "three words": (0, "fox the lantern", ""),
+    "a word in the oldest books": (0, "dinosaur", ""),
+    "a character of Chinese in the oldest books": (0, "狐", ""),
 }
 """What is asked for: offset, search, style."""
 
@@ -62,10 +64,11 @@ def fill(folder: Path, books: int) -> LocalLibrary:
         ).fetchone()
         db.execute("DROP TRIGGER books_after_insert")
         for n in range(books):
+            day = f"{draw.randint(2020, 2026)}-{draw.randint(1, 12):02d}-{draw.randint(1, 28):02d}"
             texts = draw.choices(sentences, k=SENTENCES)
             texts[0] += " fox" * (n % 3 == 0) + " lantern" * (n % 7 == 0)
             texts[1] += " quagga 神話" * (n == books // 2)
-            day = f"{draw.randint(2020, 2026)}-{draw.randint(1, 12):02d}-{draw.randint(1, 28):02d}"
+            texts[2] += f" dinosaur 狐{chr(0x4E00 + n % 5000)}" * (day < "2020-04")
             book = Book(
                 "Fox" if n % 3 == 0 else "Owl",
                 tuple(map(Page, texts)),

@@ -110,7 +110,7 @@ def test_the_index_finds_what_reading_every_text_finds(
     database = Database(tmp_path / "index.sqlite3")
     database.migrate(lambda _: None)
     monkeypatch.setattr(index, "RARE", 1 if few else 2000)
-    monkeypatch.setattr(index, "MAX_TRIGRAMS", 2 if few else 40)
+    monkeypatch.setattr(index, "COMMON", 2 if few else 100_000)
     with database.open() as db:
         db.execute("DELETE FROM books")
         books = [Book(text, (), style="ab"[n % 2]) for n, text in enumerate(texts)]
@@ -126,6 +126,29 @@ def test_the_index_finds_what_reading_every_text_finds(
             assert {row.id for row in index.find(db, words, style, 0, 99)} == held
             assert index.count(db, words, style) == len(held)
         db.execute("INSERT INTO books_text (books_text, rank) VALUES ('integrity-check', 1)")
+
+
+def test_texts_are_not_read_for_a_word_of_a_few_old_books(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index, "RARE", 3)
+    library = LocalLibrary(tmp_path)
+    with library._database.open() as db, database.transaction(db):
+        for n in range(100):
+            old = f" dinosaur 狐{chr(0x4E00 + n)}" if n < 50 else ""
+            index.put(db, Book(f"Fox{old}", (), created=f"2026-01-01T00:00:{n:02d}"), "1" * 16)
+        read: list[str] = []
+
+        def instr(text: str, word: str) -> int:
+            read.append(text)
+            return text.find(word) + 1
+
+        db.create_function("instr", 2, instr)
+        for search, held in (("dinosaur", 50), ("狐", 50), ("x", 100), ("q 狐", 0), ("o 狐", 50)):
+            words = search_words(search)
+            assert index.count(db, words, "") == held
+            assert len(index.find(db, words, "", 0, 5)) == min(held, 5)
+    assert read == []
 
 
 @pytest.mark.parametrize("below", ["", "deeper", "deeper/still"])
