@@ -272,9 +272,13 @@ def searchable(book: Book) -> str:
 
 def search_words(search: str) -> list[str]:
     """The words of a search, each of which must occur somewhere in `searchable`."""
-    # Lone surrogates cannot be stored, so they match nothing and must not fail either.
-    clean = search.encode("utf-8", "replace").decode()
-    return _fold(clean).split()[:MAX_SEARCH_WORDS]
+    return _fold(storable(search)).split()[:MAX_SEARCH_WORDS]
+
+
+def storable(text: str) -> str:
+    """The text without lone surrogates: they cannot be stored, so looking for them is no failure
+    and finds nothing."""
+    return text.encode("utf-8", "replace").decode()
 
 
 def _fold(text: str) -> str:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
 from pipelines.book import Book
-from storage.base import not_found, refuse_deletion, refuse_other_owner, searchable
+from storage.base import not_found, refuse_deletion, refuse_other_owner, searchable, storable
 from storage.database import transaction
 
 RARE = 2000
@@ -224,7 +224,7 @@ def _where(
     for column, wanted in (("style", style), ("owner", owner)):
         if wanted:
             conditions.append(f"books.{column} = ?")
-            values.append(wanted)
+            values.append(storable(wanted))
     # instr() has no wildcards, so nothing needs escaping, and both sides are folded already.
     conditions += ["instr(books.searchable, ?) > 0" for _ in words]
     values += words
