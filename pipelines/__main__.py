@@ -41,6 +41,7 @@ from pipelines.picture_command import (
 from pipelines.picture_options import add_picture_options, picture_config, reject
 from pipelines.presets import PRESETS, StoryConfig
 from pipelines.scene import check_words
+from pipelines.story_requests import allowed_words, ban_list
 from pipelines.storybook import draft_of_text
 
 if TYPE_CHECKING:
@@ -122,6 +123,9 @@ def make(args: argparse.Namespace) -> None:
     reject(args, INPUTS, "goes with --prompt, not with a story.")
     reject(args, ("frames",), "goes with one picture, not with a story.")
     config = picture_config(args)
+    draft: Draft | None = _draft_of_text(args.text, words) if args.text else None
+    if draft is None:
+        allowed_words(words, ban_list(story_config.ban))
     _check(args)
     # Torch loads here, after everything that can be wrong with the request has been said.
     from pipelines.storybook import book_from_draft, load_pictures, load_story, paint
@@ -130,7 +134,6 @@ def make(args: argparse.Namespace) -> None:
         bar = bars.add_task("Writing", total=1.0, note="")
         # First of all: what is wrong with a model is said before a story is written in vain.
         pipeline = load_pictures(args.preset, args.vqgan, args.clip)
-        draft: Draft | None = _draft_of_text(args.text, words) if args.text else None
         if draft is None:
             for event in load_story(args.preset, args.story).stream(story_config):
                 if isinstance(event, StoryProgress):
@@ -249,7 +252,7 @@ def main() -> int:
         return colour(sys.argv[2:])
     args = parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    before = _written(args.out)
+    before, new = _written(args.out), not args.out.exists()
     try:
         if asks_for_pictures(args):
             make_pictures(args)
@@ -263,6 +266,10 @@ def main() -> int:
         where = f"The finished pages are in {args.out}." if kept else "No page was finished."
         print(f"\nStopped. {where}", file=sys.stderr)
         return 130
+    finally:
+        if new:
+            with suppress(OSError):  # pages are in it
+                args.out.rmdir()
     return 0
 
 

@@ -157,6 +157,7 @@ def test_what_is_wrong_with_a_model_is_said_before_a_story_is_written(
         (["a fox", "--size", "1040"], "Width must be from 128 to 1024"),
         (["a fox", "--steps", "501"], "Steps must be"),
         (["a fox", "--seed", "-1"], "Seed must be"),
+        (["a fox", "--ban", "owl, fox"], "take yours off the ban list"),
         (["a fox", "--text", "missing.txt"], "missing.txt cannot be read"),
         (["a fox", "--text", "latin.txt"], "latin.txt cannot be read as UTF-8"),
         (["a fox", "--text", "empty.txt"], "empty.txt holds no sentences"),
@@ -179,9 +180,7 @@ def test_what_cannot_be_done_is_told(
     told = capsys.readouterr().err
     assert told.startswith("storybrush: ")
     assert re.search(message, told)
-    made = {p.name for p in tmp_path.iterdir()} - {*before, "book", "new"}
-    assert made == set()
-    assert not [*tmp_path.rglob("book.json")]
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
 
 
 def test_a_disk_that_is_full(
@@ -225,7 +224,7 @@ def test_ctrl_c_keeps_the_finished_pages(
     told, folder = capsys.readouterr().err, tmp_path / "fox"
     if not finished:
         assert "No page was finished" in told
-        assert [*folder.iterdir()] == []
+        assert not folder.exists()
         return
     assert "finished pages are in fox" in told
     book = read(folder)
@@ -237,9 +236,12 @@ def test_ctrl_c_keeps_the_finished_pages(
     assert not [*folder.glob("*.tmp")]
 
 
-def test_help_and_bad_words_need_no_torch() -> None:
+@pytest.mark.parametrize(
+    "arguments, message", [(["🦊"], "use words"), (["a fox", "--ban", "fox"], "off the ban list")]
+)
+def test_bad_words_need_no_torch(arguments: list[str], message: str) -> None:
     code = (
-        "import sys\nfrom pipelines.__main__ import main\nsys.argv[1:] = ['🦊']\n"
+        f"import sys\nfrom pipelines.__main__ import main\nsys.argv[1:] = {arguments}\n"
         "status = main()\nassert 'torch' not in sys.modules\nsys.exit(status)"
     )
     done = subprocess.run(
@@ -247,7 +249,7 @@ def test_help_and_bad_words_need_no_torch() -> None:
         check=False,
     )  # fmt: skip
     assert done.returncode == 1, done.stderr
-    assert "use words" in done.stderr
+    assert message in done.stderr
     assert "Traceback" not in done.stderr
 
 
