@@ -125,6 +125,7 @@ def _verify_bucket(library: FirebaseLibrary, tidy: bool) -> Iterator[Checked]:
         if stored.written and (newest is None or stored.written > newest):
             newest = stored.written  # the server's clock, which alone can tell how old they are
     editions: dict[str, int] = {}
+    damaged: set[str] = set()
     for book_id, objects in homes.items():
         name = f"books/{book_id}/book.json"
         there = bucket.get(name) if BOOK_ID.fullmatch(book_id) else None
@@ -136,6 +137,7 @@ def _verify_bucket(library: FirebaseLibrary, tidy: bool) -> Iterator[Checked]:
                 manifest = decode_manifest(there.data)
             except StorageError as e:
                 yield Checked(book_id, str(e))
+                damaged.add(book_id)
                 continue
             named |= {f"books/{book_id}/{file.object}" for file in manifest.files.values()}
             editions[book_id] = edition_of(there)
@@ -149,7 +151,7 @@ def _verify_bucket(library: FirebaseLibrary, tidy: bool) -> Iterator[Checked]:
                 yield Checked(f"{stored.name} (removed)")
             else:
                 yield Checked(stored.name, "belongs to no book: --tidy removes it")
-    yield from _verify_index(library, editions, tidy)
+    yield from _verify_index(library, editions, damaged, tidy)
 
 
 def _verify_mark(
@@ -174,12 +176,13 @@ def _verify_mark(
 
 
 def _verify_index(
-    library: FirebaseLibrary, editions: dict[str, int], tidy: bool
+    library: FirebaseLibrary, editions: dict[str, int], damaged: set[str], tidy: bool
 ) -> Iterator[Checked]:
+    """Whether Firestore tells of the same books; of damaged ones nobody knows what it should."""
     if library.index is None:
         return
     told = library.index.editions()
-    for book_id in sorted(editions.keys() | told.keys()):
+    for book_id in sorted((editions.keys() | told.keys()) - damaged):
         if editions.get(book_id, -1) == told.get(book_id, -1):
             continue
         if tidy:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.errors import StorageError
+from pipelines.book import Book
+from pipelines.errors import StorageError, Unreachable
 from storage.__main__ import main, opened
 from storage.base import Library
 from storage.bucket import Bucket
@@ -18,6 +19,7 @@ from storage.firebase import FirebaseLibrary
 from storage.firestore import FirestoreIndex
 from storage.local import LocalLibrary
 from storage.memory import MemoryLibrary
+from storage.mirror import Mirror
 from storage.transfer import Copied, copy, fingerprint, verify
 from tests.storage.books import OWNER, make_book, version_of
 from tests.storage.emulator import Faults, StorageServer
@@ -196,6 +198,60 @@ def test_the_list_in_firestore_is_put_right(
     with closing(other):
         other.refresh()
         assert [s.id for s in reversed(other.list())] == [f"{n:016x}" for n in range(3)]
+
+
+class ListElsewhere:
+    """What the commands ask of Firestore, which can be gone; it is a dict of editions."""
+
+    def __init__(self) -> None:
+        self.books: dict[str, int] = {}
+        self.gone = False
+
+    def put(self, book: Book, edition: int, cover: str) -> None:
+        self._reach()
+        self.books[book.id] = edition
+
+    def remove(self, book_id: str, edition: int) -> None:
+        self.erase(book_id)
+
+    def erase(self, book_id: str) -> None:
+        self._reach()
+        self.books.pop(book_id, None)
+
+    def editions(self) -> dict[str, int]:
+        return dict(self.books)
+
+    @staticmethod
+    def asks_for_everything(since: str) -> bool:
+        return True
+
+    def update(self, mirror: Mirror, since: str) -> str:
+        return since
+
+    def _reach(self) -> None:
+        if self.gone:
+            raise Unreachable("Firestore cannot be reached")
+
+
+@pytest.fixture
+def told_elsewhere(remote: FirebaseLibrary) -> ListElsewhere:
+    """The list of `remote`."""
+    remote.index = listed = ListElsewhere()  # pyright: ignore[reportAttributeAccessIssue]
+    return listed
+
+
+def test_a_damaged_book_stops_no_tidying_of_the_list_in_firestore(
+    remote: FirebaseLibrary, told_elsewhere: ListElsewhere
+) -> None:
+    filled(remote, 3)
+    name = f"books/{0:016x}/book.json"
+    there = remote.bucket.get(name)
+    assert there is not None
+    remote.bucket.put(name, b"?", "application/json", replaces=there.generation)
+    told_elsewhere.erase(f"{2:016x}")
+    list(verify(remote, tidy=True))
+    assert told_elsewhere.editions().keys() == {f"{n:016x}" for n in range(3)}
+    assert {c.name for c in verify(remote) if c.trouble} == {f"{0:016x}"}
 
 
 def test_libraries_are_opened_without_outbox_and_cache(bucket_name: str, tmp_path: Path) -> None:
