@@ -20,6 +20,17 @@ MAX_JOBS = 100_000
 _STORY = {f.name for f in fields(StoryConfig)} - {"words", "seed"}
 _PICTURE = {f.name for f in fields(PictureConfig)} - {"seed"}
 _OWN = {"words", "pages", "seed", "author", "title", "text"}
+_KINDS: dict[str, str] = dict.fromkeys(_OWN, "str") | {"pages": "int"}
+_KINDS |= {f.name: str(f.type) for f in (*fields(StoryConfig), *fields(PictureConfig))}
+"""Types of a line's values, as the classes spell them."""
+_TYPES: dict[str, tuple[type | tuple[type, ...], str]] = {
+    "str": (str, "text"),
+    "bool": (bool, "true or false"),
+    "int": (int, "a whole number"),
+    "float": ((int, float), "a number"),
+    "tuple[str, ...]": (list, "a list of texts"),
+}
+"""What JSON has for each of them, and how it is called."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +126,8 @@ def _values(line: str) -> dict[str, Any]:
 
 def _job(number: int, line: str, defaults: PictureConfig, models: Mapping[str, str]) -> Job:
     values = _values(line)
+    for name, value in values.items():
+        _check_kind(name, value)
     written = json.dumps(
         {**defaults.to_settings(), "seed": None, **values}, sort_keys=True, ensure_ascii=False
     )
@@ -122,29 +135,26 @@ def _job(number: int, line: str, defaults: PictureConfig, models: Mapping[str, s
     if seed is None:
         own = hashlib.sha256(f"{number} {written}".encode("utf-8", "replace")).digest()
         seed = int.from_bytes(own[:8], "big") % (MAX_SEED + 1)
-    title, author, text = (_text(values, name) for name in ("title", "author", "text"))
-    words = _text(values, "words") or title or text[:60]
+    title, author, text = (values.get(name, "").strip() for name in ("title", "author", "text"))
+    words = values.get("words", "").strip() or title or text[:60]
     story: dict[str, Any] = {"drafts": 1}
     story |= {name: values[name] for name in _STORY & values.keys()}
     asked = f"{seed} {written}" + (json.dumps(dict(models), sort_keys=True) if models else "")
     if "pages" in values:
         story["sentences"] = values["pages"]
-    if isinstance(story.get("ban"), list):
-        story["ban"] = tuple(map(str, story["ban"]))
+    if "ban" in story:
+        story["ban"] = tuple(story["ban"])
     picture = {name: values[name] for name in _PICTURE & values.keys()}
-    try:
-        job = Job(
-            number,
-            line,
-            hashlib.sha256(asked.encode("utf-8", "replace")).hexdigest(),
-            StoryConfig(check_words(words), seed=seed, **story),
-            PictureConfig.from_settings({**defaults.to_settings(), **picture, "seed": seed}),
-            title[:200],
-            author[:200],
-            " ".join(text.split()),
-        )
-    except (TypeError, ValueError) as error:
-        raise InvalidInput(f"A setting of this line is of the wrong kind: {error}.") from error
+    job = Job(
+        number,
+        line,
+        hashlib.sha256(asked.encode("utf-8", "replace")).hexdigest(),
+        StoryConfig(check_words(words), seed=seed, **story),
+        PictureConfig.from_settings({**defaults.to_settings(), **picture, "seed": seed}),
+        title[:200],
+        author[:200],
+        " ".join(text.split()),
+    )
     if job.picture.start == "picture":
         raise InvalidInput("A book of a batch cannot begin from a picture: choose another start.")
     if job.picture.start == "noise" and picture.get("pull"):
@@ -154,8 +164,16 @@ def _job(number: int, line: str, defaults: PictureConfig, models: Mapping[str, s
     return job
 
 
-def _text(values: Mapping[str, Any], name: str) -> str:
-    value = values.get(name, "")
-    if not isinstance(value, str):
-        raise InvalidInput(f"“{name}” is to be text, not {json.dumps(value)[:40]}.")
-    return value.strip()
+def _check_kind(name: str, value: object) -> None:
+    """Raises InvalidInput for a value of another type than its setting has."""
+    kind = _KINDS[name]
+    if kind.endswith(" | None"):
+        if value is None:
+            return
+        kind = kind.removesuffix(" | None")
+    types, told = _TYPES[kind]
+    fits = isinstance(value, types) and isinstance(value, bool) == (kind == "bool")
+    if isinstance(value, list):
+        fits = fits and all(isinstance(part, str) for part in value)
+    if not fits:
+        raise InvalidInput(f"“{name}” is to be {told}, not {json.dumps(value)[:40]}.")

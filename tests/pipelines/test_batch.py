@@ -57,8 +57,9 @@ def test_a_line_is_words_or_json(tmp_path: Path) -> None:
         tmp_path,
         "a fox",
         "# not this one",
-        {"words": "an owl", "pages": 5, "style": "pencil", "seed": 3, "ban": ["the"], "steps": 2},
-    )
+        {"words": "an owl", "pages": 5, "style": "pencil", "seed": 3, "ban": ["the"], "steps": 2,
+         "pull": 1, "enlarge": True, "augment": ["flip"]},
+    )  # fmt: skip
     assert (plain.number, plain.story.words, plain.picture.steps) == (1, "a fox", 1)
     assert (full.number, full.story.sentences, full.story.ban) == (3, 5, ("the",))
     assert (full.picture.style, full.picture.steps, full.picture.seed) == ("pencil", 2, 3)
@@ -80,7 +81,17 @@ def test_the_seed_follows_from_the_line_and_its_number(tmp_path: Path) -> None:
         ('{"words": "a fox", "colour": 1}', "no setting “colour”"),
         ('{"words": 7}', "is to be text"),
         ('{"words": "a fox", "pages": 99}', "Sentences must be from 4 to 12"),
-        ('{"words": "a fox", "pages": "many"}', "wrong kind"),
+        ('{"words": "a fox", "pages": "many"}', '“pages” is to be a whole number, not "many"'),
+        ('{"words": "a fox", "pages": 4.5}', "“pages” is to be a whole number, not 4.5"),
+        ('{"words": "a fox", "cutouts": 2.5}', "“cutouts” is to be a whole number"),
+        ('{"words": "a fox", "steps": true}', "“steps” is to be a whole number, not true"),
+        ('{"words": "a fox", "seed": 1.5}', "“seed” is to be a whole number"),
+        ('{"words": "a fox", "width": "256"}', "“width” is to be a whole number"),
+        ('{"words": "a fox", "pull": "0.5"}', "“pull” is to be a number"),
+        ('{"words": "a fox", "pull": NaN}', "Pull must be from"),
+        ('{"words": "a fox", "enlarge": "no"}', "“enlarge” is to be true or false"),
+        ('{"words": "a fox", "augment": "flip"}', "“augment” is to be a list of texts"),
+        ('{"words": "a fox", "ban": ["a", 7]}', "“ban” is to be a list of texts"),
         ('{"words": "a fox", "style": "oil"}', "no style"),
         ('{"words": "a fox", "start": "picture"}', "cannot begin from a picture"),
         ('{"words": "a fox", "start": "noise", "pull": 1}', "no picture to pull towards"),
