@@ -72,9 +72,12 @@ def copy(source: Library, target: Library, *, replace: bool = False) -> Generato
         try:
             book = source.get(book_id)
             there = _get(target, book_id)
-            written = there is None or (replace and fingerprint(there) != fingerprint(book))
-            if written:
+            same = there is not None and fingerprint(there) == fingerprint(book)
+            written = there is None or (replace and not same)
+            # An index may not know of a book whose copy was cut off after its last file.
+            if written or (same and isinstance(target, FirebaseLibrary) and target.index):
                 target.save(book)
+            if written:
                 there = _get(target, book_id)
             trouble = ""
             if there is None or fingerprint(there) != fingerprint(book):

@@ -240,6 +240,18 @@ def told_elsewhere(remote: FirebaseLibrary) -> ListElsewhere:
     return listed
 
 
+def test_a_copy_that_was_cut_off_before_firestore_heard_of_it_goes_on(
+    remote: FirebaseLibrary, told_elsewhere: ListElsewhere
+) -> None:
+    source = filled(MemoryLibrary(), 2)
+    told_elsewhere.gone = True
+    assert [bool(e.trouble) for e in copy(source, remote)] == [True, True]
+    told_elsewhere.gone = False
+    assert told(copy(source, remote)) == [(1, False, False), (2, False, False)]
+    assert told_elsewhere.editions().keys() == set(source.ids())
+    assert all(not found.trouble for found in verify(remote))
+
+
 def test_a_damaged_book_stops_no_tidying_of_the_list_in_firestore(
     remote: FirebaseLibrary, told_elsewhere: ListElsewhere
 ) -> None:
