@@ -496,7 +496,7 @@ def run(args: argparse.Namespace) -> None:
     wanted = tuning.steps * tuning.batch * tuning.accumulate * processes()
     plan = LessonPlan(
         tuple(args.mix), args.keep, args.block, "" if args.language == "any" else args.language,
-        math.ceil(wanted * (1 - args.keep)), args.seed,
+        wanted, args.seed,
     )  # fmt: skip
     chosen = sources(args.data, args.recipe, columns)
     found = lesson(Writer.load(args.base), chosen, plan)

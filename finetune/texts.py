@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -78,7 +79,7 @@ class LessonPlan:
     language: str = "en"
     """ISO 639-1; "" takes every language."""
     most: int = 0
-    """So many sequences are wanted at most; 0 = all."""
+    """So many sequences are wanted at most, those kept included; 0 = all."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -97,19 +98,21 @@ def lesson(writer: Writer, sources: Sequence[Source], plan: LessonPlan) -> Lesso
     train = [found.train for found, _ in split]
     writer = writer.taught([d for documents in train for d in documents])
     block = min(plan.block, writer.longest)
-    read = [writer.read(d, block, seed=plan.seed, most=plan.most) for d in train]
+    keep = plan.keep if writer.embedded else 0.0
+    most = math.ceil(plan.most * (1 - keep))
+    read = [writer.read(d, block, seed=plan.seed, most=most) for d in train]
     wanted = shares_of([len(r) for r in read], plan.mix)
     rng = random.Random(f"{plan.seed} mix")
     chosen = [_drawn(r, n, rng) for r, n in zip(read, wanted, strict=True)]
     shares = {s.kind: len(c) for s, c in zip(sources, chosen, strict=True)}
     items = [e for c in chosen for e in c]
     rng.shuffle(items)
-    items = items[: plan.most] if plan.most else items
+    items = items[:most] if most else items
     if len(items) < FEWEST:
         told = "\n".join(line for _, r in split for line in r.lines())
         raise InvalidInput(f"That is too little text: not {FEWEST} sequences to learn.\n{told}")
-    if writer.embedded and plan.keep:
-        own = round(len(items) * plan.keep / (1 - plan.keep))
+    if keep:
+        own = round(len(items) * keep / (1 - keep))
         shares["story world"] = own
         items += [encode_example(random.Random(f"{plan.seed} keep {n}")) for n in range(own)]
         rng.shuffle(items)

@@ -212,6 +212,13 @@ def test_the_embedded_writer_keeps_its_grammar_and_learns_words(
     assert pipeline.lexicon == found.writer.lexicon
 
 
+def test_a_lesson_has_what_there_are_steps_for(plain: Path, embedded: Path, texts: Path) -> None:
+    assert len(lesson_of(plain, texts, block=64).train) > 20
+    assert len(lesson_of(plain, texts, block=64, most=20).train) == 20  # it has nothing to keep
+    found = lesson_of(embedded, texts, block=64, most=20, keep=0.4)
+    assert (len(found.train), found.shares["story world"]) == (20, 8)
+
+
 # What learns
 
 
@@ -414,7 +421,7 @@ def test_two_ranks_learn_what_one_learns(plain: Path, texts: Path, tmp_path: Pat
     one = start(arguments(plain, texts, tmp_path / "one", "--batch", "4"))
     alone, _ = one.communicate(timeout=280)
     assert one.returncode == 0, alone
-    assert len(losses_of(told)) == 2  # the first rank alone reports
+    assert len(losses_of(told)) == 3  # the first rank alone reports
     assert losses_of(told) == pytest.approx(losses_of(alone), abs=2e-3)
     models = [StoryPipeline.from_pretrained(str(tmp_path / n / "out")).model
               for n in ("one", "two")]  # fmt: skip
