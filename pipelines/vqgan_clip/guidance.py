@@ -31,7 +31,7 @@ from pipelines.vqgan_clip.losses import (
     palette_tensor,
     smoothness,
 )
-from pipelines.vqgan_clip.models import ImageCodec, WeightedModel
+from pipelines.vqgan_clip.models import ImageCodec, PictureTextModel, WeightedModel
 from pipelines.vqgan_clip.optimisers import make_optimiser, step_factor
 
 SMALLEST = 128
@@ -268,6 +268,16 @@ def usual_views(device: torch.device) -> int:
     return 64 if device.type == "cuda" else 16
 
 
+@dataclass(frozen=True)
+class Costs:
+    """Bytes that a step keeps for its backward passes."""
+
+    fixed: float
+    """However much is painted: weights in bfloat16, above all."""
+    latent: float
+    view: float
+
+
 @dataclass
 class Guidance:
     """The engine: takes steps of many canvases together, with the memory there is."""
@@ -285,8 +295,7 @@ class Guidance:
     notes: list[str] = field(default_factory=list[str])
     """What was given up for want of memory, in words; whoever tells it clears it."""
     _foreseen: set[object] = field(default_factory=set[object])
-    _costs: tuple[float, int] | None = None
-    """Bytes of a latent and of a view, once they are measured."""
+    _costs: Costs | None = None
 
     def descend(self, canvases: Sequence[Canvas]) -> list[Step]:
         """One step of each canvas. Raises torch.OutOfMemoryError when no less memory will do."""
@@ -322,14 +331,18 @@ class Guidance:
         """Give up something, the cheapest first. Raises `problem` when nothing is left."""
         if batch[0].latents.device.type == "cuda":
             torch.cuda.empty_cache()
-        if self._give_up(batch):
-            return
-        unit = max(16, self.codec.stride)
-        height, width = (side * 3 // 4 // unit * unit for side in batch[0].pixels_wide)
-        if min(height, width) < SMALLEST:
+        if not self._give_up(batch) and not self._shrink(batch[0]):
             raise problem
-        batch[0].resize(height, width)
+
+    def _shrink(self, canvas: Canvas) -> bool:
+        """Go on with a picture at three quarters of its sides; False when that is too small."""
+        unit = max(16, self.codec.stride)
+        height, width = (side * 3 // 4 // unit * unit for side in canvas.pixels_wide)
+        if min(height, width) < SMALLEST:
+            return False
+        canvas.resize(height, width)
         self.notes.append(f"Memory is short: going on at {width}x{height} pixels.")
+        return True
 
     def _give_up(self, batch: Sequence[Canvas]) -> bool:
         """Something that costs time and changes no picture; False when none of that is left."""
@@ -347,46 +360,54 @@ class Guidance:
         return True
 
     def _foresee(self, batch: Sequence[Canvas]) -> None:
-        """Give up beforehand what the free memory would not hold.
+        """Give up beforehand what the free memory would not hold, as `_economise` does.
 
         On a processor nothing raises when it runs out: Linux lends more than there is, and ends
-        the process when that is used.
+        the process when that is used. Raises torch.OutOfMemoryError when nothing is left.
         """
-        key = batch[0].group, len(batch)
-        if batch[0].latents.device.type != "cpu" or key in self._foreseen:
+        if batch[0].latents.device.type != "cpu" or (batch[0].group, len(batch)) in self._foreseen:
             return
-        self._foreseen.add(key)
         free = free_memory()
         if free is None:
             return
-        picture, view = self._bytes(batch[0])
-        count = len(batch)
-        while SPARE * self._wanted(batch[:count], picture, view) > free:
-            if not self._give_up(batch[:count]):
-                return
+        costs, count = self._measured(batch[0]), len(batch)
+        while SPARE * self._wanted(batch[:count], costs) > free:
+            if not self._give_up(batch[:count]) and not self._shrink(batch[0]):
+                raise torch.OutOfMemoryError(f"{free} bytes are free, too few for a step.")
             count = min(count, self.together)
+        self._foreseen.add((batch[0].group, count))
 
-    def _wanted(self, batch: Sequence[Canvas], picture: int, view: int) -> float:
+    def _wanted(self, batch: Sequence[Canvas], costs: Costs) -> float:
         """Bytes that a step keeps for its backward passes, about."""
         views = min(self.views, batch[0].config.cutouts * len(batch))
         share = CHECKPOINTED if self.checkpoints else 1.0
-        return share * len(batch) * picture + views * view
+        latents = len(batch) * batch[0].latents[0, 0].numel()
+        return costs.fixed + share * latents * costs.latent + views * costs.view
 
-    def _bytes(self, canvas: Canvas) -> tuple[int, int]:
-        """What the decoder keeps of a picture and a CLIP of a view, as a small picture tells."""
+    def _measured(self, canvas: Canvas) -> Costs:
+        """What decoder and CLIPs keep, as a small picture and few views tell."""
+        if self._costs is not None:
+            return self._costs
         latents = canvas.latents.detach()
-        if self._costs is None:
-            side = SMALLEST // self.codec.stride
+
+        def of_latents(side: int) -> float:
             part = latents[..., :side, :side].clone().requires_grad_(True)
-            kept = bytes_kept(lambda: self.codec.decode(self.codec.quantise(part)), self.codec)
-            view = 0
-            for model, _ in self.clips:
-                seen = latents.new_zeros(1, 3, model.image_size, model.image_size)
-                look = partial(model.embed_images, seen.requires_grad_(True))
-                view = max(view, bytes_kept(look, model))
-            self._costs = kept / part[0, 0].numel(), view
-        each, view = self._costs
-        return round(each * latents[0, 0].numel()), view
+            return bytes_kept(lambda: self.codec.decode(self.codec.quantise(part)), self.codec)
+
+        def of_views(count: int, model: PictureTextModel) -> float:
+            seen = latents.new_zeros(count, 3, model.image_size, model.image_size)
+            look = partial(model.embed_images, seen.requires_grad_(True))
+            return bytes_kept(look, model)
+
+        side = SMALLEST // self.codec.stride
+        with self._autocast(latents.device):
+            more, fewer = of_latents(side), of_latents(side // 2)
+            looks = [(of_views(2, model), of_views(1, model)) for model, _ in self.clips]
+        latent = (more - fewer) / (side**2 - (side // 2) ** 2)
+        view = max(two - one for two, one in looks)
+        fixed = more - latent * side**2 + max(2 * one - two for two, one in looks)
+        self._costs = Costs(max(0.0, fixed), latent, view)
+        return self._costs
 
     def gradients(self, canvases: Sequence[Canvas]) -> tuple[Tensor, list[Step]]:
         """The gradient of every canvas's loss in its latents, (B, C, h, w); of one group."""

@@ -489,20 +489,35 @@ def test_on_a_processor_it_begins_with_what_the_free_memory_holds(
     plenty, expected = engine(coder, judge), canvas(coder, judge, config)
     run(plenty, expected, 2)
     assert (plenty.notes, plenty.views, plenty.checkpoints) == ([], 16, False)
-    picture, view = plenty._bytes(expected)
-    large = canvas(coder, judge, side=256)
-    assert plenty._bytes(large) == (4 * picture, view)
-    assert picture > view > 0
-    free["now"] = int(1.5 * (picture + 2.5 * view))
+    costs = plenty._measured(expected)
+    picture = 64 * costs.latent
+    assert picture > costs.view > costs.fixed >= 0
+    free["now"] = int(1.5 * (costs.fixed + picture + 2.5 * costs.view))
     short, one = engine(coder, judge), canvas(coder, judge, config)
     run(short, one, 2)
     assert (short.views, short.checkpoints) == (2, False)
     assert short.notes == [f"Memory is short: CLIP sees {n} cutouts at a time." for n in (4, 2)]
     assert torch.allclose(one.latents, expected.latents, atol=1e-4)
-    free["now"] = 0
-    least = engine(coder, judge)
-    least.descend([canvas(coder, judge, config, n) for n in range(2)])
+    # Checkpoints keep two fifths of it: enough for 160 pixels.
+    free["now"] = int(1.5 * (costs.fixed + 0.4 * (160 / 128) ** 2 * picture + costs.view))
+    least, pictures = engine(coder, judge), [canvas(coder, judge, config, n) for n in range(3)]
+    pictures += [canvas(coder, judge, config, n, side=256) for n in range(3)]
+    least.descend(pictures)
     assert (least.views, least.together, least.checkpoints) == (1, 1, True)
+    assert [c.pixels_wide[0] for c in pictures] == [128] * 3 + [144] * 3
+    assert "going on at 144x144" in least.notes[-1]
+    free["now"] = 0
+    with pytest.raises(torch.OutOfMemoryError):
+        engine(coder, judge).descend([canvas(coder, judge, side=256)])
+
+
+def test_memory_is_measured_in_the_numbers_that_are_computed_with(
+    coder: VQGAN, judge: CLIP
+) -> None:
+    one = canvas(coder, judge)
+    whole = engine(coder, judge)._measured(one)
+    half = engine(coder, judge, low_precision=True)._measured(one)
+    assert 0.4 * whole.latent < half.latent < 0.8 * whole.latent
 
 
 def test_then_fewer_pictures_then_checkpoints_then_a_smaller_size(
