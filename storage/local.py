@@ -137,6 +137,24 @@ class LocalLibrary:
         with self._database.open() as db:
             return index.revision(db, book_id)
 
+    def check_cover(self, book: Book) -> None:
+        """Raises: StorageError when a book that was just read has no whole thumbnail."""
+        from PIL import Image
+
+        revision = self.revision(book.id)
+        if book.cover is None or revision is None:
+            return
+        file = self._books / book.id / revision / COVER
+        try:
+            with Image.open(file, formats=["WEBP"]) as image:
+                image.load()
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as e:
+            if self.revision(book.id) == revision:  # else it is another book by now
+                raise StorageError(
+                    f"This book's cover {file} is missing or damaged: save the book again "
+                    "(“Work on it”, “Save changes”), or put the file back from a backup."
+                ) from e
+
     def discard(self, book_id: str, revision: str) -> None:
         """Remove the book unless it was saved again since. Raises: NotFound when it was."""
         self._delete(book_id, "", revision)

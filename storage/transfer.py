@@ -15,9 +15,10 @@ from datetime import datetime, timedelta
 from pipelines.book import Book
 from pipelines.errors import AppError, InvalidInput, NotFound, StorageError
 from storage.base import BOOK_ID, Library, encode_book
-from storage.bucket import Occupied, Stored
+from storage.bucket import Bucket, Occupied, Stored
 from storage.firebase import FirebaseLibrary, edition_of, is_deleted
-from storage.manifest import decode_manifest
+from storage.local import LocalLibrary
+from storage.manifest import COVER, Manifest, decode_manifest, folder_of, sha256
 
 logger = logging.getLogger(__name__)
 
@@ -103,7 +104,8 @@ def _get(library: Library, book_id: str) -> Book | None:
 
 
 def verify(library: Library, *, tidy: bool = False) -> Iterator[Checked]:
-    """Read every book with its pictures and compare their hashes; then what lies around.
+    """Read every book with its pictures and its cover and compare their hashes; in a bucket, what
+    lies around comes first.
 
     With `tidy`, what is left over in a bucket is removed and its Firestore list put right.
     """
@@ -111,7 +113,9 @@ def verify(library: Library, *, tidy: bool = False) -> Iterator[Checked]:
         yield from _verify_bucket(library, tidy)
     for book_id in library.ids():
         try:
-            library.get(book_id)
+            book = library.get(book_id)
+            if isinstance(library, LocalLibrary):
+                library.check_cover(book)
             yield Checked(book_id)
         except NotFound:
             continue
@@ -144,6 +148,7 @@ def _verify_bucket(library: FirebaseLibrary, tidy: bool) -> Iterator[Checked]:
                 continue
             named |= {f"books/{book_id}/{file.object}" for file in manifest.files.values()}
             editions[book_id] = edition_of(there)
+            yield from _verify_cover(bucket, there, manifest)
         for stored in objects:
             if stored.name in named:
                 continue
@@ -155,6 +160,20 @@ def _verify_bucket(library: FirebaseLibrary, tidy: bool) -> Iterator[Checked]:
             else:
                 yield Checked(stored.name, "belongs to no book: --tidy removes it")
     yield from _verify_index(library, editions, damaged, tidy)
+
+
+def _verify_cover(bucket: Bucket, there: Stored, manifest: Manifest) -> Iterator[Checked]:
+    """What nobody else reads whole: a shelf does without a cover that is missing."""
+    if not manifest.cover:
+        return
+    name, cover = folder_of(manifest.book.id) + manifest.cover, manifest.files[COVER]
+    data = bucket.read(name)
+    if data is not None and cover.sha256 in ("", sha256(data)):
+        return
+    now = bucket.look(there.name)
+    if now is not None and now.generation == there.generation:  # else it was replaced meanwhile
+        how = "missing" if data is None else "damaged"
+        yield Checked(name, f"this cover is {how}: put it back from a backup")
 
 
 def _verify_mark(

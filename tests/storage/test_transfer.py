@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from pipelines.book import Book
+from pipelines.book import Book, Page
 from pipelines.errors import StorageError, Unreachable
 from storage.__main__ import main, opened
 from storage.base import Library
@@ -145,6 +145,31 @@ def test_damage_in_a_local_library_is_found(tmp_path: Path) -> None:
     found = {c.name: c.trouble for c in verify(library)}
     assert len(found) == 5
     assert [name for name, trouble in found.items() if trouble] == [f"{3:016x}"]
+
+
+@pytest.mark.parametrize("damage", [lambda data: b"?", lambda data: data[: len(data) // 2], None])
+def test_a_cover_that_is_damaged_or_missing_is_found(
+    tmp_path: Path, remote: FirebaseLibrary, damage: Callable[[bytes], bytes] | None
+) -> None:
+    local = LocalLibrary(tmp_path / "local")
+    for library in (local, remote):
+        library.save(make_book(id="e" * 16, pages=1))
+        library.save(make_book(pages=1))
+        library.save(Book("Not painted", (Page("A fox."),), id="f" * 16))
+        assert [c.trouble for c in verify(library) if c.trouble] == []
+    (file,) = (tmp_path / "local" / "books" / ("0" * 16)).glob("*/cover.webp")
+    (name,) = (o.name for o in remote.bucket.list("books/" + "0" * 16) if "cover" in o.name)
+    data = file.read_bytes()
+    assert remote.bucket.read(name) == data
+    remote.bucket.remove(name)
+    file.unlink()
+    if damage:
+        remote.bucket.put(name, damage(data), "image/webp")
+        file.write_bytes(damage(data))
+    assert [c.name for c in verify(local) if c.trouble] == ["0" * 16]
+    assert [c.name for c in verify(remote) if c.trouble] == [name]
+    local.save(local.get("0" * 16))
+    assert all(not c.trouble for c in verify(local))
 
 
 def test_what_is_left_over_in_a_bucket_is_found_and_tidied(
