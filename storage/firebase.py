@@ -100,7 +100,7 @@ class FirebaseLibrary:
     ) -> None:
         self.bucket = bucket
         self.index = index
-        self._mirror = Mirror(folder / "mirror")
+        self._mirror = Mirror(folder / "mirror", self._forget_files)
         self._cache = Cache(folder / "cache", kept_bytes)
         self._turns = [threading.Lock() for _ in range(64)]
         self._tidied: set[str] = set()
@@ -388,6 +388,16 @@ class FirebaseLibrary:
         self._mirror.drop([(book_id, edition)])
         if self.index is not None:
             self.index.remove(book_id, edition)
+
+    def _forget_files(self, book_id: str) -> None:
+        """What a book that is gone has left in the cache; a picture that another book has, too, is
+        read again."""
+        files = self._cache.names(f"{book_id}.")
+        for name in [name for name in files if name.endswith(".json")]:
+            with suppress(StorageError):
+                manifest = decode_manifest(self._cache.get(name) or b"")
+                files += [_kept(file.sha256) for file in manifest.files.values() if file.sha256]
+        self._cache.remove(files)
 
     def _remove(self, book_id: str, objects: set[str]) -> None:
         """Remove objects that no manifest names; what cannot be removed now harms nobody."""

@@ -14,7 +14,7 @@ import re
 import secrets
 import threading
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -31,9 +31,13 @@ GONE_SECONDS = 120.0
 
 
 class Mirror:
-    """A list of books, each with the edition that the list tells of and the name of its cover."""
+    """A list of books, each with the edition that the list tells of and the name of its cover.
 
-    def __init__(self, folder: Path) -> None:
+    `dropped` is told the id of every book that leaves the list.
+    """
+
+    def __init__(self, folder: Path, dropped: Callable[[str], None] = lambda _: None) -> None:
+        self._dropped = dropped
         self._database = Database(folder / "list.sqlite3")
         self._gone: dict[str, tuple[int, float]] = {}
         self._gone_lock = threading.Lock()
@@ -56,12 +60,15 @@ class Mirror:
 
     def drop(self, editions: Iterable[tuple[str, int]]) -> None:
         """Forget the books of these ids that are of that edition or an older one."""
-        dropped = dict(editions)
+        dropped, left = dict(editions), list[str]()
         with self._database.open() as db, transaction(db):
             self._note_gone(dropped)  # a put that waits for this transaction is to know
             for book_id, edition in dropped.items():
-                if _edition(index.revision(db, book_id)) <= edition:
+                if -1 < _edition(index.revision(db, book_id)) <= edition:
                     db.execute("DELETE FROM books WHERE id = ?", (book_id,))
+                    left.append(book_id)
+        for book_id in left:
+            self._dropped(book_id)
 
     def _note_gone(self, dropped: dict[str, int]) -> None:
         now = time.monotonic()
@@ -185,6 +192,16 @@ class Cache:
             return None
         self._make_room(len(data))
         return path
+
+    def names(self, beginning: str) -> list[str]:
+        """Names of files that are kept."""
+        return [path.name for path in self._folder.iterdir() if path.name.startswith(beginning)]
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Keep these files no longer."""
+        for name in names:
+            with suppress(OSError):
+                self._place(name).unlink()
 
     def _place(self, name: str) -> Path:
         return self._folder / re.sub(r"[^\w.-]", "_", name)

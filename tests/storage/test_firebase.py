@@ -233,6 +233,25 @@ def test_a_list_is_kept_up_to_date_while_somebody_looks_and_no_longer(
     assert comes_by_itself(2)
 
 
+def test_of_a_deleted_book_no_machine_keeps_files(machine: Machine, tmp_path: Path) -> None:
+    libraries = one, other = machine(), machine()
+    one.save(make_book(version=7))
+    one.save(make_book(version=8))
+    one.save(make_book(id="e" * 16, version=9))
+    for library in libraries:
+        library.refresh()
+        library.get(ID)
+        library.get("e" * 16)
+        library.list()
+    one.delete(ID, owner=OWNER)
+    other.refresh()
+    for n, library in enumerate(libraries):
+        kept = [path.name for path in (tmp_path / str(n) / "cache").iterdir()]
+        assert sorted(name.rpartition(".")[2] for name in kept) == ["json", "png", "webp"]
+        assert all(name.startswith("e" * 16) or name.endswith(".png") for name in kept)
+        assert version_of(library.get("e" * 16)) == 9
+
+
 def test_a_clock_that_runs_backwards(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server's generations fall, and every later edition must be the later one still."""
     from gcp_storage_emulator.handlers import objects
