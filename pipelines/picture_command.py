@@ -43,9 +43,9 @@ INPUTS = ("init", "mask", "image_prompt")
 
 def asks_for_pictures(args: argparse.Namespace) -> bool:
     """Whether the arguments ask for pictures of their own instead of a story."""
-    return not args.words and bool(
-        args.recipe or args.prompt_file or args.image_prompt or vars(args).get("prompts")
-    )
+    given = vars(args)
+    asked = ("recipe", "prompt_file", "image_prompt", "prompts", "noise_prompts")
+    return not args.words and any(given.get(name) for name in asked)
 
 
 def requests_of(args: argparse.Namespace) -> tuple[list[PictureRequest], Recipe | None]:

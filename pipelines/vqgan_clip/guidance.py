@@ -233,9 +233,11 @@ class Canvas:
         return pixels if self.kept is None else self.kept.over(pixels)
 
     @torch.no_grad()
-    def finish(self) -> Tensor:
-        """The picture at the size that the codec finishes at, nothing kept: (1, 3, H, W)."""
-        return self.codec.finish(self.codec.quantise(self.latents)).float().clamp(-1, 1)
+    def finish(self, *, start: bool = False) -> Tensor:
+        """The picture, or what it began from, at the size that the codec finishes at, nothing
+        kept: (1, 3, H, W)."""
+        latents = self._first[0] if start else self.latents
+        return self.codec.finish(self.codec.quantise(latents)).float().clamp(-1, 1)
 
 
 def small_steps(config: PictureConfig) -> int:

@@ -361,7 +361,9 @@ class VQGANCLIPPipeline:
             return Kept(pixels, mask)
         if canvas is None or canvas.kept is None:
             return None
-        return Kept(resize(canvas.kept.pixels, height, width), mask)
+        # Drawn as large as what is painted: enlarged, the start would lose detail.
+        pixels = canvas.finish(start=True) if request.config.enlarge else canvas.kept.pixels
+        return Kept(resize(pixels, height, width), mask)
 
     def _mask(self, request: PictureRequest, width: int, height: int) -> Tensor:
         """Where a canvas of this size is painted: (1, 1, height, width) in [0, 1]."""

@@ -163,6 +163,7 @@ def test_pictures_that_go_in(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "two" / "page-01.png").read_bytes() == png.read_bytes()
     assert run(*again, *given[:2], "--out", "three") == 1
     assert run("--image-prompt", str(goal), "--out", "four", *QUICK) == 0  # no words at all
+    assert run("--noise-prompt", "7:0.2", "--out", "five", *QUICK) == 0
 
 
 @pytest.mark.parametrize("ending", ["mp4", "webp"])

@@ -30,7 +30,8 @@ from pipelines.vqgan_clip.losses import (
     smoothness,
 )
 from pipelines.vqgan_clip.pixels import Frame, to_picture, to_pixels
-from tests.tiny import CPU, FOX, QUICK, pipeline
+from pipelines.vqgan_clip.vqgan import VQGAN
+from tests.tiny import CPU, FOX, QUICK, VQGAN_CONFIG, clip, pipeline
 
 NOISE = replace(QUICK, start="noise", steps=6, step_size=0.1, enlarge=False, preview_every=100)
 WORDS = Sentence("Only words.")
@@ -202,6 +203,19 @@ def test_a_mask_without_a_picture_leaves_the_start(painter: VQGANCLIPPipeline) -
     before, after = np.array(start.image()).astype(int), np.array(page.image()).astype(int)
     assert np.array_equal(before[:, :64], after[:, :64])
     assert np.abs(before - after)[:, 68:].mean() > 2
+
+
+def test_a_start_that_stays_is_drawn_as_large_as_what_is_painted() -> None:
+    torch.manual_seed(1)
+    coder = VQGAN(replace(VQGAN_CONFIG, large=True)).eval().requires_grad_(False)
+    painter = VQGANCLIPPipeline(coder, clip(), name="large", low_precision=False)
+    config = replace(NOISE, enlarge=True)
+    start = painter(WORDS, replace(config, steps=0))
+    page = painter(WORDS, config, mask=half_mask())
+    before, after = np.array(start.image()), np.array(page.image())
+    assert before.shape == after.shape == (256, 256, 3)
+    assert np.array_equal(before[:, :128], after[:, :128])  # bit for bit
+    assert not np.array_equal(before, after)
 
 
 def test_an_empty_mask_changes_nothing(painter: VQGANCLIPPipeline) -> None:
