@@ -46,7 +46,17 @@ from finetune.data.recipes import RECIPES, sources
 from finetune.distributed import agree_on_start
 from finetune.own import in_words, own_place
 from finetune.texts import Lesson, LessonPlan, lesson, report_values
-from finetune.training import EVENTS_HELP, TrainStep, autocast, follow, note, note_step
+from finetune.training import (
+    EVENTS_HELP,
+    LIMITS,
+    MOST,
+    TrainStep,
+    autocast,
+    check_numbers,
+    follow,
+    note,
+    note_step,
+)
 from finetune.writers import BLOCK, Writer, collate, train_top, with_lora
 from pipelines.device import fast_bf16, pick_device
 from pipelines.errors import AppError, InvalidInput
@@ -87,12 +97,7 @@ class Tuning:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name, least in (("steps", 0), ("batch", 1), ("accumulate", 1), ("train_top", 0),
-                            ("lora", 0), ("evaluations", 1), ("patience", 1)):  # fmt: skip
-            if getattr(self, name) < least:
-                raise InvalidInput(f"--{name.replace('_', '-')} takes {least} or more.")
-        if self.epochs <= 0 or self.rate < 0:
-            raise InvalidInput("--epochs takes more than 0, --rate 0 or more.")
+        check_numbers(vars(self), LIMITS | {"steps": (0, MOST)})
         if self.train_top and self.lora:
             raise InvalidInput("--train-top and --lora are two ways: choose one.")
 

@@ -83,8 +83,10 @@ class LessonPlan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.keep < 1:
+        if not 0 <= self.keep <= 0.9:
             raise InvalidInput("--keep takes a share from 0 to 0.9.")
+        if not all(0 <= weight < math.inf for weight in self.mix):
+            raise InvalidInput("--mix takes weights from 0 up.")
         if self.block < 16:
             raise InvalidInput("--block takes 16 tokens or more.")
 

@@ -11,7 +11,7 @@ import pickle
 import queue
 import threading
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -24,6 +24,7 @@ from finetune import distributed
 from finetune.muon import Muon
 from pipelines.device import is_out_of_memory
 from pipelines.errors import InvalidInput, StorageError
+from pipelines.presets import MAX_SEED, check_range
 
 log = logging.getLogger(__name__)
 
@@ -335,10 +336,37 @@ def parser(description: str, *, steps: int, out: str) -> argparse.ArgumentParser
     return p
 
 
+MOST = 10**9
+LIMITS: dict[str, tuple[float, float]] = {
+    "accumulate": (1, MOST), "adversary_from": (0, 1), "batch": (1, MOST), "critic_from": (0, 1),
+    "epochs": (0.001, MOST), "evaluations": (1, MOST), "large_scenes": (1, MOST), "lora": (0, MOST),
+    "minutes": (0.001, MOST), "more": (0, MOST), "patience": (1, MOST), "peak": (0, 1),
+    "rate": (0, 1), "report_every": (1, MOST), "save_every": (1, MOST), "scenes": (1, MOST),
+    "seed": (0, MAX_SEED), "sharpen_peak": (0, 1), "sharpen_steps": (1, MOST), "side": (0, MOST),
+    "steps": (1, MOST), "threads": (0, MOST), "top": (0, MOST), "train_top": (0, MOST),
+    "workers": (0, MOST),
+}  # fmt: skip
+"""Of the numbers that any command takes, by the names of their options."""
+
+
+def check_numbers(
+    values: Mapping[str, Any], limits: Mapping[str, tuple[float, float]] = LIMITS
+) -> None:
+    """Raises InvalidInput for an option that is out of its limits; None is one that is not set."""
+    for name, (least, most) in limits.items():
+        value = values.get(name)
+        if value is not None:
+            check_range(f"--{name.replace('_', '-')}", value, least, most)
+
+
 def begin(args: argparse.Namespace) -> torch.device:
-    """Logging, threads, device and, under torchrun, the other processes of a training command."""
+    """Logging, threads, device and, under torchrun, the other processes of a training command.
+
+    Raises InvalidInput for numbers that nothing can be trained with.
+    """
     from pipelines.device import pick_device
 
+    check_numbers(vars(args))
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if args.threads:
         torch.set_num_threads(args.threads)

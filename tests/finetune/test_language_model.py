@@ -1,6 +1,7 @@
 """Teaching a writer texts of one's own: it learns, it resumes, and what can go wrong is said."""
 
 import json
+import math
 import os
 import resource
 import shutil
@@ -292,11 +293,19 @@ def test_bad_texts_are_told_before_it_starts(
 
 
 def test_settings_are_checked() -> None:
-    for bad in ({"batch": 0}, {"epochs": 0}, {"lora": 2, "train_top": 1}, {"patience": 0}):
-        with pytest.raises(InvalidInput, match="--"):
-            Tuning(**bad)  # type: ignore[arg-type]
-    with pytest.raises(InvalidInput, match="--keep"):
-        LessonPlan(keep=1.0)
+    wrong: tuple[dict[str, Any], ...] = (
+        {"batch": 0}, {"epochs": 0}, {"epochs": math.nan}, {"epochs": math.inf}, {"minutes": 0},
+        {"rate": math.nan}, {"seed": 2**64}, {"lora": 2, "train_top": 1}, {"patience": 0},
+    )  # fmt: skip
+    for bad in wrong:
+        with pytest.raises(InvalidInput, match=f"--{next(iter(bad))}"):
+            Tuning(**bad)
+    for share in (1.0, math.nan):
+        with pytest.raises(InvalidInput, match="--keep"):
+            LessonPlan(keep=share)
+    for weight in (-1.0, math.nan, math.inf):
+        with pytest.raises(InvalidInput, match="--mix"):
+            LessonPlan(mix=(1.0, weight))
 
 
 def test_too_little_memory_or_disk_is_told(plain: Path, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import logging
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from finetune import training
+from finetune import training, vqgan
 from finetune.muon import Muon, orthogonal
 from finetune.training import (
     Clock,
@@ -308,3 +309,19 @@ def test_options_of_every_command(tmp_path: Path) -> None:
     drawn = torch.rand(3)
     begin(args)
     assert torch.equal(torch.rand(3), drawn)
+
+
+@pytest.mark.parametrize(
+    "option",
+    ["--batch=0", "--batch=-1", "--minutes=0", "--minutes=nan", "--save-every=0",
+     "--report-every=0", "--peak=nan", "--peak=1000", "--steps=0", "--steps=-3", "--seed=-1",
+     "--seed=99999999999999999999", "--sharpen-steps=0", "--adversary-from=2"],
+)  # fmt: skip
+def test_numbers_that_nothing_can_be_trained_with(
+    option: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finetune.own.signal.signal", lambda *_: None)
+    where = [f"--pictures={tmp_path}", f"--out={tmp_path / 'out'}", f"--runs={tmp_path / 'runs'}"]
+    monkeypatch.setattr(sys, "argv", ["vqgan", *where, option])
+    with pytest.raises(SystemExit, match=f"^{option.partition('=')[0]} must be from"):
+        vqgan.main()
