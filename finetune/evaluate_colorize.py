@@ -279,32 +279,20 @@ def stablepaint_methods(
 def planned(method: Method, planner: ColourPlanner) -> Method:
     """A method that is told the planner's choice where there is no hint.
 
-    As in the app, a choice holds while strokes are added to those that it was made with.
+    As in the app, a choice holds for its drawing, and strokes are carried on from it.
     """
-    last: tuple[Image.Image, Image.Image | None, Image.Image] | None = None
+    last: tuple[Image.Image, int, Image.Image] | None = None
 
     def paint(lineart: Image.Image, hints: Image.Image | None, seed: int) -> Image.Image:
         nonlocal last
-        if last is None or last[0] is not lineart or not adds(last[1], hints):
-            last = lineart, hints, planner(lineart, hints, seed=seed)
-        _, before, layer = last
-        told = planner.after_strokes(layer, lineart, before, hints, seed=seed)
+        if last is None or last[0] is not lineart or last[1] != seed:
+            last = lineart, seed, planner(lineart, seed=seed)
+        told = planner.after_strokes(last[2], lineart, None, hints, seed=seed)
         return method.paint(lineart, told, seed)
 
     return Method(
         method.name + PLANNED, paint, None, method.baselines, live=method.live, planned=True
     )
-
-
-def adds(before: Image.Image | None, now: Image.Image | None) -> bool:
-    """Whether the strokes of before are there, but for what others were drawn over, and more."""
-    if before is None or now is None:
-        return False
-    old, new = np.asarray(before), np.asarray(now)
-    drawn = old[..., 3] > 127
-    if not drawn.any() or (new[drawn][:, 3] <= 127).any():
-        return False
-    return bool((old[drawn] == new[drawn]).any() and (old != new).any())
 
 
 def all_methods(

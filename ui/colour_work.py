@@ -383,14 +383,15 @@ def told(models: Colourists, easel: Easel, document: Document) -> Image.Image:
     """The document's strokes, and around them chosen colours.
 
     A choice holds until other colours are asked for: strokes change what they touch and no more.
+    It is made without them, so that one that is taken back leaves nothing behind.
     """
     plan = easel.plan
     if plan is None or not plan.suits(document, easel.choice):
-        layer = suggested(models, document, easel.choice, _liveliness(easel.choice))
-        fresh = Plan(document, easel.choice, layer)
-        if fresh.suits(easel.document, easel.choice):  # no other round has begun meanwhile
-            easel.plan = fresh
-        return layer
+        bare = replace(document, hints=None)
+        layer = suggested(models, bare, easel.choice, _liveliness(easel.choice))
+        plan = Plan(bare, easel.choice, layer)
+        if plan.suits(easel.document, easel.choice):  # no other round has begun meanwhile
+            easel.plan = plan
     return models.planner().after_strokes(
         plan.layer, document.lineart, plan.document.hints, document.hints, mask=document.mask,
         picture=document.kept, seed=easel.choice, temperature=_liveliness(easel.choice),

@@ -92,25 +92,86 @@ class ColourPlanner:
         *,
         mask: Image.Image | None = None,
         picture: Image.Image | None = None,
-        settled: Image.Image | None = None,
-        before: Image.Image | None = None,
         seed: int = 0,
-        steps: int = STEPS,
         temperature: float = TEMPERATURE,
-        guidance: float = GUIDANCE,
     ) -> Image.Image:
         """The strokes, and around them what the planner chose, as hints: PIL RGBA of the drawing's
         size, opaque in whole cells of the hint map.
 
-        lineart: PIL L, 255 = paper, any size. hints: PIL RGBA of its size. settled: the same, of
-        colours that were chosen before and stay; what is drawn over them counts. before: the same,
-        of colours that are likelier than others. With a mask (PIL L, 255 = colour here) strokes
-        outside it do not count, and what stands there in `picture` (PIL RGB) is settled. steps,
-        temperature, guidance: as of `Planner.plan`. The same arguments give the same plan.
+        lineart: PIL L, 255 = paper, any size. hints: PIL RGBA of its size. With a mask (PIL L, 255
+        = colour here) strokes outside it do not count, and what stands there in `picture` (PIL
+        RGB) is settled. temperature: as of `Planner.plan`. The same arguments give the same plan.
+
+        It is chosen as if there were no strokes, which are carried on after that: what they are
+        drawn on is known only then, and they mean all of it.
 
         Raises: InvalidInput when nothing is masked.
         """
+        chosen = self._choose(
+            flat(lineart).convert("L"), None, mask=mask, picture=picture, seed=seed,
+            steps=STEPS, temperature=temperature, guidance=GUIDANCE,
+        )  # fmt: skip
+        if hints is None:
+            return chosen
+        return self.after_strokes(
+            chosen, lineart, None, hints, mask=mask, picture=picture, seed=seed,
+            temperature=temperature,
+        )  # fmt: skip
+
+    def after_strokes(
+        self,
+        layer: Image.Image,
+        lineart: Image.Image,
+        before: Image.Image | None,
+        now: Image.Image | None,
+        *,
+        mask: Image.Image | None = None,
+        picture: Image.Image | None = None,
+        seed: int = 0,
+        temperature: float = TEMPERATURE,
+    ) -> Image.Image:
+        """A planned layer when strokes have changed since, from `before` to `now` (PIL RGBA, None:
+        none). The regions that they touch make way, all else stays as it was. Closed ones are left
+        to the strokes; if one of them is open, all are chosen for again, as the strokes that are
+        there now suggest. The rest as for a plan; -> PIL RGBA."""
         drawing = flat(lineart).convert("L")
+        size = drawing.size
+        if mask is not None:
+            inside = read_mask(mask, *size)
+            before, now = (x and _within(x, inside) for x in (before, now))
+        with self._lock:
+            regions = self._look(drawing).regions
+        touched = touched_regions(regions, before, now, size)
+        stays = without(layer, regions, touched)
+        wide = touched & regions.open()
+        if not wide.any():
+            return drawn_over(stays, now)
+        stood, earlier, strokes = (hint_map(x, *size) for x in (layer, before, now))
+        places = _read(regions.labels, _middles(size[1]), _middles(size[0]))
+        wanted = as_meant(stood, earlier, strokes, wide[places])
+        return self._choose(
+            drawing, now, mask=mask, picture=picture, settled=stays,
+            before=hint_layer(wanted, *size), seed=seed, steps=STEPS_AGAIN,
+            temperature=temperature, guidance=GUIDANCE_AGAIN,
+        )  # fmt: skip
+
+    def _choose(
+        self,
+        drawing: Image.Image,
+        hints: Image.Image | None,
+        *,
+        mask: Image.Image | None,
+        picture: Image.Image | None,
+        settled: Image.Image | None = None,
+        before: Image.Image | None = None,
+        seed: int,
+        steps: int,
+        temperature: float,
+        guidance: float,
+    ) -> Image.Image:
+        """A plan around strokes, PIL RGBA. settled: PIL RGBA, colours that were chosen before and
+        stay; what is drawn over them counts. before: the same, of colours that are likelier than
+        others. steps, temperature, guidance: as of `Planner.plan`."""
         strokes, stays, stood = (hint_map(x, *drawing.size) for x in (hints, settled, before))
         if mask is not None:
             inside = cover(read_mask(mask, *drawing.size))
@@ -137,40 +198,6 @@ class ColourPlanner:
         chosen = np.where(stays[3] > 0, stays, planned)
         return hint_layer(np.where(strokes[3] > 0, strokes, chosen), *drawing.size)
 
-    def after_strokes(
-        self,
-        layer: Image.Image,
-        lineart: Image.Image,
-        before: Image.Image | None,
-        now: Image.Image | None,
-        *,
-        mask: Image.Image | None = None,
-        picture: Image.Image | None = None,
-        seed: int = 0,
-        temperature: float = TEMPERATURE,
-    ) -> Image.Image:
-        """A planned layer when strokes have changed since, from `before` to `now` (PIL RGBA, None:
-        none). The regions that they touch make way, all else stays as it was. Closed ones are left
-        to the strokes; if one of them is open, all are chosen for again, as the strokes that are
-        there now suggest. The rest as for a plan; -> PIL RGBA."""
-        drawing = flat(lineart).convert("L")
-        with self._lock:
-            regions = self._look(drawing).regions
-        touched = touched_regions(regions, before, now, drawing.size)
-        stays = without(layer, regions, touched)
-        wide = touched & regions.open()
-        if not wide.any():
-            return drawn_over(stays, now)
-        size = drawing.size
-        stood, earlier, strokes = (hint_map(x, *size) for x in (layer, before, now))
-        places = _read(regions.labels, _middles(size[1]), _middles(size[0]))
-        wanted = as_meant(stood, earlier, strokes, wide[places])
-        return self(
-            lineart, now, mask=mask, picture=picture, settled=stays,
-            before=hint_layer(wanted, *size), seed=seed, steps=STEPS_AGAIN,
-            temperature=temperature, guidance=GUIDANCE_AGAIN,
-        )  # fmt: skip
-
     def _look(self, drawing: Image.Image) -> _Known:
         key = drawing.tobytes(), drawing.size
         if key not in self._known:
@@ -190,6 +217,13 @@ class ColourPlanner:
         return self._known[key]
 
 
+def _within(strokes: Image.Image, inside: NDArray[np.bool_]) -> Image.Image:
+    """Strokes, PIL RGBA, without those outside a mask (H, W)."""
+    layer = np.array(strokes.convert("RGBA"))
+    layer[~inside] = 0
+    return Image.fromarray(layer)
+
+
 def as_meant(
     stood: NDArray[np.float32],
     before: NDArray[np.float32],
@@ -204,7 +238,7 @@ def as_meant(
     """
     result, free = stood.copy(), free & (stood[3] > 0)
     fresh = (now[3] > 0) & (np.abs(now - before).max(axis=0) > 1 / 255) & free
-    colours = np.ascontiguousarray(_bytes(stood).transpose(1, 2, 0))
+    colours = _bytes(stood).transpose(1, 2, 0).copy()  # as cv2 wants it
     nearest = np.full(free.shape, np.inf, np.float32)
     found, counts = np.unique(_bytes(now)[:, fresh], axis=1, return_counts=True)
     for colour in found[:, np.argsort(-counts, kind="stable")[:MOST_MEANT]].T:
