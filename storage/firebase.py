@@ -33,7 +33,6 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipelines.book import Book, now, picture_name
 from pipelines.errors import StorageError, Unreachable
@@ -48,6 +47,7 @@ from storage.base import (
 )
 from storage.bucket import Bucket, Occupied, Stored, as_metadata
 from storage.database import explained
+from storage.firestore import FirestoreIndex, Untold
 from storage.following import GONE, REFRESH_SECONDS, Following
 from storage.manifest import (
     COVER,
@@ -67,9 +67,6 @@ from storage.manifest import (
     without_pictures,
 )
 from storage.mirror import KEPT_BYTES, Cache, Mirror
-
-if TYPE_CHECKING:
-    from storage.firestore import FirestoreIndex
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +99,7 @@ class FirebaseLibrary:
         self.index = index
         self._mirror = Mirror(folder / "mirror", self._forget_files)
         self._cache = Cache(folder / "cache", kept_bytes)
+        self._untold = Untold(folder / "untold")
         self._turns = [threading.Lock() for _ in range(64)]
         self._tidied: set[str] = set()
         self._machine = self._name_of_machine(folder / "machine")
@@ -221,6 +219,14 @@ class FirebaseLibrary:
             manifest = decode_manifest(stored.data)
             self.index.erase(book_id)  # which may tell of a later edition
             self.index.put(manifest.book, edition_of(stored), manifest.cover)
+
+    def tell_deletions(self) -> None:
+        """Have Firestore know what was deleted here while it was out of reach.
+
+        Raises: StorageError.
+        """
+        if self.index is not None:
+            self._untold.tell(self.index)
 
     def addresses(self, book_id: str, lifetime: timedelta) -> builtins.list[str]:
         """Addresses of a book's pictures, page by page, that anybody can open for a while.
@@ -387,7 +393,9 @@ class FirebaseLibrary:
     def _forget(self, book_id: str, edition: int) -> None:
         self._mirror.drop([(book_id, edition)])
         if self.index is not None:
-            self.index.remove(book_id, edition)
+            self._untold.add(book_id, edition)
+            with suppress(Unreachable):  # then it is told later
+                self.tell_deletions()
 
     def _forget_files(self, book_id: str) -> None:
         """What a book that is gone has left in the cache; a picture that another book has, too, is

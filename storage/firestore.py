@@ -21,11 +21,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.book import Book, Page
 from pipelines.errors import StorageError, Unreachable
 from storage.bucket import app_for
+from storage.database import explained
 from storage.mirror import Mirror
 
 if TYPE_CHECKING:
@@ -200,6 +202,28 @@ class FirestoreIndex:
                 f"The list {self._name} in Firestore could not be read or written "
                 f"({e.__class__.__name__})."
             ) from e
+
+
+class Untold:
+    """Deletions that Firestore has not heard of yet, each an empty file in `folder`."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def add(self, book_id: str, edition: int) -> None:
+        """The book was deleted in this edition."""
+        with explained(self._folder):
+            (self._folder / f"{book_id}.{edition}").touch()
+
+    def tell(self, index: FirestoreIndex) -> None:
+        """Tell of all of them. Raises: StorageError; those that are left are told the next time."""
+        with explained(self._folder):
+            for note in self._folder.iterdir():
+                book_id, _, edition = note.name.partition(".")
+                index.remove(book_id, int(edition))
+                note.unlink(missing_ok=True)
 
 
 def _clock() -> datetime:

@@ -184,7 +184,7 @@ class OutboxLibrary:
     # Publishing
 
     def publish(self) -> bool:
-        """Publish what waits, oldest first; False when it has to wait for the network.
+        """Publish what waits, oldest first, and deletions; False when they wait for the network.
 
         One that is refused keeps nobody else waiting. Its own turn comes again later, or at once
         when it is saved again.
@@ -214,6 +214,11 @@ class OutboxLibrary:
                 until = time.monotonic() + pause
                 refused[summary.id] = Refusal(revision, str(e), pause, until)
         self._trouble, self._refused = "", refused
+        try:
+            self.remote.tell_deletions()
+        except StorageError as e:
+            logger.warning("Deletions wait: %s", e)
+            return False
         return True
 
     def _publish_one(self, book_id: str) -> None:

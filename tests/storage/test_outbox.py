@@ -21,6 +21,7 @@ from storage.memory import MemoryLibrary
 from storage.outbox import Address, OutboxLibrary
 from tests.storage.books import OWNER, STRANGER, make_book, version_of
 from tests.storage.emulator import Faults, StorageServer
+from tests.storage.listing import ListElsewhere
 from tests.storage.test_firebase import at_request, check_bucket
 
 ID = "0" * 16
@@ -89,6 +90,29 @@ def test_deleting_what_is_published_needs_the_network(
     library.delete(ID, owner=OWNER)
     assert library.list() == []
     assert check_bucket(storage_server, bucket_name) == []
+
+
+def test_a_deletion_that_firestore_does_not_hear_of_is_told_later(
+    bucket_name: str, tmp_path: Path
+) -> None:
+    def opened() -> OutboxLibrary:
+        remote = FirebaseLibrary(Bucket(bucket_name), tmp_path)
+        remote.index = listed  # pyright: ignore[reportAttributeAccessIssue]
+        return OutboxLibrary(remote, tmp_path, first_pause=0.05)
+
+    listed = ListElsewhere()
+    with closing(opened()) as library:
+        library.save(make_book())
+        until(lambda: not library.waiting.count())
+        assert listed.editions().keys() == {ID}
+        listed.gone = True
+        library.delete(ID, owner=OWNER)
+        assert library.list() == []
+        assert listed.editions().keys() == {ID}
+    with closing(opened()):  # also after a start
+        listed.gone = False
+        until(lambda: not listed.editions())
+    until(lambda: not list((tmp_path / "untold").iterdir()))
 
 
 def test_saved_again_or_deleted_while_it_is_published(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.book import Book, Page
-from pipelines.errors import StorageError, Unreachable
+from pipelines.errors import StorageError
 from storage.__main__ import main, opened
 from storage.base import Library
 from storage.bucket import Bucket
@@ -19,10 +19,10 @@ from storage.firebase import FirebaseLibrary
 from storage.firestore import FirestoreIndex
 from storage.local import LocalLibrary
 from storage.memory import MemoryLibrary
-from storage.mirror import Mirror
 from storage.transfer import Copied, copy, fingerprint, verify
 from tests.storage.books import OWNER, make_book, version_of
 from tests.storage.emulator import Faults, StorageServer
+from tests.storage.listing import ListElsewhere
 
 
 def filled(library: Library, books: int = 5) -> Library:
@@ -223,39 +223,6 @@ def test_the_list_in_firestore_is_put_right(
     with closing(other):
         other.refresh()
         assert [s.id for s in reversed(other.list())] == [f"{n:016x}" for n in range(3)]
-
-
-class ListElsewhere:
-    """What the commands ask of Firestore, which can be gone; it is a dict of editions."""
-
-    def __init__(self) -> None:
-        self.books: dict[str, int] = {}
-        self.gone = False
-
-    def put(self, book: Book, edition: int, cover: str) -> None:
-        self._reach()
-        self.books[book.id] = edition
-
-    def remove(self, book_id: str, edition: int) -> None:
-        self.erase(book_id)
-
-    def erase(self, book_id: str) -> None:
-        self._reach()
-        self.books.pop(book_id, None)
-
-    def editions(self) -> dict[str, int]:
-        return dict(self.books)
-
-    @staticmethod
-    def asks_for_everything(since: str) -> bool:
-        return True
-
-    def update(self, mirror: Mirror, since: str) -> str:
-        return since
-
-    def _reach(self) -> None:
-        if self.gone:
-            raise Unreachable("Firestore cannot be reached")
 
 
 @pytest.fixture
