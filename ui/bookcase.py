@@ -77,7 +77,7 @@ def build(runner: Runner) -> Bookcase:
         begin = min(max(int(offset_now), 0), max(total - 1, 0) // SHELF * SHELF)
         page = shop.library.list(offset=begin, limit=SHELF, search=words, style=chosen)
         waiting = "" if begin or words or chosen else _waiting(shop, desk)
-        notice = markup.status(shop.library.notice())
+        notice = markup.status(_notice(shop))
         if page:
             html = markup.shelf(page, desk.owner)
         elif words:
@@ -144,6 +144,12 @@ def build(runner: Runner) -> Bookcase:
     search.change(look_for, [search, style], shown, **{**QUIET, "trigger_mode": "always_last"})
     shelf.news(refresh, place, shown, **QUIET)
     return Bookcase(column, shelf, place, shown, fill)
+
+
+def _notice(shop: Workshop) -> str:
+    """What there is to know about the shelf and about where books wait for it; the same but once."""
+    libraries = [lib for lib in (shop.library, shop.waiting) if lib is not None]
+    return " ".join(dict.fromkeys(said for lib in libraries if (said := lib.notice())))
 
 
 def _waiting(shop: Workshop, desk: Desk) -> str:

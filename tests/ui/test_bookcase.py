@@ -14,7 +14,7 @@ from pipelines.book import now
 from storage.memory import MemoryLibrary
 from tests.storage.books import make_book
 from tests.ui.blocks import built
-from ui import bookcase
+from ui import bookcase, markup
 from ui.bookcase import SHELF, Bookcase
 from ui.desk import Desk
 from ui.news import News
@@ -122,6 +122,19 @@ def test_books_that_wait_are_shown_to_their_maker_and_the_administrator(
         in fill(case, "", "", 0, desk=Desk("root", "tab", admin=True))["shelf"]
     )
     assert "Waits 0" not in fill(case, "", "", 0)["shelf"]
+
+
+def test_what_either_library_has_to_say_is_shown_once(
+    shop: Workshop, case: Bookcase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for shelf, waiting, shown in (
+        ("", "1 book waits for the network.", "1 book waits for the network."),
+        ("The network is gone.", "1 book waits.", "The network is gone. 1 book waits."),
+        ("The network is gone.", "The network is gone.", "The network is gone."),
+    ):
+        monkeypatch.setattr(shop.library, "notice", lambda said=shelf: said)
+        monkeypatch.setattr(shop.waiting, "notice", lambda said=waiting: said)
+        assert markup.status(shown) in fill(case, "", "", 0)["shelf"]
 
 
 def test_the_stamp_tells_of_books_that_come_change_and_go() -> None:
