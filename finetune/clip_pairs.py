@@ -272,7 +272,7 @@ def run(
            for found, name in ((pairs.train, "pairs"), (pairs.test, "held-out-pairs"))]  # fmt: skip
     held = 0 if device.type == "cpu" else len(pairs.train) * SIZE * SIZE * 3
     taken = replace(taken, disk=taken.disk + sum(cut), held=held)
-    if not tell(lines, taken, device, home.runs, args.dry_run):
+    if not tell(lines, taken, device, home, args.dry_run):
         return
     facts = facts_of(args, pairs.fingerprint, batch=batch, top=args.top)
     learned, held_out = _cut(pairs.train, home, "pairs"), _cut(pairs.test, home, "held-out-pairs")

@@ -129,7 +129,7 @@ def run(
     cut = [uncut(len(found), side, home.runs, name)
            for found, name in ((pairs.train, "codes"), (pairs.test, "held-out-codes"))]  # fmt: skip
     taken = replace(taken, disk=taken.disk + sum(cut))
-    if not tell(lines, taken, device, home.runs, args.dry_run):
+    if not tell(lines, taken, device, home, args.dry_run):
         return
     facts = facts_of(args, pairs.fingerprint, batch=batch, side=side, vqgan=codes_of(vqgan))
     bank, held_out = (

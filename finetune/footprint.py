@@ -32,6 +32,11 @@ class Footprint:
     def memory(self) -> int:
         return self.models + self.activations + self.held
 
+    @property
+    def written(self) -> int:
+        """Of the finished model."""
+        return self.models // MODEL_COPIES
+
     def then(self, other: Footprint) -> Footprint:
         """Of a run that does one after the other: checkpoints of both stay, memory is freed."""
         return replace(max(self, other, key=lambda f: f.memory), disk=self.disk + other.disk)

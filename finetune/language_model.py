@@ -44,7 +44,7 @@ from finetune.checkpoints import (
 from finetune.data.documents import Columns
 from finetune.data.recipes import RECIPES, sources
 from finetune.distributed import agree_on_start
-from finetune.own import in_words, own_place
+from finetune.own import check_room, in_words, own_place
 from finetune.texts import Lesson, LessonPlan, lesson, report_values
 from finetune.training import (
     EVENTS_HELP,
@@ -53,6 +53,7 @@ from finetune.training import (
     TrainStep,
     autocast,
     check_numbers,
+    check_writable,
     follow,
     note,
     note_step,
@@ -497,6 +498,7 @@ def run(args: argparse.Namespace) -> None:
         patience=args.patience, seed=args.seed,
     )  # fmt: skip
     out = own_place(args.out, args.base, *args.data, runs.absolute())
+    check_writable(out)
     columns = Columns(args.text, args.title)
     wanted = tuning.steps * tuning.batch * tuning.accumulate * processes()
     plan = LessonPlan(
@@ -505,6 +507,7 @@ def run(args: argparse.Namespace) -> None:
     )  # fmt: skip
     chosen = sources(args.data, args.recipe, columns)
     found = lesson(Writer.load(args.base), chosen, plan)
+    check_room(out, sum(p.numel() * p.element_size() for p in found.writer.model.parameters()))
     main_process = int(os.environ.get("RANK", "0")) == 0
     if args.dry_run:
         model = prepare(found.writer, tuning)

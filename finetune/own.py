@@ -150,15 +150,28 @@ def facts_of(args: argparse.Namespace, data: str, **more: Any) -> dict[str, Any]
     return {"data": data, "base": args.base or "", "seed": args.seed, **more}
 
 
-def tell(lines: Sequence[str], taken: Footprint, device: torch.device, runs: Path, dry: bool) -> (
+def check_room(out: Path, size: int) -> None:
+    """Raises StorageError where a model of `size` bytes would not fit."""
+    from finetune.checkpoints import free_disk  # transformers' Trainer: slow
+
+    free = free_disk(out)
+    if size > free:
+        raise StorageError(
+            f"The model takes about {size / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are free where "
+            f"{out} is: free some space, or name another disk with --out."
+        )
+
+
+def tell(lines: Sequence[str], taken: Footprint, device: torch.device, home: Home, dry: bool) -> (
     bool
 ):  # fmt: skip
     """Say what is in the data and what the run takes -> whether to go on.
 
-    Raises OutOfMemory or StorageError when the run would not fit.
+    Raises OutOfMemory or StorageError when the run, or what it writes, would not fit.
     """
-    said = [*lines, taken.line(device, runs)]
+    said = [*lines, taken.line(device, home.runs)]
     note("data", lines=said)
+    check_room(home.model, taken.written)
     if dry:
         if rank() == 0:
             print("\n".join(said))
@@ -166,7 +179,7 @@ def tell(lines: Sequence[str], taken: Footprint, device: torch.device, runs: Pat
     if rank() == 0:
         for line in said:
             log.info(line)
-    taken.check(device, runs)
+    taken.check(device, home.runs)
     return True
 
 

@@ -9,6 +9,7 @@ import math
 import os
 import pickle
 import queue
+import tempfile
 import threading
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -359,14 +360,31 @@ def check_numbers(
             check_range(f"--{name.replace('_', '-')}", value, least, most)
 
 
+def check_writable(out: Path) -> None:
+    """Before hours of work: raises InvalidInput or StorageError where `out`, or the folder that it
+    will be made in, takes no files."""
+    there = next(p for p in (out.absolute(), *out.absolute().parents) if p.exists())
+    if not there.is_dir():
+        raise InvalidInput(f"{there} is a file: name a folder for your models with --out.")
+    try:
+        with tempfile.TemporaryFile(dir=there) as probe:
+            probe.write(b"is there room?")
+    except OSError as e:
+        raise StorageError(
+            f"Nothing can be written to {there} ({e.strerror}): put that right, or name another "
+            "folder with --out."
+        ) from e
+
+
 def begin(args: argparse.Namespace) -> torch.device:
     """Logging, threads, device and, under torchrun, the other processes of a training command.
 
-    Raises InvalidInput for numbers that nothing can be trained with.
+    Raises InvalidInput for numbers that nothing can be trained with, and as `check_writable` does.
     """
     from pipelines.device import pick_device
 
     check_numbers(vars(args))
+    check_writable(args.out)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", datefmt="%H:%M:%S")
     if args.threads:
         torch.set_num_threads(args.threads)

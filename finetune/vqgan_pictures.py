@@ -78,7 +78,7 @@ def run(
     each = max(args.batch * 128**2 // args.side**2, 1)  # as many pixels as in phase 1
     taken = _footprint(base.config if base else config, args, gallery, side, perceptual, device)
     taken = replace(taken, disk=taken.disk + _cut_bytes(args.phase, gallery, side, home.runs))
-    if not tell(lines, taken, device, home.runs, args.dry_run):
+    if not tell(lines, taken, device, home, args.dry_run):
         return
     facts = facts_of(args, gallery.fingerprint, batch=batch)
     held_out = squares(gallery.test, SIZE, home.runs, "held-out")

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from finetune import clip, code_transformer, gpt2, language_model, vqgan
+from finetune import clip, clip_pairs, code_transformer, gpt2, language_model, vqgan
 from finetune.own import guarded, home_of, own_place
 from pipelines.errors import InvalidInput
 from pipelines.weights import EMBEDDED
+from tests.finetune.test_texts import prose
+from tests.tiny_pictures import folder
 
 
 @pytest.fixture(autouse=True)
@@ -70,6 +72,35 @@ def test_a_writer_is_refused_before_it_is_taught(tmp_path: Path) -> None:
             language_model.main(["--base", "embedded", "--data", str(tmp_path / "texts"),
                                  "--out", str(out), "--runs", "runs"])  # fmt: skip
     assert (tmp_path / "texts" / "fox.txt").is_file()
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_where_nothing_can_be_written_nothing_is_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dry: bool
+) -> None:
+    pictures = folder(tmp_path / "pictures", 3)
+    (tmp_path / "texts").mkdir()
+    for n in range(14):
+        (tmp_path / "texts" / f"{n}.txt").write_text(prose(n, 120))
+    (tmp_path / "file").touch()
+    mine = [f"--runs={tmp_path / 'runs'}", "--device=cpu", *(["--dry-run"] if dry else [])]
+    monkeypatch.setattr(clip_pairs, "train", lambda *_, **more: pytest.fail("trains"))
+    monkeypatch.setattr(language_model, "teach", lambda *_: pytest.fail("trains"))
+
+    def said(out: Path, why: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["clip", f"--pairs={pictures}", f"--out={out}", *mine])
+        with pytest.raises(SystemExit, match=why):
+            clip.main()
+        with pytest.raises(SystemExit, match=why):
+            language_model.main(["--base=embedded", f"--data={tmp_path / 'texts'}", f"--out={out}",
+                                 *mine])  # fmt: skip
+
+    said(tmp_path / "file" / "mine", "file is a file")
+    if Path("/proc/self").exists():  # a folder in which nobody makes a file
+        said(Path("/proc/mine/new"), "Nothing can be written to /proc")
+    monkeypatch.setattr("finetune.checkpoints.free_disk", lambda _: 1000)
+    said(tmp_path / "mine", "name another disk with --out")
+    assert not (tmp_path / "mine").exists()
 
 
 @pytest.mark.parametrize(
