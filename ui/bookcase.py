@@ -147,7 +147,7 @@ def build(runner: Runner) -> Bookcase:
 
 
 def _notice(shop: Workshop) -> str:
-    """What there is to know about the shelf and about where books wait for it; the same but once."""
+    """What people should know about the shelf and where books wait for it; the same but once."""
     libraries = [lib for lib in (shop.library, shop.waiting) if lib is not None]
     return " ".join(dict.fromkeys(said for lib in libraries if (said := lib.notice())))
 
