@@ -186,7 +186,7 @@ def film_of_camera(
     Raises: InvalidInput, OutOfMemory, StorageError.
     """
     path = args.out / f"moving.{args.video or 'mp4'}"
-    recipe = request.recipe({"pictures": pipeline.name}, request.config.seed or 0)
+    recipe = request.recipe(pipeline.models, request.config.seed or 0)
     comment = f"{GENERATED_NOTE} {json.dumps(recipe.to_json(), ensure_ascii=False)}"
     frames: list[Image] = []
     try:

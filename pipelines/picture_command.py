@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import logging
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -22,6 +24,10 @@ if TYPE_CHECKING:
     from pipelines.book import Recipe
     from pipelines.vqgan_clip import VQGANCLIPPipeline
 
+log = logging.getLogger(__name__)
+
+PARTS = {"vqgan": "the VQGAN", "clip": "the CLIP", "code_transformer": "the code transformer"}
+"""What has a fingerprint in a recipe, in words."""
 MAX_PROMPTS = 1000
 """Lines of a file of prompts."""
 
@@ -106,12 +112,33 @@ def unpainted(requests: list[PictureRequest]) -> Book:
 
 
 def check_models(pipeline: VQGANCLIPPipeline, recipe: Recipe) -> None:
-    """Raises InvalidInput when a recipe's picture was made by other models."""
-    made = recipe.models.get("pictures", "")
-    if made != pipeline.name:
+    """Raises InvalidInput when a recipe's picture was made by other models.
+
+    Fingerprints tell; where an older version has written none, the names do.
+    """
+    made, have = recipe.models, pipeline.models
+    name, here = (re.sub(r":1(?= \+ |$)", "", str(m.get("pictures", ""))) for m in (made, have))
+    parts = ["vqgan", "clip"]
+    if recipe.settings.get("start") == "transformer":
+        parts.append("code_transformer")
+    known = [part for part in parts if made.get(part) and have.get(part)]
+    other = [PARTS[part] for part in known if made[part] != have[part]]
+    if other:
         raise InvalidInput(
-            f"This picture was made with “{made}”, not with “{pipeline.name}”: name its models "
+            f"This picture was made with “{name}”, and {' and '.join(other)} of “{here}” "
+            f"{'has' if len(other) == 1 else 'have'} other weights than then: name its models with "
+            "--preset, --vqgan and --clip."
+        )
+    if not known and name != here:
+        raise InvalidInput(
+            f"This picture was made with “{name}”, not with “{here}”: name its models "
             "with --preset, --vqgan and --clip."
+        )
+    if painted := recipe.settings.get("painted_at"):
+        log.warning(
+            "This picture was painted at %s pixels, for want of memory: with more it becomes "
+            "another.",
+            painted,
         )
 
 

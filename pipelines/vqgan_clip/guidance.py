@@ -96,6 +96,8 @@ class Canvas:
         self.kept, self.step = kept, 0
         self.steps = config.steps
         """How many are to be taken; a film takes its own number."""
+        self.shrunk = False
+        """Whether it was made smaller for want of memory."""
         self.pull = 0.0 if config.start == "noise" else config.pull
         self.palette = palette_tensor(read_palette(config.palette), latents.device)
         self._first = latents.detach().clone(), kept
@@ -343,6 +345,7 @@ class Guidance:
         if min(height, width) < SMALLEST:
             return False
         canvas.resize(height, width)
+        canvas.shrunk = True
         self.notes.append(f"Memory is short: going on at {width}x{height} pixels.")
         return True
 

@@ -78,10 +78,17 @@ def load_models(preset: str, vqgan: str, clip: str, device: torch.device) -> Pic
         if home == EMBEDDED or (home / "code_transformer").is_dir():
             transformer = CodeTransformer.from_pretrained(home / "code_transformer", device)
     # Recipes travel: they name files, not the folders of the machine that they were made on.
-    named = [Path(n).name if is_path(located(n)) else n for n in (vqgan, *clip.split(",")) if n]
-    kept = [] if vqgan and clip else [Path(folder).name if is_path(located(folder)) else folder]
-    name = " + ".join([*kept, *named])
-    return PictureModels(codec, clips, transformer, name)
+    weights = parse_weights(clip) if clip else {}
+    named = [_bare(vqgan)] if vqgan else []
+    for n, weight in weights.items():  # which says nothing of one alone
+        named.append(_bare(n) if weight == 1 or len(weights) == 1 else f"{_bare(n)}:{weight:g}")
+    kept = [] if vqgan and clip else [_bare(folder)]
+    return PictureModels(codec, clips, transformer, " + ".join([*kept, *named]))
+
+
+def _bare(name: str) -> str:
+    """A name without the folders of a machine."""
+    return Path(name).name if is_path(located(name)) else name
 
 
 def load_codec(name: str, device: torch.device) -> ImageCodec:

@@ -8,11 +8,12 @@ two and no class behind them.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class ImageCodec(Protocol):
@@ -88,3 +89,17 @@ class WeightedModel(NamedTuple):
 
     model: PictureTextModel
     weight: float = 1.0
+
+
+def fingerprint(model: object) -> str:
+    """12 hexadecimal digits of a SHA-256 of a model's weights, whatever file they came from; "" of
+    what has none of its own."""
+    if not isinstance(model, nn.Module):
+        return ""
+    found: list[bytes] = []
+    for tensor in model.state_dict().values():
+        if tensor.is_floating_point():
+            content = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+            found.append(hashlib.sha256(content.numpy()).digest())
+    # Sorted: another version of a library may name and order them differently.
+    return hashlib.sha256(b"".join(sorted(found))).hexdigest()[:12]

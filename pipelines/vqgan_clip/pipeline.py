@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +39,12 @@ from pipelines.vqgan_clip.guidance import (
 )
 from pipelines.vqgan_clip.loading import load_models
 from pipelines.vqgan_clip.losses import Targets
-from pipelines.vqgan_clip.models import ImageCodec, PictureTextModel, WeightedModel
+from pipelines.vqgan_clip.models import (
+    ImageCodec,
+    PictureTextModel,
+    WeightedModel,
+    fingerprint,
+)
 from pipelines.vqgan_clip.pixels import Frame, to_mask, to_picture, to_pixels
 from pipelines.vqgan_clip.vqgan import VQGAN
 from pipelines.vqgan_clip.window import drawn_grid, sample
@@ -99,6 +105,19 @@ class VQGANCLIPPipeline:
         self.device = vqgan.device
         self.low_precision = fast_bf16(self.device) if low_precision is None else low_precision
         self._lock = threading.Lock()
+
+    @cached_property
+    def models(self) -> dict[str, str]:
+        """Name and fingerprints for a recipe: files of other weights may have the same name."""
+        clips = [(fingerprint(model), weight) for model, weight in self.clips]
+        one = len(clips) == 1
+        found = {
+            "pictures": self.name,
+            "vqgan": fingerprint(self.vqgan),
+            "clip": clips[0][0] if one else " + ".join(f"{k}:{w:.3g}" for k, w in clips),
+            "code_transformer": fingerprint(self.transformer),
+        }
+        return {part: name for part, name in found.items() if name}
 
     @classmethod
     def from_pretrained(
@@ -292,7 +311,12 @@ class VQGANCLIPPipeline:
         work.step = work.of
         index, last = work.progress("refine", preview=final, note=note)
         yield index, replace(last, score=score, eta=0.0)
-        recipe = request.recipe({"pictures": self.name}, work.seed)
+        recipe = request.recipe(self.models, work.seed)
+        if canvas.shrunk:
+            height, width = canvas.pixels_wide
+            recipe = replace(
+                recipe, settings={**recipe.settings, "painted_at": f"{width}x{height}"}
+            )
         text = request.sentence.text or request.subject()
         png = encode_png(final, recipe, text)
         yield index, Page(text, request.sentence.brief, png, score, recipe)

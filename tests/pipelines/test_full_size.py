@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -59,7 +60,8 @@ def test_a_downloaded_vqgan_and_several_clips_paint(files: Path) -> None:
     assert page.picture is not None
     recipe = read_recipe(page.picture)
     assert recipe is not None
-    assert recipe.models["pictures"] == "vqgan.ckpt + clip.pt:3 + ours:1"
+    assert recipe.models["pictures"] == "vqgan.ckpt + clip.pt:3 + ours"
+    assert re.fullmatch(r"[0-9a-f]{12}:0\.75 \+ [0-9a-f]{12}:0\.25", recipe.models["clip"])
     assert str(files).encode() not in page.picture
     other = pipeline(FOX, replace(QUICK, start="picture"), picture=page.image())
     assert other.picture != page.picture
@@ -67,7 +69,7 @@ def test_a_downloaded_vqgan_and_several_clips_paint(files: Path) -> None:
 
 def test_another_clip_guides_the_models_of_a_folder(files: Path, tmp_path: Path) -> None:
     models = write(tmp_path / "tiny")
-    pipeline = VQGANCLIPPipeline.from_pretrained(str(models), clip=str(files / "clip.pt"))
+    pipeline = VQGANCLIPPipeline.from_pretrained(str(models), clip=f"{files / 'clip.pt'}:3")
     assert pipeline.transformer is not None
     assert pipeline.name == "tiny + clip.pt"  # recipes travel: no folders of this machine
     assert pipeline(FOX, QUICK).score is not None

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import sys
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -17,10 +18,11 @@ from PIL import Image
 
 import pipelines.__main__ as command
 from pipelines import film
-from pipelines.book import Book, read_recipe
+from pipelines.book import Book, Recipe, read_recipe
 from pipelines.camera import Camera
 from pipelines.errors import InvalidInput
 from pipelines.events import PictureProgress
+from pipelines.picture_command import check_models
 from pipelines.picture_options import picture_config
 from pipelines.presets import (
     FULL_PICTURE,
@@ -31,6 +33,7 @@ from pipelines.presets import (
 )
 from pipelines.video import write_video
 from pipelines.vqgan_clip.animation import move
+from pipelines.vqgan_clip.models import fingerprint
 from pipelines.vqgan_clip.pixels import to_pixels
 from tests import tiny
 from tests.pipelines.test_command_line import read
@@ -109,6 +112,35 @@ def test_a_prompt_becomes_a_picture_and_its_recipe_the_same_again(
     capsys.readouterr()
     assert run("--recipe", str(png), "--out", "three") == 1
     assert "name its models" in capsys.readouterr().err
+
+
+def test_a_recipe_is_told_from_one_of_other_weights_by_the_same_name(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    pipeline = tiny.pipeline()
+    page = pipeline(tiny.FOX, replace(tiny.QUICK, start="noise"))
+    assert page.recipe is not None
+    made = page.recipe
+    assert made.models["pictures"] == "tiny"
+    check_models(pipeline, made)
+
+    def by(models: Mapping[str, str], **settings: Any) -> Recipe:
+        return replace(made, models=models, settings={**made.settings, **settings})
+
+    other = {**made.models, "clip": fingerprint(tiny.clip(seed=9))}
+    with pytest.raises(InvalidInput, match="the CLIP of “tiny” has other weights"):
+        check_models(pipeline, by(other))
+    check_models(pipeline, by({**made.models, "pictures": "renamed"}))  # the same all the same
+    drawn = {**made.models, "code_transformer": "0" * 12}
+    check_models(pipeline, by(drawn))  # it had no part in it
+    with pytest.raises(InvalidInput, match="the code transformer of"):
+        check_models(pipeline, by(drawn, start="transformer"))
+    check_models(pipeline, by({"pictures": "tiny:1"}))  # as older versions wrote it
+    with pytest.raises(InvalidInput, match="with “another”, not with “tiny”"):
+        check_models(pipeline, by({"pictures": "another"}))
+    assert caplog.text == ""
+    check_models(pipeline, by(made.models, painted_at="144x144"))
+    assert "painted at 144x144 pixels" in caplog.text
 
 
 def test_a_page_of_a_story_comes_back_from_its_recipe(run: Run, tmp_path: Path) -> None:

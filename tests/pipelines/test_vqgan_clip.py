@@ -374,7 +374,10 @@ def test_every_start_ends_in_a_page(painter: VQGANCLIPPipeline, start: str) -> N
     assert read_recipe(page.picture) == recipe
     assert recipe.prompt == prompt_of(FOX, config)
     assert recipe.seed == 5
-    assert recipe.models == {"pictures": "tiny"}
+    assert recipe.models["pictures"] == "tiny"
+    fingerprints = {part: m for part, m in recipe.models.items() if part != "pictures"}
+    assert set(fingerprints) == {"vqgan", "clip", "code_transformer"}
+    assert len(set(fingerprints.values())) == 3
     assert PictureConfig.from_settings(recipe.settings) == config
 
 

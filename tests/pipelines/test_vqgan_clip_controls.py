@@ -21,7 +21,7 @@ from pipelines.events import PictureProgress, Sentence
 from pipelines.picture_request import ImagePrompt, PictureRequest, request_from
 from pipelines.presets import PictureConfig, read_palette
 from pipelines.prompts import Prompt
-from pipelines.vqgan_clip import VQGANCLIPPipeline
+from pipelines.vqgan_clip import VQGANCLIPPipeline, guidance
 from pipelines.vqgan_clip.guidance import Canvas, Guidance, Step
 from pipelines.vqgan_clip.losses import (
     asymmetry,
@@ -410,6 +410,21 @@ def test_a_recipe_asks_for_the_pictures_that_went_in(painter: VQGANCLIPPipeline)
         request_from(recipe, picture=a_picture(), mask=half_mask(), image_prompts=pictures[:1])
     with pytest.raises(InvalidInput, match="other pictures"):
         request_from(recipe, picture=a_picture(5), mask=half_mask(), image_prompts=pictures)
+
+
+def test_a_recipe_says_that_memory_made_the_picture_smaller(
+    painter: VQGANCLIPPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = replace(NOISE, width=256, height=256, steps=1)
+    whole = painter(FOX, config).recipe
+    monkeypatch.setattr(guidance, "free_memory", lambda: 2000)
+    monkeypatch.setattr(Guidance, "_wanted", lambda _, batch, costs: batch[0].latents.numel())
+    page = painter(FOX, config)
+    assert page.image().size == (256, 256)
+    assert page.recipe is not None
+    assert whole is not None
+    assert page.recipe.settings == {**whole.settings, "painted_at": "192x192"}
+    assert request_from(page.recipe).config == request_from(whole).config
 
 
 def test_recipes_of_others() -> None:
