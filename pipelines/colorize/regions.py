@@ -27,9 +27,13 @@ BALLS = (7, 4, 2, 1, 0)
 SMALLEST = 10
 """Pixels of a region."""
 LEAST_STROKE = 12
-LEAST_SHARE = 0.15
-"""Pixels of a stroke within a region, and their share of it; less has only slipped over the line.
-"""
+"""Pixels of a stroke within a region, of a picture of 512 x 512; less has slipped over the line."""
+LEAST_SHARE = 0.18
+"""The same as a share of what the stroke has in the region that has most of it, ..."""
+COVERED = 1 / 8
+"""... unless this share of the region is drawn over."""
+MOST_COLOURS = 96
+"""Colours of strokes that are told apart."""
 REACH = 0.28
 """Of the longest side: how far a stroke fills a region that is larger than this."""
 LARGE = 0.15
@@ -140,7 +144,7 @@ def touched_regions(
         small, top = _shrunk(across.T, int(rows[0]), size[1], height)
         near = regions.labels[top : top + small.shape[0], left : left + small.shape[1]]
         ys, xs = np.nonzero(small)
-        touched[near[_meant(ys, xs, near)]] = True
+        touched[near[_meant(ys, xs, near, regions.areas)]] = True
     return touched
 
 
@@ -228,22 +232,25 @@ def _stroke(planes: Planes, regions: Regions, hints: Image.Image, planned: bool)
     nearest = np.full((height, width), 1e6, np.float32)
     for colour in _stroke_colours(hints):
         alike = np.abs(drawn - colour).max(1) <= 10
-        here = _meant(rows[alike], columns[alike], labels)
+        here = _meant(rows[alike], columns[alike], labels, areas)
         touched = np.zeros(len(areas), np.bool_)
         touched[labels[here]] = True
         if not touched.any():
             continue
+        inside = touched[labels]
+        ys, xs = (np.flatnonzero(inside.any(axis=axis)) for axis in (1, 0))
+        box = slice(ys[0], ys[-1] + 1), slice(xs[0], xs[-1] + 1)  # all that this colour changes
         elsewhere = np.ones((height, width), np.uint8)
         elsewhere[here] = 0
-        distance = np.asarray(cv2.distanceTransform(elsewhere, cv2.DIST_L2, 5), np.float32)
-        distance += np.where(touched, np.float32(0), np.float32(1e6))[labels]
-        np.minimum(nearest, distance, out=nearest)
+        found = cv2.distanceTransform(np.ascontiguousarray(elsewhere[box]), cv2.DIST_L2, 5)
+        distance = np.where(inside[box], np.asarray(found, np.float32), np.float32(1e6))
+        np.minimum(nearest[box], distance, out=nearest[box])
         weight = distance + 2
         weight *= weight * weight
         np.reciprocal(weight, out=weight)
-        weights += weight
+        weights[box] += weight
         for plane, value in zip(total, colour.tolist(), strict=True):
-            plane += weight * np.float32(value)
+            plane[box] += weight * np.float32(value)
     side = max(height, width)
     reach = np.clip(0.9 * np.sqrt(areas), 20, REACH * side)
     if planned:
@@ -257,35 +264,43 @@ def _stroke(planes: Planes, regions: Regions, hints: Image.Image, planned: bool)
 
 
 def _meant(
-    rows: NDArray[np.int64], columns: NDArray[np.int64], labels: NDArray[np.int32]
+    rows: NDArray[np.int64],
+    columns: NDArray[np.int64],
+    labels: NDArray[np.int32],
+    areas: NDArray[np.int64],
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Those pixels of strokes of one colour that lie where they were meant to: what has only
-    slipped over a line is little, or a small part of its stroke."""
+    slipped over a line is little, next to the rest of its stroke and to what it slipped into.
+
+    Every stroke means something: one dab, however small, and each stripe that a sweep goes through.
+    """
     shape = np.zeros(labels.shape, np.uint8)
     shape[rows, columns] = 1
-    strokes = np.asarray(cv2.connectedComponents(shape)[1], np.int64)[rows, columns]
+    count, strokes = cv2.connectedComponents(shape)
     regions = labels[rows, columns].astype(np.int64)
-    _, pairs, counts = np.unique(
-        strokes * (int(labels.max()) + 1) + regions, return_inverse=True, return_counts=True
-    )
-    share = counts[pairs] / np.bincount(strokes)[strokes]
-    meant = (counts[pairs] >= LEAST_STROKE) & (share >= LEAST_SHARE)
+    keys, pairs, pixels = np.unique(
+        np.asarray(strokes, np.int64)[rows, columns] * len(areas) + regions,
+        return_inverse=True, return_counts=True,
+    )  # fmt: skip
+    stroke, region = np.divmod(keys, len(areas))
+    most = np.zeros(count, np.int64)
+    np.maximum.at(most, stroke, pixels)
+    least = LEAST_STROKE * areas.sum() / WORK_SIDE**2
+    large = (pixels >= LEAST_SHARE * most[stroke]) | (pixels >= COVERED * areas[region])
+    meant = ((pixels == most[stroke]) | ((pixels >= least) & large))[pairs]
     return rows[meant], columns[meant]
 
 
 def _stroke_colours(hints: Image.Image) -> list[NDArray[np.int16]]:
-    """The colours that were drawn with, the most used first; at most 24."""
+    """The colours that were drawn with, the most used first."""
     cells = hint_map(hints, *hints.size)
     used = np.round((cells[:3, cells[3] > 0].T + 1) * 127.5).astype(np.int16)
-    if not len(used):
-        return []
     found, counts = np.unique(used, axis=0, return_counts=True)
+    found = found[np.argsort(-counts, kind="stable")]
     chosen = list[NDArray[np.int16]]()
-    for n in np.argsort(-counts, kind="stable"):
-        if all(np.abs(found[n] - c).max() > 10 for c in chosen):
-            chosen.append(found[n])
-        if len(chosen) == 24:
-            break
+    while len(found) and len(chosen) < MOST_COLOURS:
+        chosen.append(found[0])
+        found = found[np.abs(found - found[0]).max(axis=1) > 10]
     return chosen
 
 

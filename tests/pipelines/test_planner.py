@@ -390,13 +390,12 @@ def test_a_mask_does_not_keep_a_stroke_from_meaning_all_that_is_within_it(
         assert (np.asarray(layer)[height:, :, :3] == np.asarray(kept)[height:]).all()
 
 
-def test_a_stroke_too_thin_to_mean_anything_is_told_all_the_same(choose: ColourPlanner) -> None:
+def test_the_thinnest_stroke_has_its_region(choose: ColourPlanner) -> None:
     lines, dot = drawing(256, 256), Image.new("RGBA", (256, 256))
     dot.paste((220, 30, 20, 255), (100, 80, 102, 82))
-    plan = choose(lines)
-    again = choose.after_strokes(plan, lines, None, dot)
+    again = choose.after_strokes(choose(lines), lines, None, dot)
     assert again.getpixel((101, 81)) == (220, 30, 20, 255)
-    assert again.getpixel((60, 80)) == plan.getpixel((60, 80))
+    assert again.getpixel((60, 80)) == (0, 0, 0, 0)
 
 
 def test_what_hangs_on_the_drawing_is_remembered(

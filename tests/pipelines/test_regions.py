@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 import pytest
@@ -71,6 +73,67 @@ def test_what_slips_over_a_line_fills_nothing() -> None:
     result = np.asarray(within_lines(find_regions(lineart), lineart, painted, half)).astype(int)
     for place in ((35, 60), (90, 100), (35, 130)):
         assert result[place][0] > result[place][1] + 60
+
+
+def filled(
+    lineart: Image.Image, hints: Image.Image, places: Sequence[tuple[int, int]]
+) -> list[tuple[int, ...]]:
+    """The colours at these places, (x, y), when all else is grey."""
+    grey = Image.new("RGB", lineart.size, (200, 200, 200))
+    result = np.asarray(within_lines(find_regions(lineart), lineart, grey, hints))
+    return [tuple(result[y, x].tolist()) for x, y in places]
+
+
+def test_one_sweep_colours_all_the_stripes_that_it_goes_through() -> None:
+    lineart, red = Image.new("L", (512, 512), 255), Image.new("RGBA", (512, 512))
+    pen = ImageDraw.Draw(lineart)
+    pen.rectangle((40, 60, 470, 460), outline=0, width=3)
+    for y in range(100, 460, 40):
+        pen.line((40, y, 470, y), fill=0, width=3)
+    ImageDraw.Draw(red).line((250, 70, 260, 450), fill=(220, 30, 30, 255), width=9)
+    stripes = [(150, y) for y in range(80, 460, 40)]
+    assert all(r > g + 100 for r, g, _ in filled(lineart, red, stripes))
+    touched = touched_regions(find_regions(lineart), None, red, lineart.size)
+    assert touched.sum() == len(stripes)
+
+
+def test_a_stroke_that_leaves_what_was_painted_before_colours_what_it_goes_into() -> None:
+    """All of one colour: nothing says where one stroke ends and the next begins."""
+    lineart, blue = Image.new("L", (512, 512), 255), Image.new("RGBA", (512, 512))
+    pen, brush = ImageDraw.Draw(lineart), ImageDraw.Draw(blue)
+    pen.ellipse((60, 60, 440, 440), outline=0, width=3)
+    pen.ellipse((230, 250, 280, 290), outline=0, width=3)  # a nose
+    face = (120, 150, 380, 150, 120, 200, 380, 200, 130, 235, 380, 235)
+    brush.line(face, fill=(40, 80, 220, 255), width=20)
+    brush.line((255, 235, 255, 254), fill=(40, 80, 220, 255), width=9)  # over the line
+    assert filled(lineart, blue, [(255, 280)]) == [(200, 200, 200)]
+    brush.line((255, 235, 255, 275), fill=(40, 80, 220, 255), width=9)
+    assert filled(lineart, blue, [(240, 280)])[0][2] > 210
+
+
+def test_each_of_many_colours_fills_its_own_box() -> None:
+    lineart, hints = Image.new("L", (600, 600), 255), Image.new("RGBA", (600, 600))
+    pen, brush = ImageDraw.Draw(lineart), ImageDraw.Draw(hints)
+    wanted = {
+        (n % 6 * 95 + 35, n // 6 * 95 + 35): (n % 6 * 50, n // 6 * 50, 120) for n in range(36)
+    }
+    for n, ((x, y), colour) in enumerate(wanted.items()):
+        pen.rectangle((x - 15, y - 15, x + 65, y + 65), outline=0, width=3)
+        brush.line((x - 5, y + 25, x + 50 - n, y + 25), fill=(*colour, 255), width=12)
+    found = np.array(filled(lineart, hints, list(wanted)))
+    assert np.abs(found - np.array(list(wanted.values()))).max() < 30
+
+
+@pytest.mark.parametrize("side, dab", [(512, 2), (128, 2), (1500, 6)])
+def test_the_smallest_dab_colours_its_region(side: int, dab: int) -> None:
+    lineart, hints = Image.new("L", (side, side), 255), Image.new("RGBA", (side, side))
+    box = tuple(round(side * share) for share in (0.3, 0.3, 0.4, 0.4))
+    ImageDraw.Draw(lineart).rectangle(box, outline=0, width=max(side // 170, 1))
+    at = round(side * 0.35)
+    hints.paste((20, 60, 220, 255), (at, at, at + dab, at + dab))
+    red, _, blue = filled(lineart, hints, [(round(side * 0.33), at)])[0]
+    assert blue > red + 100
+    assert touched_regions(find_regions(lineart), None, hints, hints.size).sum() == 1
 
 
 def test_bleeding_colours_are_evened_out_within_a_region() -> None:
@@ -148,7 +211,7 @@ def plainly(
     shape = regions.labels.shape[::-1]
     small = cv2.resize(changed.astype(np.float32), shape, interpolation=cv2.INTER_AREA) > 0
     ys, xs = np.nonzero(small)
-    meant = module._meant(ys, xs, regions.labels)  # pyright: ignore[reportPrivateUsage]
+    meant = module._meant(ys, xs, regions.labels, regions.areas)  # pyright: ignore[reportPrivateUsage]
     return set(regions.labels[meant].tolist())
 
 
