@@ -27,6 +27,13 @@ JUDGED = 12
 """Words from which on a language can be told."""
 EXAMPLES = 5
 
+_UNSPACED = re.compile(
+    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff]"
+)
+"""Letters of scripts that put no space between words: Thai, Lao, Burmese, Khmer, kana, Chinese."""
+LETTERS = 2
+"""Such letters that count as a word."""
+
 _START = re.compile(
     r"^\W{0,3}\s*START OF (?:THE|THIS) PROJECT GUTENBERG E(?:BOOK|TEXT).*$", re.MULTILINE | re.I
 )
@@ -131,6 +138,16 @@ def _recurring(documents: Sequence[Document]) -> set[str]:
     return {line for line, n in seen.items() if n > RECURRING * len(documents)}
 
 
+def word_count(text: str) -> int:
+    """Words of a text; in scripts without spaces every LETTERS letters are one.
+
+    >>> word_count("a red fox"), word_count("从前有一只狐狸。")
+    (3, 3)
+    """
+    rest, letters = _UNSPACED.subn(" ", text)
+    return len(re.findall(r"\S*\w\S*", rest) if letters else rest.split()) + letters // LETTERS
+
+
 def fingerprint(text: str) -> str:
     """The same for texts that differ in case, signs and spaces alone."""
     return hashlib.sha256(" ".join(re.findall(r"\w+", text.casefold())).encode()).hexdigest()
@@ -145,17 +162,16 @@ def language_of(text: str) -> str:
 
 def _flaw(document: Document, language: str, shortest: int) -> str | None:
     """Why a tidied text is refused, None when it is kept."""
-    words = document.text.split()
-    if len(words) < shortest:
-        if words and max(map(len, words)) > LONGEST_WORD:
-            return "it is data, not prose: a line without spaces"
-        return f"it is too short (fewer than {shortest} words)"
-    if max(map(len, words)) > LONGEST_WORD:
+    count = word_count(document.text)
+    if any(len(word) > LONGEST_WORD for word in _UNSPACED.sub(" ", document.text).split()):
         return "it is data, not prose: a line without spaces"
-    letters = sum(c.isalpha() or c.isspace() for c in document.text)
+    if count < shortest:
+        return f"it is too short (fewer than {shortest} words)"
+    letters = sum(c.isalpha() or unicodedata.category(c)[0] in "MZ" or c.isspace()
+                  for c in document.text)  # fmt: skip
     if letters < 0.7 * len(document.text):
         return "it is data, not prose: mostly digits and signs"
-    if language and len(words) >= JUDGED and (found := language_of(document.text)) != language:
+    if language and count >= JUDGED and (found := language_of(document.text)) != language:
         return f"its language is “{found}”, not “{language}” (--language any takes all)"
     return None
 
@@ -196,6 +212,6 @@ def clean(
         else:
             seen[key] = d.origin
             kept.append(d)
-            report.words += len(d.text.split())
+            report.words += word_count(d.text)
     report.kept = len(kept)
     return kept

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, pairwise
 
+from finetune.data.cleaning import word_count
 from finetune.data.documents import Document
 from pipelines.errors import InvalidInput
 from pipelines.scene import split_sentences
@@ -90,7 +91,7 @@ def groups(documents: Sequence[Document]) -> list[int]:
 def split_documents(documents: Sequence[Document]) -> Split:
     """Each document to its side: as its row says, else by the hash of its group's first text.
 
-    Few long documents are cut into parts at the ends of paragraphs first, so that each side has
+    Few long documents are cut into parts at the ends of sentences first, so that each side has
     some. Raises InvalidInput when there is too little for three sides.
     """
     return next(split_sources([documents]))
@@ -164,20 +165,35 @@ def _enough(documents: Sequence[Document]) -> list[Document]:
 
 def _parts(document: Document) -> list[Document]:
     """A long document in parts that end with a sentence; together they are the whole."""
-    if len(document.text.split()) < 2 * PART:
+    if word_count(document.text) < 2 * PART:
         return [document]
-    parts, piece, words = list[str](), list[str](), 0
+    parts, piece, words = list[str](), "", 0
     for paragraph in document.text.split("\n\n"):
-        sentences = split_sentences(paragraph)
-        for n, sentence in enumerate(sentences):
-            piece.append(sentence + ("\n\n" if n + 1 == len(sentences) else " "))
-            words += len(sentence.split())
+        for unit in _units(paragraph):
+            piece += unit
+            words += word_count(unit)
             if words >= PART:
-                parts.append("".join(piece).strip())
-                piece, words = [], 0
-    if piece:
-        parts.append("".join(piece).strip())
+                parts.append(piece.strip())
+                piece, words = "", 0
+        piece += "\n\n"
+    if piece.strip():
+        parts.append(piece.strip())
     return [
         replace(document, text=text, origin=f"{document.origin}, part {n}")
         for n, text in enumerate(parts, 1)
     ]
+
+
+def _units(paragraph: str) -> Iterator[str]:
+    """What a part may end with: a sentence; of what has none, as verses and some transcripts, a
+    line; of a line that is as long as a part, a word, or some letters where no spaces are."""
+    for sentence in split_sentences(paragraph):
+        if word_count(sentence) < PART:
+            yield sentence + " "
+            continue
+        for line in sentence.splitlines(keepends=True):
+            yield from [line] if word_count(line) < PART else _WORD.findall(line)
+        yield " "
+
+
+_WORD = re.compile(r"[^\s。！？]{1,200}[\s。！？]*|[\s。！？]+")

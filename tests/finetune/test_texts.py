@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from finetune.data.cleaning import CleaningReport, clean, tidy, without_boilerplate
+from finetune.data.cleaning import CleaningReport, clean, tidy, without_boilerplate, word_count
 from finetune.data.documents import Columns, Document, read_file, read_source
 from finetune.data.packing import pack
 from finetune.data.recipes import gather, shares_of, sources
@@ -211,6 +211,49 @@ def test_boilerplate_goes(tmp_path: Path) -> None:
     assert tidy(without_boilerplate(GUTENBERG.format(text=text))) == "A fox lived here."
     (tmp_path / "pg1.txt").write_text(GUTENBERG.format(text=text))
     assert next(read_file(tmp_path / "pg1.txt", lambda w, y: None)).title == "Foxes"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        prose(1, 18_000).replace(".", "").lower(),
+        "\n".join(prose(n, 10).rstrip(".").lower() for n in range(600)),
+        "".join(
+            random.Random(0).choices("从前有一只狐狸住在森林里它想学会飞于是去找猫头鹰", k=4000)
+        ),
+        "".join(random.Random(0).choices("从前有一只狐狸住在森林里它想学会飞。", k=4000)),
+    ],
+    ids=["one line", "verse", "no spaces", "Chinese sentences"],
+)
+def test_a_text_without_sentence_ends_is_cut_all_the_same(text: str) -> None:
+    parts = split_documents([Document(text)])
+    found = [*parts.train, *parts.validation, *parts.test]
+    assert len(found) > 3
+    assert parts.validation
+    assert max(word_count(d.text) for d in found) < 900
+    ordered = sorted(found, key=lambda d: int(d.origin.rpartition(" ")[2]))
+    assert "".join("".join(d.text for d in ordered).split()) == "".join(text.split())
+
+
+@pytest.mark.parametrize(
+    "language, text",
+    [
+        ("zh", "从前有一只小狐狸住在森林里。它想学会飞，于是去找猫头鹰。"
+               "猫头鹰说：你没有翅膀，不能飞！小狐狸很难过。"),
+        ("ja", "むかしむかし、森に小さな狐が住んでいました。"
+               "狐は空を飛びたいと思い、ふくろうをたずねました。"),
+        ("th", "กาลครั้งหนึ่งนานมาแล้วมีสุนัขจิ้งจอกตัวเล็กอาศัยอยู่ในป่าและมันอยากบินได้เหมือนนกจึงไปหานกฮูก"),
+    ],
+)  # fmt: skip
+def test_scripts_without_spaces_are_prose(language: str, text: str) -> None:
+    for asked in (language, ""):
+        report = CleaningReport("x")
+        assert clean([Document(8 * text), Document(text)], report, language=asked), report.lines()
+        assert report.kept == 2
+    report = CleaningReport("x")
+    assert not clean([Document(text), Document(text[:12])], report)
+    assert any("too short" in why for why in report.refused)
+    assert any(f"its language is “{language}”" in why for why in report.refused)
 
 
 def test_hard_wrapped_lines_are_joined_and_verses_are_not() -> None:
