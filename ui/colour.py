@@ -451,7 +451,7 @@ def page_of(book: Book | None, index: int | None, desk: Desk) -> Easel:
     """
     if book is None or index is None or index >= len(book.pages):
         raise InvalidInput("This page is gone: open the book again.")
-    place = Place(book.id, index) if book.owner == desk.owner else None
+    place = Place.of(book, index) if book.owner == desk.owner else None
     return files.read_page(book.pages[index], index + 1, place, book.title)
 
 

@@ -128,13 +128,10 @@ def put_on_page(shop: Workshop, desk: Desk, easel: Easel) -> Book:
     book = open_one if mine and open_one is not None else shop.read(place.book, desk)
     if book.owner != desk.owner:
         raise InvalidInput("This book belongs to someone else: save the picture as a file.")
-    if place.index >= len(book.pages):
-        raise InvalidInput("This page is gone from the book: save the picture as a file.")
-    page = book.pages[place.index]
+    index = place.find(book)
+    page = book.pages[index]
     png = coloured_png(easel.document, easel.recipe, page.text)
-    changed = book.with_page(
-        place.index, replace(page, picture=png, score=None, recipe=easel.recipe)
-    )
+    changed = book.with_page(index, replace(page, picture=png, score=None, recipe=easel.recipe))
     changed = shop.save(changed, desk if mine else None)
     if mine:
         desk.keep_book(changed)

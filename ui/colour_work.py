@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageChops
 
-from pipelines.book import Recipe
+from pipelines.book import Book, Recipe
 from pipelines.colorize.document import Document
 from pipelines.colorize.drawing import Drawing, clean
 from pipelines.colorize.hints import CELL, hint_map, palette, paste, read_mask
@@ -46,10 +46,29 @@ CRAYONS = (
 
 @dataclass(frozen=True)
 class Place:
-    """A page of a book that is coloured: index from 0."""
+    """A page of a book that is coloured, known by what it tells: pages move within their book."""
 
     book: str
     index: int
+    """Where it was, from 0."""
+    text: str
+    brief: str
+
+    @staticmethod
+    def of(book: Book, index: int) -> Place:
+        page = book.pages[index]
+        return Place(book.id, index, page.text, page.brief)
+
+    def find(self, book: Book) -> int:
+        """Where it is in the book by now. Raises: InvalidInput when nobody can tell."""
+        told = (self.text, self.brief)
+        found = [n for n, page in enumerate(book.pages) if (page.text, page.brief) == told]
+        if self.index in found:
+            return self.index
+        if len(found) == 1:
+            return found[0]
+        what = "has moved, and others tell the same" if found else "is gone from the book"
+        raise InvalidInput(f"This page {what}: save the picture as a file.")
 
 
 @dataclass(frozen=True)

@@ -364,7 +364,7 @@ def test_what_is_not_coloured_yet_is_neither_kept_nor_saved_nor_put_on_a_page(
 ) -> None:
     book = Book("Pip", (Page("A fox slept."),), owner="ada")
     shop.library.save(book)
-    easel.place, desk = Place(book.id, 0), a_desk(easel)
+    easel.place, desk = Place.of(book, 0), a_desk(easel)
     with pytest.raises(InvalidInput, match="no picture yet"):
         files.put_on_page(shop, desk, easel)
     files.save_files(easel)  # lines and strokes
@@ -425,16 +425,33 @@ def test_a_page_gets_its_picture_and_only_in_one_s_own_book(shop: Workshop, ease
     for book in (mine, theirs):
         shop.library.save(book)
     picture = paint(shop, easel)
-    easel.place = Place(mine.id, 0)
+    easel.place = Place.of(mine, 0)
     files.put_on_page(shop, a_desk(easel), easel)
     kept = shop.library.get(mine.id).pages[0]
     np.testing.assert_array_equal(np.asarray(kept.image()), np.asarray(picture))
     assert kept.text == "A fox slept."
-    for place in (None, Place(theirs.id, 0), Place(mine.id, 3)):
+    for place in (None, Place.of(theirs, 0), replace(Place.of(mine, 0), text="Another.")):
         easel.place = place
         with pytest.raises(InvalidInput):
             files.put_on_page(shop, a_desk(easel), easel)
     assert shop.library.get(theirs.id).pages[0].picture == png
+
+
+def test_a_page_that_has_moved_gets_its_picture_where_it_is_now(
+    shop: Workshop, easel: Easel
+) -> None:
+    png = encode_png(Image.new("RGB", SIZE))
+    fox, owl, spring = (Page(text, picture=png) for text in ("A fox.", "An owl.", "Spring."))
+    book = Book("Pip", (fox, owl), owner="ada")
+    paint(shop, easel)
+    easel.place = Place.of(book, 0)
+    shop.library.save(replace(book, pages=(spring, owl, fox)))
+    pages = files.put_on_page(shop, a_desk(easel), easel).pages
+    assert [page.picture == png for page in pages] == [True, True, False]
+    for left, what in (((spring, owl), "gone"), ((spring, fox, fox), "others tell the same")):
+        shop.library.save(replace(book, pages=left))
+        with pytest.raises(InvalidInput, match=what):
+            files.put_on_page(shop, a_desk(easel), easel)
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../secret", "", None, "a\0b", "gone.png"])
@@ -612,10 +629,10 @@ def test_a_page_brings_its_strokes_back(shop: Workshop, easel: Easel) -> None:
     paint(shop, easel)
     draw(easel, mask=right_half(), hints=strokes("#3d6fb6", (70, 32)))
     picture = paint(shop, easel)
-    easel.place = Place(book.id, 0)
+    easel.place = Place.of(book, 0)
     page = files.put_on_page(shop, a_desk(easel), easel).pages[0]
     again = colour.page_of(shop.library.get(book.id), 0, a_desk(easel))
-    assert again.place == Place(book.id, 0)
+    assert again.place == Place.of(book, 0)
     assert again.painted == again.revision  # the picture stands until something is drawn
     assert again.document == easel.document or same_layers(again.document, easel.document)
     np.testing.assert_array_equal(np.asarray(again.document.picture), np.asarray(picture))
