@@ -10,6 +10,7 @@ import re
 import shutil
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
@@ -225,7 +226,7 @@ def take_in(files: Sequence[Path], into: Path) -> int:
     for path, archive in _sources(files):
         names = archive.infolist() if archive else [None]
         for info in names:
-            name = PurePosixPath(info.filename).name if info else path.name
+            name = _short(PurePosixPath(info.filename).name if info else path.name)
             if info and (info.is_dir() or _hidden(info.filename)):
                 continue
             count += 1
@@ -241,7 +242,7 @@ def take_in(files: Sequence[Path], into: Path) -> int:
                         shutil.copyfileobj(source, out)
                 else:
                     shutil.move(path, target)
-            except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+            except (zipfile.BadZipFile, zlib.error, RuntimeError, EOFError) as error:
                 raise InvalidInput(
                     f"“{path.name}” cannot be unpacked ({error}): make the ZIP again, without a "
                     "password."
@@ -267,6 +268,12 @@ def _sources(files: Sequence[Path]) -> Iterator[tuple[Path, zipfile.ZipFile | No
         except zipfile.BadZipFile as error:
             raise InvalidInput(f"“{path.name}” is no ZIP, or damaged: make it again.") from error
         path.unlink(missing_ok=True)
+
+
+def _short(name: str) -> str:
+    """A name that every disk takes; a picture and its words are still called alike."""
+    end = PurePosixPath(name).suffix[:20]
+    return name.removesuffix(end).encode()[:200].decode(errors="ignore") + end
 
 
 def _hidden(name: str) -> bool:

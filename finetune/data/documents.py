@@ -245,7 +245,7 @@ def _read_json_lines(path: Path, refuse: Refuse, columns: Columns) -> Iterator[D
         if path.suffix.lower() == ".json":
             try:
                 whole = json.loads(text)
-            except ValueError as e:
+            except (ValueError, RecursionError) as e:
                 raise _Unreadable(f"it is no JSON ({e})") from e
             for n, row in enumerate(whole if isinstance(whole, list) else [whole], 1):
                 yield f"{path}, row {n}", row if isinstance(row, dict) else {"text": row}
@@ -256,7 +256,7 @@ def _read_json_lines(path: Path, refuse: Refuse, columns: Columns) -> Iterator[D
             origin = f"{path}, line {n}"
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 refuse(origin, "the line is no JSON")
                 continue
             yield origin, row if isinstance(row, dict) else {"text": row}

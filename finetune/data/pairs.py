@@ -133,10 +133,10 @@ def _of_table(path: Path, scratch: Path, problems: list[tuple[str, str]]) -> Ite
         empty = False
         name = f"row {n}"
         shown = _column(row, PICTURE_COLUMNS)
+        named = named or any(c in row for c in PICTURE_COLUMNS)
         if shown is None and named:
             problems.append((name, "rows that name no picture"))
             continue
-        named = True
         if shown is None:
             raise InvalidInput(
                 f"{path}, row {n}, names no picture: a column must be called one of "
@@ -186,7 +186,7 @@ def _picture(shown: Any, table: Path, scratch: Path, number: int) -> Path | None
 def _json_row(line: str) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
 

@@ -268,6 +268,8 @@ def test_pictures_inside_a_parquet(tmp_path: Path) -> None:
         ("t.parquet", b"PAR1 no more", "no parquet"),
         ("t.xls", b"1", "neither a folder nor a table"),
         ("t.jsonl", b'{"image": "gone.png", "text": "x"}', "row 1: words whose picture"),
+        ("t.jsonl", b'{"image": null, "text": "x"}', "row 1: rows that name no picture"),
+        ("t.jsonl", b"[" * 100_000, "no jsonl"),
     ],
 )
 def test_tables_that_cannot_be_read(

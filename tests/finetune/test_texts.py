@@ -152,6 +152,8 @@ def test_columns_go_by_name(tmp_path: Path) -> None:
         ("a.epub", b"PK\3\4 broken", "no EPUB"),
         ("a.parquet", b"PAR1 broken", "no parquet"),
         ("a.jsonl", b"{broken\n", "no JSON"),
+        ("a.json", b"[" * 100_000, "no JSON"),
+        ("a.jsonl", b"[" * 100_000, "no JSON"),
         ("a.json", b"[broken", "no JSON"),
         ("a.csv", b"n,m\n1,2\n", "no column"),
         ("a.docx", b"x", "of this kind"),

@@ -123,6 +123,23 @@ def test_a_zip_that_is_none_or_empty_is_told(tmp_path: Path, data: bytes, why: s
         take_in([tmp_path / "gone.txt"], tmp_path / "other")
 
 
+def test_a_damaged_zip_is_told_and_long_names_are_cut(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "x.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("fox.txt", "A fox ran over the hill. " * 99)
+    data = bytearray((tmp_path / "x.zip").read_bytes())
+    data[37:60] = b"\xff" * 23  # behind the header of 30 bytes and the name
+    (tmp_path / "x.zip").write_bytes(data)
+    with pytest.raises(InvalidInput, match="cannot be unpacked"):
+        take_in([tmp_path / "x.zip"], tmp_path / "damaged")
+    with zipfile.ZipFile(tmp_path / "long.zip", "w") as archive:
+        for name in (300 * "狐" + ".png", 300 * "狐" + ".txt", 300 * "狐" + "a.txt"):
+            archive.writestr(f"sub/{name}", "A fox.")
+    assert take_in([tmp_path / "long.zip"], tmp_path / "data") == 3
+    found = sorted(p for p in (tmp_path / "data").rglob("*") if p.is_file())
+    assert {p.stem for p in found} == {66 * "狐"}
+    assert sorted(p.suffix for p in found) == [".png", ".txt", ".txt"]
+
+
 def test_too_much_is_refused_before_it_is_unpacked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
