@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
-from pipelines.colorize.lineart import extract, remove_specks
+from pipelines.colorize.lineart import extent, extract, remove_specks
 from pipelines.errors import InvalidInput
 
 Kind = Literal["lineart", "inverted", "picture"]
@@ -202,7 +202,7 @@ def classify(image: Image.Image) -> Kind:
     Thin lines are taken away. What is left of a drawing is its paper: of one hue, and changing
     slowly whatever the light and the shadows on it. What is left of a picture is not.
     """
-    scale = min(1.0, 320 / max(image.size))
+    scale = min(1.0, 320 / extent(image.size))
     size = max(LEAST_SIDE, round(image.width * scale)), max(LEAST_SIDE, round(image.height * scale))
     rgb = np.asarray(image.resize(size, Image.Resampling.BOX))
     inverted = _has_light_lines(rgb)
@@ -234,7 +234,8 @@ def _has_light_lines(rgb: NDArray[np.uint8]) -> bool:
 
 def _ground(rgb: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """Brightness (H, W) of what lies under the lines, and how far its hue is from the median's."""
-    reach = max(3, round(max(rgb.shape[:2]) / 28)) | 1
+    height, width = rgb.shape[:2]
+    reach = max(3, round(extent((width, height)) / 28)) | 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach))
     closed = cv2.medianBlur(cv2.morphologyEx(rgb, cv2.MORPH_CLOSE, disc), 5)
     lab = np.asarray(cv2.cvtColor(closed.astype(np.float32) / 255, cv2.COLOR_RGB2LAB))
@@ -255,7 +256,7 @@ def clean(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     height, width = grey.shape
     paper = _paper(grey)
     level = np.minimum(grey / np.maximum(paper, 1.0), 1.0).astype(np.float32)
-    scale = max(height, width) / 512
+    scale = extent((width, height)) / 512
     if scale > 1.5:
         level = cv2.GaussianBlur(level, (0, 0), 0.3 * scale)
     depth = 1 - level  # 0 = paper
@@ -274,7 +275,7 @@ def clean(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
 def _paper(grey: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(H, W) brightness of the paper under the lines, from a small copy with the lines closed."""
     height, width = grey.shape
-    scale = min(1.0, 256 / max(height, width))
+    scale = min(1.0, 256 / extent((width, height)))
     size = max(8, round(width * scale)), max(8, round(height * scale))
     small = cv2.resize(grey, size, interpolation=cv2.INTER_AREA)
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (13, 13))

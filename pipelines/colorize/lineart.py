@@ -25,6 +25,12 @@ _BRIGHTEN = (255 * (np.arange(256) / 255) ** 0.6).astype(np.uint8)
 """Edges in the dark look as strong to the eye as those in the light, so they are drawn so."""
 
 
+def extent(size: tuple[int, int]) -> float:
+    """The longer side of a drawing, by which the width of its lines is judged; a strip is several
+    drawings beside each other, each half as long again as it is high."""
+    return min(max(size), 1.5 * min(size))
+
+
 def extract(picture: Image.Image, *, strength: float = STRENGTH, sigma: float = 0.4) -> Image.Image:
     """Line art of a picture, PIL L of the same size.
 

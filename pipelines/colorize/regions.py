@@ -19,11 +19,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pipelines.colorize.hints import hint_map
+from pipelines.colorize.lineart import extent
 
 WORK_SIDE = 512
-"""Longest side at which regions are looked for."""
+"""Longest side at which regions are looked for; strips are longer, of no more pixels than a square.
+"""
 BALLS = (7, 4, 2, 1, 0)
-"""Radii in pixels of a picture whose longest side is 512."""
+"""Radii in pixels of a picture whose extent is 512."""
 SMALLEST = 10
 """Pixels of a region."""
 LEAST_STROKE = 12
@@ -68,12 +70,13 @@ class Regions:
 
 def find_regions(lineart: Image.Image) -> Regions:
     """The regions of a drawing, PIL L, 255 = paper."""
-    scale = min(1.0, WORK_SIDE / max(lineart.size))
+    root = (lineart.width * lineart.height) ** 0.5
+    scale = min(1.0, WORK_SIDE / extent(lineart.size), WORK_SIDE / root)
     size = max(8, round(lineart.width * scale)), max(8, round(lineart.height * scale))
     grey = np.asarray(lineart.convert("L").resize(size, Image.Resampling.BOX))
     free = (grey > 150).astype(np.uint8)
     labels = np.zeros(free.shape, np.int32)
-    unit = max(size) / 512
+    unit = extent(size) / 512
     for ball in BALLS:
         radius = round(ball * unit) if ball else 0
         rest = free * (labels == 0).astype(np.uint8)

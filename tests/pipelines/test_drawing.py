@@ -220,6 +220,21 @@ def test_long_and_narrow() -> None:
     assert any("narrow" in n for n in drawing.notes)
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_lines_of_a_long_strip_stay(turned: bool) -> None:
+    strip, thin = Image.new("L", (2400, 180), 255), Image.new("L", (10_000, 50), 255)
+    for left in range(0, 2400, 240):
+        strip.paste(sketch(), (left, 0))
+    pen = ImageDraw.Draw(thin)
+    for left in range(50, 9_900, 100):
+        pen.ellipse((left, 5, left + 40, 45), outline=0, width=2)
+    for drawn in (strip, thin):
+        truth = drawn.transpose(Image.Transpose.ROTATE_90) if turned else drawn
+        drawing = read_drawing(truth)
+        assert drawing.kind == "lineart"
+        assert_read(drawing, truth)
+
+
 def test_large_drawings_are_scaled_down() -> None:
     drawing = read_drawing(sketch().resize((3000, 2250)))
     assert drawing.lineart.width * drawing.lineart.height < WORKING_MEGAPIXELS * 1.01e6

@@ -155,6 +155,15 @@ def test_any_size_and_empty_paper(size: tuple[int, int]) -> None:
         assert result.size == size
 
 
+def test_a_long_strip_has_its_regions() -> None:
+    strip = Image.new("L", (8000, 140), 255)
+    for left in range(0, 8000, 200):
+        strip.paste(boxes(), (left, 0))
+    regions = find_regions(strip)
+    assert regions.labels.size <= 513**2
+    assert len(regions.areas) == 2 * 40 + 1
+
+
 def touched(
     regions: Regions, before: Image.Image | None, now: Image.Image | None, size: tuple[int, int]
 ) -> Image.Image:
