@@ -26,6 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from finetune import clip_pairs
+from finetune.clip_pairs import ranks
 from finetune.clip_views import view
 from finetune.data.bank import hold
 from finetune.data.pages import PageSet, read_pages
@@ -272,7 +273,7 @@ def recall(
     """Recall at 1 and 5 both ways among `among` held-out pairs, averaged over `count` pairs."""
     rng = random.Random(0)
     device = clip.model.logit_scale.device
-    image, text = list[Tensor](), list[Tensor]()
+    image, text, asked = list[Tensor](), list[Tensor](), list[list[str]]()
     for begin_at in range(0, count, among):
         ids = range(begin_at, begin_at + among)
         raw = torch.from_numpy(np.stack([scenes.pictures[i] for i in ids])).permute(0, 3, 1, 2)
@@ -280,13 +281,15 @@ def recall(
             raw.float().to(device) / 127.5 - 1, size=clip.image_size, mode="area"
         )
         image.append(clip.embed_images(pixels))
-        text.append(clip.embed_texts([scenes.records[i].prompt(rng) for i in ids]))
+        asked.append([scenes.records[i].prompt(rng) for i in ids])
+        text.append(clip.embed_texts(asked[-1]))
     found: dict[str, list[float]] = {}
-    for a, b in zip(image, text, strict=True):
+    for a, b, words in zip(image, text, asked, strict=True):
         for name, scores in (("image to text", a @ b.T), ("text to image", b @ a.T)):
-            rank = (scores > scores.diagonal()[:, None]).sum(1)
+            position = ranks(scores, words)
             for k in (1, 5):
-                found.setdefault(f"{name} recall@{k}", []).append((rank < k).float().mean().item())
+                share = (position < k).float().mean().item()
+                found.setdefault(f"{name} recall@{k}", []).append(share)
     return {k: float(np.mean(v)) for k, v in found.items()}
 
 

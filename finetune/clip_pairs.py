@@ -228,12 +228,25 @@ def scores(clip: AnyCLIP, pictures: NDArray[np.uint8], words: Sequence[str]) -> 
     return clip.embed_images(pixels) @ clip.embed_texts(words).T
 
 
+def ranks(scores: Tensor, words: Sequence[str]) -> Tensor:
+    """(N, N) scores of pictures to the words of each, or the other way round -> (N,) how many come
+    before the right one, on the diagonal.
+
+    Whoever scores as high comes before it, too, and what is no number: a CLIP that says the same of
+    everything finds nothing. Pictures that have the same words are no rivals.
+    """
+    number = {w: n for n, w in enumerate(words)}
+    ids = torch.tensor([number[w] for w in words], device=scores.device)
+    rivals = ids[:, None] != ids
+    return (rivals & ~(scores < scores.diagonal()[:, None])).sum(1)
+
+
 def figures(clip: AnyCLIP, pictures: NDArray[np.uint8], words: Sequence[str]) -> dict[str, float]:
     """Recall at 1 and 5 both ways among all held-out pairs, and what chance would reach."""
     found = {"held out": float(len(words)), "chance recall@1": 1 / len(words)}
     seen = scores(clip, pictures, words)
     for name, table in (("picture to words", seen), ("words to picture", seen.T)):
-        position = (table > table.diagonal()[:, None]).sum(1)
+        position = ranks(table, words)
         for k in (1, 5):
             found[f"{name} recall@{k}"] = (position < k).float().mean().item()
     return found

@@ -32,6 +32,7 @@ from tqdm import tqdm
 
 from finetune import colour_metrics as metrics
 from finetune.clip import recall
+from finetune.clip_pairs import ranks
 from finetune.data.pages import PageSet, read_pages
 from finetune.data.scenes import SceneRecord, SceneSet
 from finetune.losses import psnr
@@ -110,13 +111,14 @@ def real_recall(clip: CLIP, pages: PageSet) -> dict[str, float]:
         kept = [n for n, w in enumerate(words) if w]
         if not kept:
             continue
-        seen, read = everything[kept], clip.embed_texts([words[n] for n in kept])
+        said = [words[n] for n in kept]
+        seen, read = everything[kept], clip.embed_texts(said)
         found[f"real pages, {kind}"] = float(len(kept))
         ways = (("picture to words", seen @ read.T), ("words to picture", read @ seen.T))
         for name, scores in ways:
-            rank = (scores > scores.diagonal()[:, None]).sum(1).float()
-            found[f"{kind}, {name}: recall@10"] = (rank < 10).float().mean().item()
-            found[f"{kind}, {name}: median rank"] = rank.median().item() + 1
+            position = ranks(scores, said).float()
+            found[f"{kind}, {name}: recall@10"] = (position < 10).float().mean().item()
+            found[f"{kind}, {name}: median rank"] = position.median().item() + 1
     return found
 
 
@@ -293,8 +295,8 @@ def main() -> None:
         scenes = SceneSet(args.runs / "scenes-test", 1000, split="test")
         return CLIP.from_pretrained(args.weights / "judge", device), scenes
 
-    def real() -> PageSet:
-        return PageSet(list(read_pages(args.pages, "test")))
+    def real(*, coloured: bool = True) -> PageSet:
+        return PageSet(list(read_pages(args.pages, "test", coloured=coloured)))
 
     def vqgan() -> dict[str, float]:
         judge, scenes = judge_and_scenes()
@@ -309,7 +311,7 @@ def main() -> None:
         guide = CLIP.from_pretrained(args.weights / "clip", device)
         found = recall(guide, scenes)
         found |= {f"judge {k}": v for k, v in recall(judge, scenes).items()}
-        return found | (real_recall(guide, real()) if args.pages else {})
+        return found | (real_recall(guide, real(coloured=False)) if args.pages else {})
 
     def pictures() -> dict[str, float]:
         judge, scenes = judge_and_scenes()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import random
 import sys
 from collections.abc import Iterator
@@ -152,6 +153,25 @@ def test_another_seed_is_another_model(scenes: SceneSet, tmp_path: Path) -> None
     assert isinstance(two, CLIP)
     a, b = one.model.visual_projection.weight, two.model.visual_projection.weight
     assert (a - b).abs().mean() > 0.01
+
+
+@pytest.mark.parametrize("value", [math.nan, 0.0])
+def test_a_clip_that_says_the_same_of_everything_finds_nothing(
+    scenes: SceneSet, value: float
+) -> None:
+    collapsed = clip()
+    for parameter in collapsed.parameters():
+        parameter.fill_(value)
+    found = recall(collapsed, scenes, count=12, among=6)
+    figures = clip_pairs.figures(collapsed, *own())
+    found |= {k: v for k, v in figures.items() if k.endswith("recall@1") and "chance" not in k}
+    assert set(found.values()) == {0.0}
+
+
+def test_pictures_of_the_same_words_are_no_rivals() -> None:
+    scores = torch.tensor([[0.5, 0.5, 0.1], [0.9, 0.2, 0.3], [0.0, 0.0, 0.1]])
+    assert clip_pairs.ranks(scores, ["a", "a", "b"]).tolist() == [0, 1, 0]
+    assert clip_pairs.ranks(scores, ["a", "b", "c"]).tolist() == [1, 2, 0]
 
 
 def test_recall_near_chance_without_training(scenes: SceneSet) -> None:
