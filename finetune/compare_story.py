@@ -50,18 +50,20 @@ _BRIEF, _S, _END = (SPECIALS.index(t) for t in (BRIEF, SENTENCE, END))
 # --- held-out text -----------------------------------------------------------------------
 
 
-def kinds_of(data: Sequence[str], columns: Columns | None = None) -> list[Source]:
-    """The kinds of text in folders: by recipe where their files are there, else one for each, whose
-    tables have these `columns`."""
-    files = {name: r.files for name, r in RECIPES.items()}
+def kinds_of(
+    data: Sequence[str], recipes: Sequence[str] = (), columns: Columns | None = None
+) -> list[Source]:
+    """The kinds of text in folders: by those of the `recipes` whose files are there, else one for
+    each, whose tables have these `columns`."""
+    files = {name: RECIPES[name].files for name in recipes}
     known = {
         d: [k for k, fs in files.items() if any((Path(d).expanduser() / f).is_file() for f in fs)]
         for d in data
     }
-    recipes = [k for k in RECIPES if any(k in found for found in known.values())]
-    of_recipes, rest = ([d for d, found in known.items() if bool(found) == is_known]
+    found = [k for k in recipes if any(k in kinds for kinds in known.values())]
+    of_recipes, rest = ([d for d, kinds in known.items() if bool(kinds) == is_known]
                         for is_known in (True, False))  # fmt: skip
-    return [*(sources(of_recipes, recipes) if recipes else []),
+    return [*(sources(of_recipes, found) if found else []),
             *(sources(rest, (), columns) if rest else [])]  # fmt: skip
 
 
@@ -193,20 +195,21 @@ def compare(
     prompts: Sequence[str] = PROMPTS,
     seed: int = 0,
     language: str = "en",
+    recipes: Sequence[str] = (),
     columns: Columns | None = None,
 ) -> Comparison:
     """Figures and stories of two writers, by name or folder.
 
     `held_out`: sequences of each kind of text at most. Two embedded writers read exactly the same
-    sequences, asked for in words that the first one knows. `language`, `columns`: as the texts were
-    taught, so that the same of them are held out; "" takes every language.
+    sequences, asked for in words that the first one knows. `language`, `recipes`, `columns`: as the
+    texts were taught, so that the same of them are held out; "" takes every language.
     Raises ModelUnavailable, InvalidInput.
     """
     one, two = Writer.load(before), Writer.load(after)
     found = Comparison((before, after), tuple(prompts))
     same = one.embedded and two.embedded
     read = dict[str, tuple[list[Sequence_], list[Sequence_]]]()
-    kinds = kinds_of(data, columns)
+    kinds = kinds_of(data, recipes, columns)
     for source, (split, _) in zip(kinds, gather(kinds, language=language), strict=True):
         documents = split.test or split.validation
         first = one.read(documents, _block(one), most=held_out)[:held_out]
@@ -325,6 +328,8 @@ def text_options(p: argparse.ArgumentParser) -> None:
     p.add_argument(
         "--language", default="en", help="of --data, as it was taught: ISO 639-1, or any"
     )
+    p.add_argument("--recipe", nargs="+", default=[], choices=RECIPES,
+                   help="kinds of text in --data, as they were taught")  # fmt: skip
     p.add_argument("--text", default="", help="column of the text in --data, as it was taught")
     p.add_argument("--title", default="", help="column of the title in --data, as it was taught")
 
@@ -338,7 +343,7 @@ def run(args: Any) -> Comparison:
         args.before, args.after, args.data,
         held_out=getattr(args, "held_out", HELD_OUT), seed=getattr(args, "seed", 0),
         language="" if args.language == "any" else args.language,
-        columns=Columns(args.text, args.title),
+        recipes=args.recipe, columns=Columns(args.text, args.title),
     )  # fmt: skip
     if args.page:
         write_page(found, args.page)

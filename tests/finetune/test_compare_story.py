@@ -84,8 +84,11 @@ def test_surprise_is_that_of_the_words(writers: tuple[str, str]) -> None:
 def test_kinds_are_told_by_their_files(tmp_path: Path) -> None:
     (tmp_path / "movie_plots.jsonl").write_text("{}")
     (tmp_path / "own").mkdir()
-    kinds = kinds_of([str(tmp_path), str(tmp_path / "own")])
+    folders = [str(tmp_path), str(tmp_path / "own")]
+    kinds = kinds_of(folders, ["stories", "plots"])
     assert [k.kind for k in kinds] == ["plots", "own"]
+    # Taught without recipes it is read without: joined rows would be other texts, learned in part.
+    assert [k.recipe for k in kinds_of(folders)] == [None, None]
 
 
 def test_two_writers_side_by_side(
