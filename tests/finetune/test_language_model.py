@@ -19,7 +19,7 @@ import torch
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from finetune import checkpoints, language_model
-from finetune.checkpoints import check_needs, last_checkpoint, needs, same_run, whole
+from finetune.checkpoints import Needs, check_needs, last_checkpoint, needs, same_run, whole
 from finetune.data.documents import Document
 from finetune.data.packing import SKIPPED
 from finetune.data.recipes import sources
@@ -320,6 +320,16 @@ def test_too_little_memory_or_disk_is_told(plain: Path, tmp_path: Path) -> None:
         check_needs(replace(small, disk=10**18), CPU, tmp_path)
     less = needs(model, model.config, 10**7, 128, checkpointing=True, half=True)
     assert less.memory < huge.memory
+
+
+def test_processes_of_one_machine_share_its_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    half = Needs(checkpoints.free_memory(CPU) // 2, 0, 0, 0, 0)
+    check_needs(half, CPU, tmp_path)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with pytest.raises(OutOfMemory, match="lower --batch"):
+        check_needs(half, CPU, tmp_path)
 
 
 def test_checkpoints_of_another_run_are_not_mixed_in(
