@@ -461,6 +461,7 @@ def describe(easel: Easel) -> str:
     value = {
         "name": easel.name,
         "round": easel.round,
+        "heard": easel.heard,
         "width": width,
         "height": height,
         "palette": easel.table,

@@ -157,6 +157,8 @@ class Easel:
     """What it is called: the name of its file, or its book and page; "" where nobody knows."""
     round: int = 0
     """Grows when hints and mask change on the server; the browser loads them anew then."""
+    heard: tuple[str, int] = ("", 0)
+    """The newest message with strokes: the page that sent it, and its number there."""
     revision: int = 0
     """Grows with every change of what models see."""
     painted: int = -1
@@ -325,11 +327,16 @@ def read_layer(value: object, size: tuple[int, int]) -> Image.Image | None:
 def take_strokes(easel: Easel, sent: Mapping[str, Any]) -> bool:
     """Take over hints and mask from a browser; whether anything changed.
 
-    `sent`: "name" and "round" of what was drawn on, and "hints" or "mask" or both. Raises
-    InvalidInput.
+    `sent`: "name" and "round" of what was drawn on, and "hints" or "mask" or both; "page" and
+    "number" of the message, as a newer one may have been quicker. Raises InvalidInput.
     """
     if sent.get("name") != easel.name or sent.get("round") != easel.round:
         return False  # drawn before the drawing was changed
+    page, number = sent.get("page"), sent.get("number")
+    if isinstance(page, str) and isinstance(number, int):
+        if page == easel.heard[0] and number <= easel.heard[1]:
+            return False
+        easel.heard = page, number
     before = easel.document
     hints, mask = before.hints, before.mask
     if "hints" in sent:

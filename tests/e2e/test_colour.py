@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -99,6 +100,34 @@ def test_other_colours_are_chosen_and_left_out(
     expect(easel).not_to_have_attribute("data-picture", other or "")
     expect(page.get_by_role("button", name="Other colours")).to_be_hidden()
     expect(page.get_by_text("Draw a stroke of colour where you want it.")).to_be_visible()
+
+
+def test_strokes_are_undone_and_redone(colours: Server, visit: Visit, tmp_path: Path) -> None:
+    page = visit(colours.url)
+    hand_in(page, a_drawing(tmp_path))
+    expect(page.locator(".easel")).to_have_attribute("data-picture", re.compile("jpg"))
+
+    def shows(red: bool, blue: bool) -> None:
+        """Waits until the left circle is red, or not, and the right one blue, or not."""
+        end = time.monotonic() + 60
+        while True:
+            (r, _, b), (red_there, _, blue_there) = seen(page, 0.27, 0.35), seen(page, 0.75, 0.35)
+            if (r > b + 60, blue_there > red_there + 60) == (red, blue):
+                return
+            assert time.monotonic() < end
+            page.wait_for_timeout(100)
+
+    page.get_by_role("button", name=f"Colour 1, {RED}").click()
+    stroke(page, (0.2, 0.5), (0.35, 0.55))
+    page.get_by_role("button", name=f"Colour 7, {BLUE}").click()
+    stroke(page, (0.65, 0.5), (0.85, 0.5))
+    shows(red=True, blue=True)
+    page.get_by_role("button", name="Undo").click()
+    shows(red=True, blue=False)
+    page.get_by_role("button", name="Undo").click()
+    shows(red=False, blue=False)
+    page.get_by_role("button", name="Redo").click()
+    shows(red=True, blue=False)
 
 
 def test_strokes_masks_variations_and_a_reload(

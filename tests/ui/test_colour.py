@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import threading
 import time
 import zipfile
@@ -227,6 +228,22 @@ def test_strokes_for_another_drawing_or_round_are_left_alone(shop: Workshop, eas
     assert not work.take_strokes(easel, {"name": "other", "round": 0, "hints": strokes()})
     assert not work.take_strokes(easel, {"name": easel.name, "round": 7, "hints": strokes()})
     assert easel.document.hints is None
+
+
+def test_strokes_that_were_overtaken_by_newer_ones_are_left_alone(easel: Easel) -> None:
+    def arrives(number: int, page: str, **layers: str) -> bool:
+        message = {"name": easel.name, "round": easel.round, "page": page, "number": number}
+        return work.take_strokes(easel, {**message, **layers})
+
+    assert arrives(2, "one", hints=strokes(), mask=right_half())
+    newest = easel.document
+    assert not arrives(1, "one", hints="")
+    assert easel.document is newest
+    assert json.loads(colour.describe(easel))["heard"] == ["one", 2]
+    assert arrives(3, "one", mask="")
+    assert easel.document.hinted
+    assert arrives(1, "loaded anew", hints="")  # which counts from one again
+    assert not easel.document.hinted
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,9 @@
 // a picture that is pasted as `given`.
 const root = element.querySelector('.easel');
 const MASK = '#e4562a';
-const STEPS = 60; // that can be undone
+const STEPS = 60; // that can be undone, ...
+const MOST = 100e6; // ... and the bytes that they may take
+const PATIENCE = 10_000; // milliseconds until strokes that nobody has taken are sent again
 const TALL = 2.5; // times as high as wide
 const hints = document.createElement('canvas');
 const mask = document.createElement('canvas');
@@ -20,8 +22,11 @@ let undone = [];
 let done = [];
 let stroke = null;
 let timer = 0;
+let again = 0;
 let sent = -Infinity; // when strokes were sent last
-const dirty = new Set();
+let number = 0; // of the newest message
+const page = Math.random().toString(36).slice(2); // whose messages these are
+const dirty = new Map(); // layers that the server lacks: the message they went with, or Infinity
 
 function make(tag, attributes, ...children) {
   const node = document.createElement(tag);
@@ -66,18 +71,30 @@ function paint() {
 const empty = (canvas) => !canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)
   .data.some((value, n) => n % 4 === 3 && value > 127);
 
+// Messages may overtake each other or be lost: each brings every layer that was not taken yet, and
+// the server leaves those alone that are older than one it has.
 function send() {
+  if (!dirty.size || !element.isConnected) return;
   sent = performance.now();
-  const message = { name: known.name, round: known.round };
+  number += 1;
+  const message = { name: known.name, round: known.round, page, number };
   for (const [name, canvas] of [['hints', hints], ['mask', mask]]) {
-    if (dirty.has(name)) message[name] = empty(canvas) ? '' : canvas.toDataURL('image/png');
+    if (!dirty.has(name)) continue;
+    message[name] = empty(canvas) ? '' : canvas.toDataURL('image/png');
+    dirty.set(name, number);
   }
-  dirty.clear();
   trigger('draw', { value: JSON.stringify(message) });
+  clearTimeout(again);
+  again = setTimeout(send, PATIENCE);
+}
+
+function taken([by, newest]) {
+  if (by !== page) return;
+  for (const [name, message] of dirty) if (message <= newest) dirty.delete(name);
 }
 
 function touched(canvas) {
-  dirty.add(canvas === mask ? 'mask' : 'hints');
+  dirty.set(canvas === mask ? 'mask' : 'hints', Infinity);
   clearTimeout(timer);
   // At once, but several quick strokes are sent as one.
   timer = setTimeout(send, performance.now() - sent > 500 ? 0 : 90);
@@ -110,22 +127,52 @@ function dab(from, to) {
 
 const copy = (canvas) => canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
 
-function change(canvas, act) { // one step that can be undone
-  const before = copy(canvas);
-  act();
-  done.push({ canvas, before });
-  if (done.length > STEPS) done.shift();
+// The part of a canvas that differs from what it was, as it was; null where none does.
+function patch(canvas, before) {
+  const [was, is] = [before, copy(canvas)].map(({ data }) => new Uint32Array(data.buffer));
+  let [left, top, right, bottom] = [canvas.width, canvas.height, 0, 0];
+  for (let n = 0; n < was.length; n += 1) {
+    if (was[n] !== is[n]) {
+      const x = n % canvas.width;
+      const y = (n - x) / canvas.width;
+      [left, right, top, bottom] = [Math.min(left, x), Math.max(right, x + 1), Math.min(top, y), y + 1];
+    }
+  }
+  if (!bottom) return null;
+  const pixels = new ImageData(right - left, bottom - top);
+  const rows = new Uint32Array(pixels.data.buffer);
+  for (let y = top; y < bottom; y += 1) {
+    const begin = y * canvas.width;
+    rows.set(was.subarray(begin + left, begin + right), (y - top) * pixels.width);
+  }
+  return { canvas, x: left, y: top, pixels };
+}
+
+function note(canvas, before) { // one step that can be undone
+  const step = patch(canvas, before);
+  if (!step) return;
+  done.push(step);
+  const size = () => done.reduce((sum, { pixels }) => sum + pixels.data.length, 0);
+  while (done.length > STEPS || (done.length > 1 && size() > MOST)) done.shift();
   undone = [];
   touched(canvas);
+}
+
+function change(canvas, act) {
+  const before = copy(canvas);
+  act();
+  note(canvas, before);
   requestAnimationFrame(paint);
 }
 
 function swap(from, to) {
   const last = from.pop();
   if (!last) return;
-  to.push({ canvas: last.canvas, before: copy(last.canvas) });
-  last.canvas.getContext('2d').putImageData(last.before, 0, 0);
-  touched(last.canvas);
+  const { canvas, x, y, pixels } = last;
+  const context = canvas.getContext('2d');
+  to.push({ canvas, x, y, pixels: context.getImageData(x, y, pixels.width, pixels.height) });
+  context.putImageData(pixels, x, y);
+  touched(canvas);
   paint();
 }
 
@@ -169,10 +216,7 @@ function end(event) {
     canvas.getContext('2d').putImageData(before, 0, 0);
     return paint();
   }
-  done.push({ canvas, before });
-  if (done.length > STEPS) done.shift();
-  undone = [];
-  touched(canvas);
+  note(canvas, before);
 }
 
 const wipe = (canvas) => canvas.getContext('2d').clearRect(0, 0, canvas.width, canvas.height);
@@ -338,6 +382,7 @@ async function show() {
   }
   const before = known;
   known = value;
+  taken(value.heard);
   if (!view) build();
   const fresh = value.name !== before.name;
   const anew = fresh || value.round !== before.round;
@@ -357,6 +402,7 @@ async function show() {
       wipe(canvas);
       if (image) canvas.getContext('2d').drawImage(image, 0, 0);
     }
+    dirty.clear();
     done = [];
     undone = [];
     draw(value.masking ? 'mask' : 'hints');
