@@ -110,9 +110,12 @@ class Round:
 
     document: Document
     recipe: Recipe | None
-    frozen: bool = False
-    strength: float = STRENGTH
-    """As the easel's."""
+    frozen: bool
+    strength: float
+    tidy: bool
+    suggest: bool
+    choice: int
+    """These as the easel's: what a round is painted with once more."""
 
 
 @dataclass(frozen=True)
@@ -224,7 +227,10 @@ class Easel:
     @property
     def here(self) -> Round:
         """The state of the work."""
-        return Round(self.document, self.recipe, self.frozen, self.strength)
+        return Round(
+            self.document, self.recipe, self.frozen, self.strength, self.tidy, self.suggest,
+            self.choice,
+        )  # fmt: skip
 
     def remember(self) -> None:
         """The state of the work can be stepped back to."""
@@ -240,6 +246,7 @@ class Easel:
         document, before = there.document, self.document
         self.document, self.recipe = document, there.recipe
         self.frozen, self.strength = there.frozen, there.strength
+        self.tidy, self.suggest, self.choice = there.tidy, there.suggest, there.choice
         late = self.frozen and document.kept is None
         self.unpainted = replace(document, mask=None) if late else None
         self.plan = Plan.kept_in(document, self.choice)
@@ -370,7 +377,7 @@ def redraw(easel: Easel, lineart: Image.Image, strength: float | None = None) ->
         easel.remember()  # else nothing but the lines has changed since
     document = replace(before, lineart=lineart, kept=None, mask=None, planned=None, earlier=None)
     level = easel.strength if strength is None else strength
-    easel.begin_round(Round(document, easel.recipe, strength=level))
+    easel.begin_round(replace(easel.here, document=document, frozen=False, strength=level))
 
 
 def lines_of(easel: Easel, strength: float) -> Image.Image:
@@ -523,7 +530,7 @@ def keep(
     on the easel are others."""
     easel.remember()
     document = (made_from or easel.document).keep(picture)
-    easel.begin_round(Round(document, recipe, strength=easel.strength))
+    easel.begin_round(replace(easel.here, document=document, recipe=recipe, frozen=False))
 
 
 def keep_going(easel: Easel) -> None:

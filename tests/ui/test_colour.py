@@ -224,6 +224,23 @@ def test_rounds_can_be_stepped_through(shop: Workshop, easel: Easel) -> None:
         work.step(easel, back=False)
 
 
+def test_a_round_is_painted_again_as_it_was(shop: Workshop, easel: Easel) -> None:
+    easel.choice = 7
+    first = paint(shop, easel)
+    work.keep_going(easel)
+    draw(easel, mask=right_half())
+    easel.choice, easel.tidy, easel.suggest = 8, False, False
+    easel.changed()
+    paint(shop, easel)
+    work.step(easel, back=True)
+    np.testing.assert_array_equal(np.asarray(paint(shop, easel)), np.asarray(first))
+    assert easel.recipe is not None
+    assert easel.recipe.seed == 7
+    assert easel.recipe.settings == {"within_lines": True, "suggested": True}
+    work.step(easel, back=False)
+    assert (easel.choice, easel.tidy, easel.suggest) == (8, False, False)
+
+
 def test_strokes_for_another_drawing_or_round_are_left_alone(shop: Workshop, easel: Easel) -> None:
     assert not work.take_strokes(easel, {"name": "other", "round": 0, "hints": strokes()})
     assert not work.take_strokes(easel, {"name": easel.name, "round": 7, "hints": strokes()})
