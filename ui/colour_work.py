@@ -386,7 +386,10 @@ def lines_of(easel: Easel, strength: float) -> Image.Image:
 
 
 def own_lines(easel: Easel) -> Image.Image:
-    """What was handed in, read as a drawing whatever it looked like."""
+    """What was handed in, read as a drawing whatever it looked like; work that was saved has its
+    lines with it, and its picture is coloured."""
+    if easel.drawing.kind == "lineart":
+        return easel.drawing.lineart
     return Image.fromarray(clean(np.asarray(easel.drawing.original.convert("L"))))
 
 

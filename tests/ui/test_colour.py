@@ -691,6 +691,7 @@ def test_a_saved_picture_that_is_handed_in_again_has_its_strokes(
     (tmp_path / "coloured.png").write_bytes(coloured_png(easel.document, easel.recipe))
     again = files.read(tmp_path / "coloured.png")
     assert same_layers(again.document, easel.document)
+    assert work.own_lines(again) == easel.document.lineart  # not what the picture looks like
     assert len(again.table) > len(work.CRAYONS)  # the picture's own colours
 
 
