@@ -89,6 +89,15 @@ def read_drawing(source: bytes | Path | Image.Image, *, max_megapixels: float = 
     return Drawing(lineart, original, kind, tuple(notes))
 
 
+def refuse_too_small(size: tuple[int, int]) -> None:
+    """Raises: InvalidInput."""
+    if min(size) < LEAST_SIDE:
+        raise InvalidInput(
+            f"This picture has only {size[0]} × {size[1]} pixels: "
+            f"give one of at least {LEAST_SIDE} × {LEAST_SIDE}."
+        )
+
+
 # --- files --------------------------------------------------------------------------------
 
 
@@ -108,11 +117,7 @@ def _open(source: bytes | Path | Image.Image, max_megapixels: float) -> Image.Im
                 f"This picture has {image.width} × {image.height} pixels, which is "
                 f"{megapixels:.0f} megapixels. {too_large}"
             )
-        if min(image.size) < LEAST_SIDE:
-            raise InvalidInput(
-                f"This picture has only {image.width} × {image.height} pixels: "
-                f"give one of at least {LEAST_SIDE} × {LEAST_SIDE}."
-            )
+        refuse_too_small(image.size)
         image.load()
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InvalidInput(f"This picture is far too large. {too_large}") from error

@@ -8,6 +8,7 @@ from typing import Any
 
 from pipelines.book import Recipe, encode_png, read_recipe
 from pipelines.colorize.document import Document
+from pipelines.colorize.drawing import refuse_too_small
 from pipelines.colorize.openraster import is_openraster, read_note
 from pipelines.errors import InvalidInput
 
@@ -40,12 +41,14 @@ def read_saved(data: bytes) -> tuple[Document, Recipe | None] | None:
     """What was saved with its strokes, as a PNG or as OpenRaster, and what made it; None for any
     other file.
 
-    Raises: InvalidInput for an OpenRaster file that cannot be taken up.
+    Raises: InvalidInput for an OpenRaster file that cannot be taken up, and for what is too small.
     """
-    if is_openraster(data):
-        return Document.from_openraster(data), _recipe_in(data)
-    document = Document.read_from(data)
-    return None if document is None else (document, read_recipe(data))
+    ours = is_openraster(data)
+    document = Document.from_openraster(data) if ours else Document.read_from(data)
+    if document is None:
+        return None
+    refuse_too_small(document.size)
+    return document, _recipe_in(data) if ours else read_recipe(data)
 
 
 def _recipe_in(ora: bytes) -> Recipe | None:

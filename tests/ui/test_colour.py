@@ -695,6 +695,18 @@ def test_a_saved_picture_that_is_handed_in_again_has_its_strokes(
     assert len(again.table) > len(work.CRAYONS)  # the picture's own colours
 
 
+@pytest.mark.parametrize("size", [(1, 1), (3, 200), (8, 8)])
+def test_saved_work_too_small_to_colour_is_refused(size: tuple[int, int], tmp_path: Path) -> None:
+    document = Document(Image.new("L", size, 255), colours=Image.new("RGB", size))
+    for name, data in (
+        ("a.ora", document.to_openraster()),
+        ("a.png", coloured_png(document, None)),
+    ):
+        (tmp_path / name).write_bytes(data)
+        with pytest.raises(InvalidInput, match="at least 16"):
+            files.read(tmp_path / name)
+
+
 def test_strokes_behind_a_kept_variation_are_saved(
     shop: Workshop, easel: Easel, tmp_path: Path
 ) -> None:
