@@ -60,9 +60,9 @@ def run(
     pipeline: StoryPipeline | None = None, *, stories: int = 100, seed: int = 0
 ) -> dict[str, float]:
     """Perplexity on held-out stories, and of stories written for held-out requests at default
-    settings: distinct-2, and in [0, 1] the shares of sentences that end properly, of stories that
-    name the request's first content word, any of them, and on average, that have the number of
-    sentences asked for, and whose hero stays."""
+    settings: distinct-2, and in [0, 1] the shares of sentences that end properly, of stories whose
+    sentences name the request's first content word, any of them, and on average, that have the
+    number of sentences asked for, and whose hero stays."""
     pipeline = pipeline or StoryPipeline.from_pretrained()
     assert pipeline.lexicon is not None
     device = next(pipeline.model.parameters()).device
@@ -73,13 +73,13 @@ def run(
         drafts.append(pipeline(config)[0])
         asked.append((words, sentences))
     contents = [read_request(words, pipeline.lexicon).content for words, _ in asked]
-    texts = [" ".join([d.title, *(s.text for s in d.sentences)]) for d in drafts]
+    texts = [" ".join(s.text for s in d.sentences) for d in drafts]  # a title is made to name it
     named = [[mentions(t, w) for w in c] for t, c in zip(texts, contents, strict=True) if c]
     ends = [ends_properly(s.text) for d in drafts for s in d.sentences]
     counts = [len(d.sentences) == n for d, (_, n) in zip(drafts, asked, strict=True)]
     return {
         "perplexity": perplexity,
-        "distinct-2": distinct([" ".join(s.text for s in d.sentences) for d in drafts]),
+        "distinct-2": distinct(texts),
         "ends properly": sum(ends) / len(ends),
         "names the first word": sum(n[0] for n in named) / len(named),
         "names any word": sum(any(n) for n in named) / len(named),

@@ -353,7 +353,9 @@ def plural(word: str) -> str:
         "starfish": "starfish", "shrimp": "shrimp", "bison": "bison", "ox": "oxen",
         "mosquito": "mosquitoes", "tooth": "teeth", "potato": "potatoes", "tomato": "tomatoes",
         "mango": "mangoes", "volcano": "volcanoes", "dice": "dice", "octopus": "octopuses",
-        "elf": "elves", "scarf": "scarves",
+        "elf": "elves", "scarf": "scarves", "child": "children", "calf": "calves",
+        "dwarf": "dwarves", "hero": "heroes", "superhero": "superheroes", "thief": "thieves",
+        "knife": "knives",
     }  # fmt: skip
     if word in irregular:
         return irregular[word]
@@ -361,6 +363,8 @@ def plural(word: str) -> str:
         return word
     if re.search(r"(s|x|ch|sh)$", word):
         return word + "es"
+    if re.search(r"[a-z](?<!hu|er)man$", word):  # neither humans nor Germans
+        return word[:-3] + "men"
     return word[:-1] + "ies" if re.search(r"[^aeiou]y$", word) else word + "s"
 
 
@@ -474,7 +478,8 @@ def singulars(token: str) -> list[str]:
         ("es", ""),
         ("s", ""),
     ):
-        if token.endswith(ending) and len(token) > len(ending) + 2:
+        short = 1 if ending == "ies" else 2  # letters that a word has at least before it
+        if token.endswith(ending) and len(token) > len(ending) + short:
             forms.append(token[: -len(ending)] + instead)
     irregular = {"mice": "mouse", "geese": "goose", "men": "man", "women": "woman",
                  "children": "child", "wolves": "wolf", "elves": "elf"}  # fmt: skip
@@ -491,6 +496,12 @@ def known_word(token: str) -> str | None:
             return SYNONYMS[form]
     return None
 
+
+ONLY_SHE = frozenset(
+    "cow hen girl woman grandmother princess queen witch mermaid fairy ladybug".split()
+)
+ONLY_HE = frozenset("rooster boy man grandfather prince king wizard genie peacock santa".split())
+"""Characters of whom a story says "she", and "he"; of all others it may say either."""
 
 _NAMED = re.compile(
     r"\b([a-z]+(?: [a-z]+)?),? (?:was )?(?:named|called) ([A-Z]\w+)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from pipelines.story_ranking import (
     COHERENT,
     Candidate,
     Written,
+    alike,
     finished,
     is_clean,
     with_mention,
@@ -26,10 +27,11 @@ from pipelines.story_requests import (
     allowed_words,
     ban_list,
     find_banned,
+    mentions,
     read_request,
-    rename,
     restore,
     simpler,
+    with_names,
 )
 from pipelines.weights import EMBEDDED, check_file, load_weights, read_config
 
@@ -122,22 +124,29 @@ class StoryPipeline:
         seed = draw_seed() if seed is None else seed
         source = torch.Generator().manual_seed(seed)
         banned = ban_list((*config.ban, *self.banned))
-        request = read_request(config.words, self.lexicon or frozenset(), banned)
+        lexicon = self.lexicon or frozenset()
+        request = asked = read_request(config.words, lexicon, banned)
         write = self._write_plain if self.lexicon is None else self._write_embedded
         found: list[Candidate] = []
+        live = _Live(config.drafts)
         for attempt in range(ATTEMPTS):
-            batch: list[Candidate] = []
-            # A request that leads the writer astray is tried again with its hero alone.
-            asked = request if attempt == 0 else simpler(request)
-            yield from write(config, asked, banned, source, batch, first=attempt == 0)
-            found += batch
+            yield from write(config, asked, banned, source, found, live)
+            live.over = True
             good = [c for c in found if is_clean(c, banned) and len(c.sentences) >= 4]
-            if self.lexicon is not None:
-                # Two drafts of one title are no choice.
-                good = list({c.title: c for c in good if c.holds(self.coherent)}.values())
-                good = good if _heard(good, request) else []
-            if len(good) >= config.drafts:
+            if self.lexicon is None:
+                if len(good) >= config.drafts:
+                    break
+                continue
+            # Two drafts of one title are no choice.
+            good = list({c.title: c for c in good if c.holds(self.coherent)}.values())
+            missing = unheard(good, request)
+            if len(good) >= config.drafts and (attempt or not missing):
                 break
+            hero = frozenset(request.drawn[:1])
+            if attempt == 0 and missing - hero:
+                asked = read_request(config.words, lexicon, banned, missing - hero)
+            else:  # what leads the writer astray is left to its hero alone
+                asked = simpler(request)
         for c in _best(found, banned, config.drafts, self.coherent):
             if self.lexicon is not None:
                 c = with_mention(c, request)
@@ -150,14 +159,12 @@ class StoryPipeline:
         banned: tuple[str, ...],
         source: torch.Generator,
         out: list[Candidate],
-        *,
-        first: bool,
+        live: _Live,
     ) -> Iterator[StoryProgress]:
-        """One batch of candidates into `out`; only the `first` batch is shown."""
+        """One batch of candidates into `out`, shown by `live`."""
         from pipelines.story_decoding import Manuscript, length_asked, sample
 
         asked = length_asked(config)
-        live = _Live(config.drafts if first else 0)
         last: list[Manuscript] = []
         names = {w for w in self.lexicon or () if w[:1].isupper()}
         for last in sample(
@@ -166,11 +173,10 @@ class StoryPipeline:
             yield from live(lambda n, m=last: _progress(n, *m[n].text(), request, asked))
         for m in last:
             title, sentences = m.text()
-            if request.name:
-                title, *sentences = rename([title, *sentences], names, request.name)
+            title, *sentences = with_names([title, *sentences], names, request)
             briefs = tuple(m.brief(n) for n in range(len(sentences)))
-            mean = sum(m.log_likelihoods) / max(m.tokens, 1)
-            written = Written(title, tuple(sentences), briefs, mean, tuple(m.likelihoods()))
+            likely = m.likelihood(), tuple(m.likelihoods())
+            written = Written(title, tuple(sentences), briefs, *likely)
             out.append(finished(written, request, config, asked))
 
     def _write_plain(
@@ -180,13 +186,11 @@ class StoryPipeline:
         banned: tuple[str, ...],
         source: torch.Generator,
         out: list[Candidate],
-        *,
-        first: bool,
+        live: _Live,
     ) -> Iterator[StoryProgress]:
-        """One batch of candidates into `out`; only the `first` batch is shown."""
+        """One batch of candidates into `out`, shown by `live`."""
         from pipelines.story_plain import Continuation, continue_text
 
-        live = _Live(config.drafts if first else 0)
         words = config.words
         if find_banned(words, banned):
             words = " ".join(allowed_words(words, banned))
@@ -209,16 +213,19 @@ class StoryPipeline:
             out.append(done)
 
 
-def _heard(candidates: list[Candidate], request: Request) -> bool:
-    return not request.content or any(c.mentions for c in candidates)
+def unheard(candidates: Sequence[Candidate], request: Request) -> frozenset[str]:
+    """What the request names and none of the stories does: characters, things, unknown words."""
+    texts = [c.text for c in candidates]
+    named = {*request.drawn, *(w.lower() for w in request.unknown)}
+    return frozenset(w for w in named if not any(mentions(text, w) for text in texts))
 
 
 def _best(
     found: list[Candidate], banned: tuple[str, ...], drafts: int, coherent: float
 ) -> list[Candidate]:
     """The best candidates, those that hold together before all others, and of stories with the same
-    title the best before the rest; those with banned words only without the sentences that have
-    them.
+    title or mostly the same words the best before the rest; those with banned words only without
+    the sentences that have them.
 
     Raises InvalidInput when nothing is left.
     """
@@ -227,8 +234,11 @@ def _best(
     clean += [without_banned(c, banned) for c in ranked if not is_clean(c, banned)]
     texts = {c.text: c for c in reversed(clean) if c.sentences}
     distinct = [c for c in clean if texts.get(c.text) is c]
-    titles = {c.title: c for c in reversed(distinct)}
-    later = {id(c): (not c.holds(coherent), titles[c.title] is not c) for c in distinct}
+    first: list[Candidate] = []
+    for c in distinct:
+        if not any(c.title == other.title or alike(c, other) for other in first):
+            first.append(c)
+    later = {id(c): (not c.holds(coherent), c not in first) for c in distinct}
     chosen = sorted(distinct, key=lambda c: later[id(c)])[:drafts]  # stable: else the order stays
     if not chosen:
         raise InvalidInput(
@@ -241,17 +251,19 @@ class _Live:
     """Says what changed in the drafts that are shown, at most every LIVE_SECONDS."""
 
     def __init__(self, drafts: int) -> None:
-        self._drafts = drafts
-        self._shown = [""] * drafts
+        self.over = False
+        """Whether better ones are being looked for: what was shown stays, and is said again, so
+        that whoever listens can stop the work."""
+        self._shown: list[StoryProgress | None] = [None] * drafts
         self._due = 0.0
 
     def __call__(self, read: Callable[[int], StoryProgress]) -> Iterator[StoryProgress]:
-        if not self._drafts or time.monotonic() < self._due:
+        if time.monotonic() < self._due:
             return
-        for n in range(self._drafts):
-            now = read(n)
-            if now.title + now.text != self._shown[n]:
-                self._shown[n] = now.title + now.text
+        for n, before in enumerate(self._shown):
+            now = before if self.over else read(n)
+            if now is not None and (self.over or now != before):
+                self._shown[n] = now
                 yield now
         self._due = time.monotonic() + LIVE_SECONDS
 

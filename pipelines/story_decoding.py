@@ -22,7 +22,7 @@ from pipelines.device import one_thread
 from pipelines.few_rows import linear
 from pipelines.presets import StoryConfig
 from pipelines.reader import Reader
-from pipelines.scene import CHARACTERS, PLACES, RELATIONS, SKIES, TIMES, vocabulary
+from pipelines.scene import CHARACTERS, PLACES, RELATIONS, SKIES, TIMES, plural, vocabulary
 from pipelines.story_requests import Request, prompt_of
 from pipelines.tokenizer import BRIEF, END, NEW_WORDS, SENTENCE, SPECIALS, load_tokenizer
 
@@ -57,6 +57,8 @@ class Alphabet:
     """Pieces of the painter's words."""
     at: Tensor
     """Pieces that begin a brief's place."""
+    begins: Tensor
+    """Pieces that a title or a sentence may begin with: no small letter."""
     ends: Tensor
     """Pieces after which a sentence may end."""
     stops: tuple[int, ...]
@@ -84,6 +86,7 @@ def alphabet() -> Alphabet:
     return Alphabet(
         brief=mask([i in allowed for i in range(size)]),
         at=mask(["@" in p for p in pieces]),
+        begins=mask([not w[:1].islower() for w in words]),
         ends=mask([w[-1:] in ".!?" or w[-2:] in ('."', '!"', '?"') for w in words])
         & mask([w != "" for w in words]),
         stops=tuple(i for i, p in enumerate(pieces) if p in (".", "!", "?")),
@@ -102,8 +105,8 @@ class Manuscript:
     sentences: list[list[int]] = field(default_factory=list[list[int]])
     """Tokens of each sentence; the last may be unfinished."""
     briefs: list[list[int]] = field(default_factory=list[list[int]])
-    log_likelihoods: list[float] = field(default_factory=lambda: [0.0])
-    """Of the title and of each sentence, in nats."""
+    log_likelihoods: list[list[float]] = field(default_factory=lambda: [[]])
+    """Of each token of the title and of each sentence, in nats."""
     ended: bool = False
 
     @property
@@ -117,10 +120,13 @@ class Manuscript:
         """How many of them are text."""
         return len(self.title) + sum(map(len, self.sentences))
 
+    def likelihood(self) -> float:
+        """Mean of all tokens of the text, in nats."""
+        return sum(map(sum, self.log_likelihoods)) / max(self.tokens, 1)
+
     def likelihoods(self) -> list[float]:
         """Of each sentence: mean of its tokens, in nats."""
-        pairs = zip(self.log_likelihoods[1:], self.sentences, strict=True)
-        return [total / max(len(tokens), 1) for total, tokens in pairs]
+        return [sum(tokens) / max(len(tokens), 1) for tokens in self.log_likelihoods[1:]]
 
     def text(self) -> tuple[str, list[str]]:
         """Title and sentences, still with placeholders."""
@@ -137,7 +143,7 @@ class Manuscript:
             self.ended = True
         elif token == _S:
             self.sentences.append([])
-            self.log_likelihoods.append(0.0)
+            self.log_likelihoods.append([])
         elif token == _BRIEF:
             self.briefs.append([])
         elif phase == "title":
@@ -177,6 +183,8 @@ class Grammar:
         else:
             text[self._space] = _FORBIDDEN
         self._text = text
+        self._begin = text.clone()
+        self._begin[~alphabet().begins] = _FORBIDDEN
         self._text_after_new = text.clone()
         self._text_after_new[[self._space, *self._new]] = _FORBIDDEN
         self._brief = torch.full((size,), _FORBIDDEN)
@@ -191,13 +199,15 @@ class Grammar:
                 return self._only(_S)
             if m.title[-1:] == [self._space]:
                 return self._only(*self._new)
-            return self._with(self._text, _S) if m.title else self._text
+            return self._with(self._text, _S) if m.title else self._begin
         if m.phase == "sentence":
             last = m.sentences[-1][-1:]
+            if not last:
+                return self._begin
             if last == [self._space]:
                 return self._only(*self._new)
             long = len(m.sentences[-1])
-            if last and last[0] in self._new:  # a placeholder is not said twice in a row
+            if last[0] in self._new:  # a placeholder is not said twice in a row
                 return self._text_after_new
             ended = long >= SHORTEST_SENTENCE and bool(alphabet().ends[last[0]])
             if long >= LONGEST_SENTENCE:
@@ -237,13 +247,16 @@ class Coherence:
     """Keeps a story with its own people: a small writer confuses those of two stories.
 
     Added to the logits of a sentence: the characters of the request come first; nobody is "the fox"
-    before there was a fox, or "a fox" once there is one; a name that nobody was given stays out.
+    before there was a fox, or "a fox" once there is one; nothing is "a foxes"; a name that nobody
+    was given stays out.
     """
 
     def __init__(self, request: Request, names: AbstractSet[str]) -> None:
         encode = load_tokenizer().encode
         actors = [w for w, v in vocabulary().items() if v["class"] in CHARACTERS and "_" not in w]
         self._actors = {t for w in actors if (t := _single(w)) is not None}
+        several = {p for w in vocabulary() if (p := plural(w)) != w and "_" not in w}
+        self._plurals = {t for w in several if (t := _single(w)) is not None}
         self._names = {t for w in names if (t := _single(w)) is not None}
         asked = set(encode(request.text.lower()).ids)
         self._heroes = (self._actors & asked) or {
@@ -251,6 +264,9 @@ class Coherence:
         }
         self._asked_names = self._names & set(encode(request.text).ids)
         self._indefinite = {_single("a"), _single("an"), _single("A"), _single("An")}
+        # After "an" there is little choice: a second owl would come of it.
+        self._vowelled = {t for w in actors if w[0] in "aeiou" and (t := _single(w)) is not None}
+        self._an = {t for w in ("an", "An") if (t := _single(w)) is not None}
         self._definite = {_single("the"), _single("The")}
         self._naming = {_single("named"), _single("called")}
 
@@ -266,7 +282,10 @@ class Coherence:
             self._lower(bias, self._actors - self._heroes, 6.0)
         if last in self._indefinite:
             self._lower(bias, self._actors & said, 6.0)
-        elif last in self._definite and len(m.sentences) > 1:
+            self._lower(bias, self._plurals, 8.0)
+        elif self._vowelled & self._heroes & said:
+            self._lower(bias, self._an, 4.0)
+        if last in self._definite and len(m.sentences) > 1:
             self._lower(bias, self._actors - said - self._heroes, 4.0)
         if len(m.sentences) > 1 and last not in self._naming:
             self._lower(bias, self._names - said - self._asked_names, 8.0)
@@ -363,7 +382,7 @@ def sample(
             if m.ended:
                 continue
             if m.phase != "brief":
-                m.log_likelihoods[-1] += float(likely[row, token])
+                m.log_likelihoods[-1].append(float(likely[row, token]))
             m.read(token)
         yield manuscripts
         if all(m.ended for m in manuscripts):

@@ -34,8 +34,14 @@ SMOOTH, BROKEN = -0.3, -0.5
 the story goes over into another one there."""
 FREE = -0.4
 """Of the first sentence, which may say what it likes, but not so much."""
+ASTRAY = -0.35
+"""Of a last sentence, which is left out below it: a story that was over went on."""
 STUMBLE = 6.0
 """What each nat below SMOOTH or FREE costs."""
+TWO_IN_ONE = 1.5
+"""What it costs when two characters seem to be one."""
+STRANGE_TITLE = 0.8
+"""What each word of a title costs that the painter knows and the story does not tell of."""
 
 
 @dataclass(frozen=True)
@@ -124,12 +130,18 @@ def stand_ins(written: Written, request: Request) -> dict[str, str]:
 
 def fitting_briefs(written: Written, request: Request) -> list[str]:
     """A brief for every sentence: the writer's own where it fits its sentence, otherwise one read
-    from the words.
+    from the words. Words that stand as unknown ones, and that the painter knows, are painted.
 
     It fits when it parses, shows someone or something that the story has named so far (or the
     stand-in of an unknown word), and someone whom this very sentence names, if it names anybody.
     """
     instead = stand_ins(written, request)
+    briefs = list(written.briefs)
+    meant = {n: w for n, t in request.put_back.items() if n in NEW_WORDS and (w := known_word(t))}
+    for new, word in meant.items():
+        if shown := instead.get(new):
+            briefs = [re.sub(rf"(?<![\w@]){shown}(?!\w)", word, b) for b in briefs]
+        instead[new] = word
     before: list[Sentence] = []
     told = set(instead.values()) | set(named_in(f"{request.text} {written.title}"))
     for n, raw in enumerate(written.sentences):
@@ -138,8 +150,10 @@ def fitting_briefs(written: Written, request: Request) -> list[str]:
             text = text.replace(new, word.replace("_", " "))
         here = named_in(text)
         told |= set(here)
-        scene = _parsed(written.briefs[n]) if n < len(written.briefs) else None
+        scene = _parsed(briefs[n]) if n < len(briefs) else None
         if scene is not None:
+            for new, word in meant.items():
+                scene = _showing(scene, word, here) if new in raw else scene
             shown = {i.word for i in scene.items}
             actors = {w for w in here if _acts(w)}
             if not shown & told or (actors and not shown & actors):
@@ -147,6 +161,17 @@ def fitting_briefs(written: Written, request: Request) -> list[str]:
         brief = str(_short(scene)) if scene else brief_of(text, before)
         before.append(Sentence(text, brief))
     return [s.brief for s in before]
+
+
+def _showing(scene: Scene, word: str, named: Sequence[str]) -> Scene:
+    """The scene with this word in it, in the place of a thing that its sentence does not name."""
+    items = list(scene.items)
+    if all(item.word != word for item in items):
+        for n, item in enumerate(items):
+            if item.word not in named and not _acts(item.word):
+                items[n] = replace(item, word=word)
+                break
+    return replace(scene, items=tuple(items))
 
 
 def _short(scene: Scene) -> Scene:
@@ -235,6 +260,12 @@ def self_talk(texts: Sequence[str]) -> int:
     return sum(one is not None and one == other for one, other in pairwise(speakers))
 
 
+def talking_things(texts: Sequence[str], request: Request) -> int:
+    """In how many sentences a thing speaks that is not who the story was asked for about."""
+    speakers = (known_word(found[1]) for text in texts if (found := _SPEAKER.search(text)))
+    return sum(not _acts(w) and w not in request.drawn[:1] for w in speakers if w)
+
+
 _INTRODUCED = re.compile(r"\b(?:a|an) ([a-z]+)\b", re.IGNORECASE)
 
 
@@ -258,11 +289,20 @@ def echoes(texts: Sequence[str]) -> int:
     )
 
 
+def alike(one: Candidate, other: Candidate) -> bool:
+    """Whether two stories share most of their pairs of words: with other names in it, one of them
+    is no second choice."""
+    a, b = (set(pairwise(re.findall(r"\w+", c.text.casefold()))) for c in (one, other))
+    return len(a & b) > 0.5 * min(len(a), len(b))
+
+
 def finished(written: Written, request: Request, config: StoryConfig, asked: int) -> Candidate:
     """Give a story its briefs, the person's words, and a score; `asked` is the number of sentences
     aimed at. Sentences that do not end are left out."""
     written = given_to_hero(written, request)
     kept = [n for n, s in enumerate(written.sentences) if ends_properly(s)]
+    while written.likelihoods and len(kept) > 4 and written.likelihoods[kept[-1]] < ASTRAY:
+        kept.pop()
     briefs = fitting_briefs(written, request)
     sentences = tuple(
         Sentence(restore(written.sentences[n], request), briefs[n]) for n in kept
@@ -272,14 +312,16 @@ def finished(written: Written, request: Request, config: StoryConfig, asked: int
     title = restore(written.title, request).rstrip(" .,:;")
     title = title[:1].upper() + title[1:]
     text = " ".join(s.text for s in sentences)
-    named = [w for w in request.content if mentions(text, w) or mentions(title, w)]
+    named = [w for w in request.content if mentions(text, w)]
     score = _score(sentences, text, request, named, config, asked)
+    score -= STRANGE_TITLE * len(set(named_in(title)) - set(named_in(text)))
     score += LIKELIHOOD * min(written.log_likelihood - COHERENT, 0.0)
     score += UNSURE * min(written.log_likelihood - SURE, 0.0)
     later = [written.likelihoods[n] for n in kept[1:]] if written.likelihoods else []
     weakest = min(later, default=0.0)
     first = written.likelihoods[kept[0]] if written.likelihoods and kept else 0.0
     score += STUMBLE * (min(weakest - SMOOTH, 0.0) + min(first - FREE, 0.0))
+    named += [w for w in request.content if w not in named and mentions(title, w)]
     return Candidate(title, sentences, score, len(named), written.log_likelihood, weakest)
 
 
@@ -309,7 +351,8 @@ def _score(
         score += 2.5 * len(named) / len(request.content)
     score -= 0.6 * misfits(text, request)
     texts = [s.text for s in sentences]
-    score -= 0.5 * (self_talk(texts) + doubles(texts)) + echoes(texts)
+    score -= TWO_IN_ONE * (self_talk(texts) + doubles(texts)) + echoes(texts)
+    score -= talking_things(texts, request)
     score -= 0.35 * sum(bool(_STOCK.search(s.text)) for s in sentences[-2:])
     score -= 0.25 * abs(len(sentences) - asked) + (2.0 if len(sentences) < 4 else 0.0)
     score -= 1.5 * (len(sentences) - len({s.text for s in sentences}))

@@ -3,7 +3,8 @@
 The writer knows the words of its training stories (the lexicon). A word it does not know stands as
 `<new1>`, `<new2>`, `<new3>` in the prompt, and so does a run of another script; the typed word
 goes back into the finished text. A word that only names a known character ("puppy") is written as
-that ("dog") and put back the same way. Nothing here needs torch.
+that ("dog") and put back the same way, and a given name as one that the writer knows. Nothing here
+needs torch.
 """
 
 from __future__ import annotations
@@ -11,11 +12,23 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 
 from pipelines.errors import InvalidInput
-from pipelines.scene import ASSETS, CHARACTERS, article, known_word, plural, singulars, vocabulary
+from pipelines.scene import (
+    ASSETS,
+    CHARACTERS,
+    ONLY_HE,
+    ONLY_SHE,
+    SYNONYMS,
+    article,
+    cast_of,
+    known_word,
+    plural,
+    singulars,
+    vocabulary,
+)
 from pipelines.tokenizer import NEW_WORDS, TITLE
 
 LONGEST_REQUEST = 24
@@ -41,12 +54,19 @@ _WEAK_WORDS = frozenset(
     down out off back away again become becomes became who's""".split()
 )
 _NUMBERS = frozenset("two three four five six seven eight nine ten".split())
+_HOW_MANY = frozenset("a the my our some many all few these those of lots".split())
 _BEFORE_VERB = frozenset(
     """who that which to can could will would must cannot not he she it they i we you never always
     really""".split()
 )
 # Articles of other languages that share our script; the first kind is written as "a".
 _FOREIGN_A = frozenset("ein eine einen un une una uno uma um en ett een egy el la le il lo".split())
+_HER_NAMES = ("Clara", "Mia", "Ruby")
+_HIS_NAMES = ("Oscar", "Max", "Hugo")
+"""Given names of the writer that stand for those it does not know."""
+_PLACING = frozenset("in on at to from".split())
+_NO_PERSON = _PLACING | frozenset("a an the my your his her our their its".split())
+"""A capital after one of these is of a place or a day ("to Paris") or a thing ("the Titanic")."""
 _FOREIGN_REST = frozenset(
     """der die das den dem des les las los gli det de het und et y e og och mit avec con que qui der
     van von du""".split()
@@ -63,10 +83,14 @@ class Request:
     """`<newN>`, or the name of a known character -> what the person typed."""
     content: tuple[str, ...]
     """What a story should mention, in lower case, the most telling first."""
-    name: str = ""
-    """A given name that no writer knows: it replaces the first one that the story uses."""
+    names: dict[str, str] = field(default_factory=dict[str, str])
+    """A given name of the writer -> the one that it stands for, which no writer knows."""
+    proper: frozenset[str] = frozenset()
+    """Those of `put_back` that are names, of places and days, and take no article."""
     unknown: tuple[str, ...] = ()
     """Things and names, as typed, that no writer knows: a story must mention each of them."""
+    drawn: tuple[str, ...] = ()
+    """Known characters and things, in lower case and the singular, that a story should tell of."""
 
 
 def normal_form(text: str, names: Set[str] = frozenset()) -> str:
@@ -76,7 +100,8 @@ def normal_form(text: str, names: Set[str] = frozenset()) -> str:
     'a fox, called Mia'
     """
     parts = re.findall(r"<new\d>(?:'?s\b)?|[^\W_]+(?:[-'][^\W_]+)*|,", text.replace("’", "'"))
-    words = [p if p in names or p.startswith("<") else p.lower() for p in parts]
+    kept = {*names, *(f"{name}'s" for name in names)}
+    words = [p if p in kept or p.startswith("<") else p.lower() for p in parts]
     return re.sub(r"(?: ?,)+", ",", " ".join(words)).strip(", ")
 
 
@@ -176,22 +201,31 @@ def _foreign_runs(words: list[str]) -> list[str]:
     return runs[:-1]
 
 
-def _stand_for(word: str) -> str | None:
-    """The known character that a word is another name of ("puppy": "dog"), else None."""
+def _stand_for(word: str) -> tuple[str, str] | None:
+    """The known character that a word is another name of, and that word in the singular ("puppies":
+    "dog", "puppy"), else None."""
     known = known_word(word)
     if known is None or known in singulars(word) or "_" in known:
         return None
-    return known if vocabulary()[known]["class"] in CHARACTERS else None
+    single = next(f for f in singulars(word) if f in SYNONYMS)
+    return (known, single) if vocabulary()[known]["class"] in CHARACTERS else None
 
 
-def read_request(words: str, lexicon: Set[str], banned: tuple[str, ...] = ()) -> Request:
+def read_request(
+    words: str,
+    lexicon: Set[str],
+    banned: tuple[str, ...] = (),
+    strange: Set[str] = frozenset(),
+) -> Request:
     """Make a request ready: banned words out, unknown words as placeholders.
 
-    `lexicon` holds known words in lower case and known given names with a capital.
+    `lexicon` holds known words in lower case and known given names with a capital. Words that are
+    `strange` (lower case, in the singular) are written as unknown ones, known or not: the writer
+    takes more care of those.
     Raises InvalidInput when nothing but banned words (and such as "a", "the") is left of it.
     """
     typed = allowed_words(words, banned)[:LONGEST_REQUEST]
-    return _read_allowed([word[:LONGEST_WORD] for word in typed], lexicon)
+    return _read_allowed([word[:LONGEST_WORD] for word in typed], lexicon, strange)
 
 
 def allowed_words(words: str, banned: tuple[str, ...]) -> list[str]:
@@ -217,18 +251,21 @@ def _without_phrases(words: list[str], banned: tuple[str, ...]) -> list[str]:
     return text.split()
 
 
-def _read_allowed(typed: list[str], lexicon: Set[str]) -> Request:
+def _read_allowed(typed: list[str], lexicon: Set[str], strange: Set[str]) -> Request:
     def known(word: str) -> bool:
         low = word.lower()
+        if not strange.isdisjoint(singulars(low)):
+            return False
         return low.isdigit() or low in _NUMBERS or any(f in lexicon for f in (low, *singulars(low)))
 
     mapped: list[str] = []
     put_back: dict[str, str] = {}
-    fresh_words, strong, weak, unknown = (list[str]() for _ in range(4))
+    names: dict[str, str] = {}
+    proper: set[str] = set()
+    fresh_words, strong, weak, unknown, drawn = (list[str]() for _ in range(5))
     lone = not any(known(w) and w.lower() not in FUNCTION_WORDS for w in typed)
     abroad = lone and any(w.lower() in _FOREIGN_A | _FOREIGN_REST for w in typed)
     said = {f for w in typed for f in singulars(w.lower())}
-    name = ""
     mixed_case = any(w == w.lower() and w not in FUNCTION_WORDS for w in typed)
     for n, word in enumerate(typed):
         low = word.lower()
@@ -245,37 +282,59 @@ def _read_allowed(typed: list[str], lexicon: Set[str]) -> Request:
             mine = low in ("my", "our") and n + 1 < len(typed) and _is_actor(typed[n + 1].lower())
             mapped.append("a" if mine else low)
             continue
-        stand = _stand_for(low)
-        if stand is not None and stand not in said and stand not in put_back:
-            many = low == plural(min(singulars(low), key=len)) and low.endswith("s")
-            single = min(singulars(low), key=len) if many else low.removesuffix("'s")
+        stand, single = _stand_for(low) or ("", "")
+        familiar = strange.isdisjoint(singulars(low))
+        if stand and familiar and stand not in said and stand not in put_back:
+            own = low.endswith("'s")
             put_back[stand] = single
-            mapped.append(plural(stand) if many else stand + ("'s" if low.endswith("'s") else ""))
+            many = not own and low != single
+            if many and not drawn:
+                mapped = [*_uncounted(mapped), article(stand), stand]
+            else:
+                mapped.append(stand + "'s" if own else plural(stand) if many else stand)
             strong.append(single)
+            drawn.append(single)
             continue
         if known(word):
-            mapped.append(low)
+            one = known_word(low) or ""
+            if _is_actor(one) and low == plural(one) != one and not drawn:
+                mapped = [*_uncounted(mapped), article(one), one]
+            else:
+                mapped.append(low)
             thing = _of_several_words(typed[: n + 1])
             if thing:  # an ice cream is neither ice nor cream
                 for words in (strong, weak):
                     words[:] = [w for w in words if w not in thing.split()]
                 strong.append(thing)
+                drawn.append(thing)
                 continue
             acts = known_word(low)
-            of = vocabulary()[acts]["class"] if acts in singulars(low) else ""
-            (strong if of else weak).append(low.removesuffix("'s"))
+            if acts in singulars(low):
+                strong.append(low.removesuffix("'s"))
+                drawn.append(acts)
+            else:
+                weak.append(low.removesuffix("'s"))
             continue
-        called = before in ("named", "called")
-        named = called or _is_actor(before) or (n == 0 and _named(typed))
-        if mixed_case and named and word[0].isupper() and is_latin(word):
-            name = name or word.removesuffix("'s")
-            if called and mapped and mapped[-1] == before:
-                mapped.pop()
-            fresh_words.append(word.removesuffix("'s").lower())
-            unknown.append(word.removesuffix("'s"))
-            continue
+        told, own = word.removesuffix("'s"), word.endswith("'s")
+        capital = mixed_case and word[0].isupper() and is_latin(word) and not abroad
+        if capital and (before not in _NO_PERSON if n else _begins_with_name(typed, lexicon)):
+            alias = next((k for k, v in names.items() if v == told), "")
+            bearer = _bearer(typed, n)
+            alone = not (alias or bearer)
+            alias = alias or _free_name(told, bearer, lexicon - {*typed, *names})
+            if alias:
+                she = alias in _HER_NAMES
+                mapped += ["a", "girl" if she else "boy", "named"] if alone else []
+                mapped.append(alias + "'s" if own and not alone else alias)
+                mapped += ["and", "her" if she else "his"] if own and alone else []
+                names[alias] = told
+                fresh_words.append(told.lower())
+                unknown.append(told)
+                continue
         base, ending = _base_of_unknown(word, before, first=n == 0)
-        if _names_a_thing(base, before, after):
+        if capital and before in _PLACING:
+            proper.add(base)
+        if capital or _names_a_thing(base, before, after):
             unknown.append(base)
         fresh = next((k for k, v in put_back.items() if v.lower() == base.lower()), None)
         if fresh is None:
@@ -289,15 +348,21 @@ def _read_allowed(typed: list[str], lexicon: Set[str]) -> Request:
         mapped.append(fresh + ending)
         fresh_words.append(base.lower())
     if abroad and len(fresh_words) > 1:  # who and what else, however that language puts it
-        mapped = ["a", NEW_WORDS[0], "and", "a", NEW_WORDS[len(fresh_words) - 1]]
+        mapped = [
+            "a",
+            NEW_WORDS[0],
+            *(["and", "a", list(put_back)[-1]] if len(put_back) > 1 else []),
+        ]
     telling = [w for w in weak if w not in _WEAK_WORDS] or weak
-    names = {w for w in typed if w in lexicon and w != w.lower()}
+    capitals = {*names, *(w for w in typed if w in lexicon and w != w.lower())}
     return Request(
-        normal_form(" ".join(mapped), names),
+        normal_form(" ".join(mapped[:LONGEST_REQUEST]), capitals),
         put_back,
         tuple(dict.fromkeys([*fresh_words, *strong, *telling])),
-        name,
+        names,
+        frozenset(proper),
         tuple(dict.fromkeys(unknown)),
+        tuple(dict.fromkeys(drawn)),
     )
 
 
@@ -315,9 +380,44 @@ def _is_actor(word: str) -> bool:
     return known is not None and vocabulary()[known]["class"] in CHARACTERS
 
 
-def _named(typed: Sequence[str]) -> bool:
-    """Whether a request begins with a name: "Zuri the elephant"."""
-    return len(typed) > 2 and typed[1].lower() == "the" and known_word(typed[2]) is not None
+def _uncounted(words: list[str]) -> list[str]:
+    """The words up to what says how many there are of what comes next. The hero is one for the
+    writer, whose stories have one."""
+    kept = list(words)
+    while kept and (kept[-1] in _NUMBERS | _HOW_MANY or kept[-1].isdigit()):
+        kept.pop()
+    return kept
+
+
+def _bearer(typed: Sequence[str], n: int) -> str:
+    """Who has the given name that is word `n`: "my dog Rex", "a fox named Rex", "Rex the fox"; ""
+    where nobody says."""
+    low = [word.lower() for word in typed]
+    if n and low[n - 1] in ("named", "called"):
+        return next((w for w in reversed(low[: n - 1]) if _is_actor(w)), low[max(n - 2, 0)])
+    if n and _is_actor(low[n - 1]):
+        return low[n - 1]
+    after = low[n + 1 : n + 3]
+    return after[1] if len(after) == 2 and after[0] == "the" and _is_actor(after[1]) else ""
+
+
+def _begins_with_name(typed: Sequence[str], lexicon: Set[str]) -> bool:
+    """Whether the first word, which has a capital whatever it is, is a name: "Zuri the elephant",
+    "Emma and her cat", "Emma finds a map", "Emma's hat"."""
+    if typed[0].endswith("'s") or _bearer(typed, 0):
+        return True
+    after = typed[1].lower() if len(typed) > 1 else ""
+    does = after.endswith("s") and after in lexicon and known_word(after) is None
+    return does or after in ("and", "who", "is", "was", "has", "had")
+
+
+def _free_name(told: str, bearer: str, free: Set[str]) -> str:
+    """One of the writer's `free` names for one that it does not know, "" if there is none left."""
+    who = known_word(bearer) if bearer else None
+    hers = re.search(r"(?:a|ah|ie|elle|ette|ly|cy|zy)$", told.lower()) is not None
+    if who in ONLY_SHE or who in ONLY_HE:
+        hers = who in ONLY_SHE
+    return next((name for name in (_HER_NAMES if hers else _HIS_NAMES) if name in free), "")
 
 
 def _names_a_thing(word: str, before: str, after: str) -> bool:
@@ -347,10 +447,13 @@ def _base_of_unknown(word: str, before: str, *, first: bool) -> tuple[str, str]:
 
 def simpler(request: Request) -> Request:
     """The same hero and nothing else asked for: what every writer can tell a story about."""
-    actors = [w for w in request.text.split() if (k := known_word(w)) and k in singulars(w)
-              and vocabulary()[k]["class"] in CHARACTERS]  # fmt: skip
+    known = (k for w in request.text.split() if (k := known_word(w)) and k in singulars(w))
+    actors = [k for k in known if vocabulary()[k]["class"] in CHARACTERS]
     hero = next(iter(actors), None) or next((n for n in NEW_WORDS if n in request.put_back), None)
-    return replace(request, text=f"a story about {article(hero)} {hero}") if hero else request
+    named = "".join(f" named {name}" for name in list(request.names)[:1])
+    return (
+        replace(request, text=f"a story about {article(hero)} {hero}{named}") if hero else request
+    )
 
 
 # --- putting back ------------------------------------------------------------------------
@@ -378,7 +481,12 @@ def restore(text: str, request: Request) -> str:
         if known not in NEW_WORDS:
             text = replace_word(text, known, typed)
     for new in NEW_WORDS:
-        text = _replace(text, new, request.put_back.get(new, "friend"), new + r"s\b")
+        typed = request.put_back.get(new, "friend")
+        if typed in request.proper:
+            text = re.sub(rf"\b(?:an?|the) ({new})", r"\1", text, flags=re.IGNORECASE)
+        text = _replace(text, new, typed, new + r"s\b")
+    for name, typed in request.names.items():
+        text = re.sub(rf"\b{name}\b", lambda _, typed=typed: typed, text)
     return _ARTICLE.sub(_right_article, text)
 
 
@@ -392,11 +500,39 @@ def _right_article(match: re.Match[str]) -> str:
     return match[1] + article(match[2])[1:] + " "
 
 
-def rename(texts: Sequence[str], names: Set[str], name: str) -> list[str]:
-    """The texts with the given name that comes first in them (one of `names`) changed to `name`."""
-    words = (w for t in texts for w in re.findall(r"\b[A-Z][a-z]+\b", t))
-    old = next((w for w in words if w in names), None)
-    return [re.sub(rf"\b{old}\b", name, t) for t in texts] if old else list(texts)
+def with_names(texts: Sequence[str], names: Set[str], request: Request) -> list[str]:
+    """Title and sentences, in the writer's words, with the names in them that were asked for.
+
+    `names` are those that the writer knows. Where it used another one for the same character, that
+    is changed; a character without a name gets it where it comes in, or else the first name that
+    the story uses is taken.
+    """
+    told = list(texts)
+    asked = set(re.findall(r"\b[A-Z]\w+", request.text))
+    for name in request.names:
+        if any(re.search(rf"\b{name}\b", text) for text in told[1:]):
+            continue
+        found = (w for text in told for w in re.findall(r"\b[A-Z][a-z]+\b", text))
+        used = [w for w in found if w in names - asked]
+        bearer = re.search(rf"(\w+) (?:(?:named|called) )?{name}\b|{name} the (\w+)", request.text)
+        who = known_word(bearer[1] or bearer[2]) if bearer else None
+        cast = cast_of(told[1:])
+        theirs = [w for w in used if cast.get(w) == who] + [w for w in used if w not in cast]
+        old = next(iter(theirs), None) if who else None
+        where = None
+        if old is None and who is not None:
+            a_who = rf"\b([Aa]n? (?:\w+ )?{who})\b(?! (?:named|called)\b)"
+            for form, named in (
+                (a_who, rf"\1 named {name}"),
+                (rf"\b[Tt]he {who}\b", f"{name} the {who}"),
+            ):
+                where = next((n for n in range(1, len(told)) if re.search(form, told[n])), None)
+                if where is not None:
+                    told[where] = re.sub(form, named, told[where], count=1)
+                    break
+        if where is None and (old := old or next(iter(used), None)):
+            told = [re.sub(rf"\b{old}\b", name, text) for text in told]
+    return told
 
 
 def replace_word(text: str, old: str, new: str) -> str:
@@ -426,10 +562,30 @@ def _fitted(match: re.Match[str], typed: str) -> str:
 
 
 def mentions(text: str, word: str) -> bool:
-    """Whether a text names a content word, also as a plural or in another form of it."""
+    """Whether a text names a content word, also as a plural or in another form of it: "fly" is in
+    "flies" and "flying", and "bee" is not in "been"."""
     low, word = text.casefold(), word.casefold()
     if not is_latin(word) or len(word) < 3:
         return word in low
-    stem = re.sub(r"(ies|ing|ed|es|s|e|y)$", "", word) if len(word) > 4 else word
-    stem = stem if len(stem) >= 3 else word
-    return re.search(rf"(?<!\w){re.escape(stem)}\w{{0,4}}(?!\w)", low) is not None
+    return _in_any_form(word).search(low) is not None
+
+
+@cache
+def _in_any_form(word: str) -> re.Pattern[str]:
+    """A pattern of a word (or of the last of several) and what it is inflected to, and from."""
+    *first, last = word.split()
+    bases = {*singulars(last), last}
+    for ending, instead in (("ing", ""), ("ing", "e"), ("ed", ""), ("ed", "e"), ("ied", "y")):
+        stem = last.removesuffix(ending)
+        if stem != last and len(stem) > 2 and re.search("[aeiouy]", stem):
+            bases.add(stem + instead)
+            bases.add(re.sub(r"(.)\1$", r"\1", stem) + instead)
+    forms = set[str]()
+    for base in bases:
+        doubled = base + base[-1] if re.search(r"[^aeiou][aeiou][^aeiouwxy]$", base) else base
+        stem = re.sub(r"(?<=[^aeiou])y$", "i", doubled).removesuffix("e")
+        forms |= {base, plural(base), base + "s", stem + "ed", doubled.removesuffix("e") + "ing"}
+    any_of = "|".join(map(re.escape, sorted(forms, key=lambda f: (-len(f), f))))
+    return re.compile(
+        "".join(rf"(?<!\w){re.escape(w)} " for w in first) + rf"(?<!\w)(?:{any_of})(?!\w)"
+    )

@@ -20,6 +20,8 @@ from pipelines.errors import InvalidInput
 from pipelines.events import Sentence
 from pipelines.scene import (
     CHARACTERS,
+    ONLY_HE,
+    ONLY_SHE,
     PLACES,
     SKIES,
     TIMES,
@@ -42,10 +44,6 @@ _SHE = (
     "Luna Mia Lily Ella Rosie Daisy Nora Zoe Poppy Bella Hazel Ruby Molly Tilly Ivy Clara Olive "
     "Juno Willow Penny Maya Ada Flora Greta Hattie Pearl Stella Wanda"
 ).split()
-_ONLY_SHE = frozenset(
-    "cow hen girl woman grandmother princess queen witch mermaid fairy ladybug".split()
-)  # fmt: skip
-_ONLY_HE = frozenset("rooster boy man grandfather prince king wizard genie peacock santa".split())
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,9 +145,9 @@ def held_out(scene: Scene) -> bool:
 
 
 def _gender(word: str, rng: random.Random, other: str | None) -> str:
-    if word in _ONLY_SHE:
+    if word in ONLY_SHE:
         return "she"
-    if word in _ONLY_HE:
+    if word in ONLY_HE:
         return "he"
     # Two characters with the same pronoun make ambiguous lines: give them different ones.
     if other is not None:
@@ -159,7 +157,7 @@ def _gender(word: str, rng: random.Random, other: str | None) -> str:
 
 def _same_gender(one: str, other: str) -> bool:
     """Whether two words are both only "he" or both only "she"."""
-    return any(one in g and other in g for g in (_ONLY_HE, _ONLY_SHE))
+    return any(one in g and other in g for g in (ONLY_HE, ONLY_SHE))
 
 
 _FORMS = {
@@ -184,8 +182,8 @@ def fill(skeleton: Skeleton, rng: random.Random) -> FilledStory:
         fillings[name] = rng.choice(free)
     gender = {"hero": _gender(fillings.get("hero", ""), rng, None)}
     gender["friend"] = _gender(fillings.get("friend", ""), rng, gender["hero"])
-    if fillings.get("friend") in _ONLY_HE | _ONLY_SHE and fillings.get("hero") not in (
-        _ONLY_HE | _ONLY_SHE
+    if fillings.get("friend") in ONLY_HE | ONLY_SHE and fillings.get("hero") not in (
+        ONLY_HE | ONLY_SHE
     ):
         gender["hero"] = "he" if gender["friend"] == "she" else "she"
     names = {who: rng.choice(_SHE if gender[who] == "she" else _HE) for who in ("hero", "friend")}
