@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -243,6 +244,11 @@ class Visit:
     """Whether the page has said that its first tab is open, as every page does by itself."""
     heard: str = ""
     """The tab that the page has last said to be open."""
+    goes: str = ""
+    """The tab that what a person did leads to, until the page is told: it holds, whatever tab the
+    page says to be open meanwhile, which was clicked before."""
+    acting: threading.RLock = field(default_factory=threading.RLock, repr=False, compare=False)
+    """Held while somebody's event changes which tab the desk shows."""
     drawing: threading.Lock = field(default_factory=threading.Lock, repr=False, compare=False)
     """Held while the page is drawn: what is told last must be what was looked at last."""
     teller: object | None = None
@@ -250,6 +256,15 @@ class Visit:
     that are on their way at once, the older may arrive last, and would stay."""
     _looked: float = field(default=0.0, repr=False, compare=False)
     _asks: bool = field(default=False, repr=False, compare=False)
+
+    @contextmanager
+    def moving(self) -> Iterator[None]:
+        """Around what may lead to another tab."""
+        with self.acting:
+            before = self.desk.shown
+            yield
+            if self.desk.shown != before:
+                self.goes = self.desk.shown
 
     def may_tell(self, teller: object | None) -> bool:
         """Whether `teller`, who watches, or an answer to an event (None) is to tell the page what

@@ -69,7 +69,8 @@ class Runner:
             visit = self._visit(request)
             desk = visit.desk
             desk.refuse_while_busy()
-            desk.begin(self.shop.jobs, kind, begin(desk, *values), self.shop.desks.grace)
+            with visit.moving():
+                desk.begin(self.shop.jobs, kind, begin(desk, *values), self.shop.desks.grace)
             return self.draw(visit)
 
         def connect() -> None:
@@ -98,7 +99,8 @@ class Runner:
 
         def change(request: gr.Request, event: gr.EventData, *values: Any) -> tuple[Visit, Drawing]:
             visit = self._visit(request)
-            more = act(visit.desk, event, *values) if named else act(visit.desk, *values)
+            with visit.moving():
+                more = act(visit.desk, event, *values) if named else act(visit.desk, *values)
             return visit, more or {}
 
         def handle(request: gr.Request, event: gr.EventData, *values: Any) -> Any:
@@ -173,7 +175,9 @@ class Runner:
                 if visit.desk.shown != FIRST_TAB:
                     visit.sent.pop(self.tabs._id, None)
             elif not early:  # of early ones the desk shows the last
-                visit.desk.shown = visit.heard = name
+                with visit.acting:
+                    visit.desk.shown = visit.heard = name
+                    self.knows_tab(visit, name)
             more = act(visit.desk, *values)
             return {**self.draw(visit), **(more or {})}
 
@@ -209,7 +213,12 @@ class Runner:
         with visit.drawing:
             if not visit.may_tell(teller):
                 return {}
-            if visit.desk.shown == visit.heard:  # told, it would be torn from what is clicked next
+            if visit.goes:
+                visit.desk.shown, visit.goes = visit.goes, ""
+                visit.sent.pop(self.tabs._id, None)
+            elif (
+                visit.desk.shown == visit.heard
+            ):  # told, it would be torn from what is clicked next
                 self.knows_tab(visit, visit.heard)
             drawn: dict[Any, Any] = {}
             for drawing in self._drawings:

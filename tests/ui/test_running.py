@@ -200,6 +200,39 @@ def test_a_page_is_not_told_of_a_tab_that_it_has_opened_itself(shop: Workshop) -
     assert "selected" not in str(runner.draw(early))
 
 
+def test_what_was_done_after_a_click_on_a_tab_leads_on_although_the_click_is_heard_later(
+    shop: Workshop,
+) -> None:
+    """Gradio takes events that wait in any order."""
+
+    def build() -> Any:
+        with gr.Blocks() as demo:
+            with gr.Tabs() as tabs:
+                runner = Runner(shop, tabs)
+                with gr.Tab("Story") as story:
+                    pass
+                with gr.Tab("Pictures") as pictures:
+                    button = gr.Button()
+            runner.opens(story, "story", lambda desk: None)
+            runner.opens(pictures, "pictures", lambda desk: None)
+            runner.acts(button.click, lambda desk: setattr(desk, "shown", "colour"))
+            runner.connect(demo.load(lambda: None))
+        select = {t: f.fn for f in demo.fns.values() for t in f.targets}
+        return runner, select[pictures._id, "select"], select[button._id, "click"]
+
+    (runner, pictures, click), page = built(build), visit(shop)
+    page.mounted, page.teller = True, object()  # a job is watched, which leaves telling to others
+    page._looked = float("inf")
+    click(PAGE, None)
+    pictures(PAGE)
+    page.teller = None
+    assert "colour" in str(runner.draw(page))
+    assert page.desk.shown == "colour"
+    assert "selected" not in str(runner.draw(page))
+    pictures(PAGE)
+    assert page.desk.shown == "pictures"
+
+
 def test_a_job_is_watched_from_its_place_in_line_to_its_end(shop: Workshop, runner: Runner) -> None:
     page, go_on = visit(shop), []
 
