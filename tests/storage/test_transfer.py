@@ -244,14 +244,19 @@ def test_a_copy_that_was_cut_off_before_firestore_heard_of_it_goes_on(
     assert all(not found.trouble for found in verify(remote))
 
 
+def damage(remote: FirebaseLibrary, number: int) -> None:
+    """Leave nothing of what a book's manifest says."""
+    name = f"books/{number:016x}/book.json"
+    there = remote.bucket.get(name)
+    assert there is not None
+    remote.bucket.put(name, b"?", "application/json", replaces=there.generation)
+
+
 def test_a_damaged_book_stops_no_tidying_of_the_list_in_firestore(
     remote: FirebaseLibrary, told_elsewhere: ListElsewhere
 ) -> None:
     filled(remote, 3)
-    name = f"books/{0:016x}/book.json"
-    there = remote.bucket.get(name)
-    assert there is not None
-    remote.bucket.put(name, b"?", "application/json", replaces=there.generation)
+    damage(remote, 0)
     told_elsewhere.erase(f"{2:016x}")
     list(verify(remote, tidy=True))
     assert told_elsewhere.editions().keys() == {f"{n:016x}" for n in range(3)}
@@ -286,10 +291,7 @@ def test_what_cannot_be_copied_is_told(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     filled(remote, 2)
-    name = f"books/{1:016x}/book.json"
-    there = remote.bucket.get(name)
-    assert there is not None
-    remote.bucket.put(name, b"?", "application/json", replaces=there.generation)
+    damage(remote, 1)
     waiting = tmp_path / "outbox" / "waiting"
     filled(LocalLibrary(waiting), 1)
     url = f"firebase://{bucket_name}?folder={tmp_path / 'outbox'}"

@@ -170,8 +170,9 @@ def test_a_page_that_is_loaded_keeps_the_tab_it_had_open(shop: Workshop) -> None
     assert page.desk.shown == "story"
 
 
-def test_a_page_is_not_told_of_a_tab_that_it_has_opened_itself(shop: Workshop) -> None:
-    """Told late, it would be torn from the tab that was clicked next."""
+def two_tabs(shop: Workshop) -> tuple[Runner, Any, Any, Any]:
+    """A page with "story" and "pictures": its runner, what opens each of them, and what clicks a
+    button that leads to "colour"."""
 
     def build() -> Any:
         with gr.Blocks() as demo:
@@ -180,14 +181,21 @@ def test_a_page_is_not_told_of_a_tab_that_it_has_opened_itself(shop: Workshop) -
                 with gr.Tab("Story") as story:
                     pass
                 with gr.Tab("Pictures") as pictures:
-                    pass
+                    button = gr.Button()
             runner.opens(story, "story", lambda desk: None)
             runner.opens(pictures, "pictures", lambda desk: None)
+            runner.acts(button.click, lambda desk: setattr(desk, "shown", "colour"))
             runner.connect(demo.load(lambda: None))
-        select = {t: f.fn for f in demo.fns.values() for t in f.targets}
-        return runner, select[story._id, "select"], select[pictures._id, "select"]
+        does = {t: f.fn for f in demo.fns.values() for t in f.targets}
+        events = (story._id, "select"), (pictures._id, "select"), (button._id, "click")
+        return runner, *(does[event] for event in events)
 
-    (runner, story, pictures), page = built(build), visit(shop)
+    return built(build)
+
+
+def test_a_page_is_not_told_of_a_tab_that_it_has_opened_itself(shop: Workshop) -> None:
+    """Told late, it would be torn from the tab that was clicked next."""
+    (runner, story, pictures, _), page = two_tabs(shop), visit(shop)
     story(PAGE)  # said by the page itself
     for click, shown in ((pictures, "pictures"), (story, "story"), (pictures, "pictures")):
         assert "selected" not in str(click(PAGE))
@@ -204,23 +212,7 @@ def test_what_was_done_after_a_click_on_a_tab_leads_on_although_the_click_is_hea
     shop: Workshop,
 ) -> None:
     """Gradio takes events that wait in any order."""
-
-    def build() -> Any:
-        with gr.Blocks() as demo:
-            with gr.Tabs() as tabs:
-                runner = Runner(shop, tabs)
-                with gr.Tab("Story") as story:
-                    pass
-                with gr.Tab("Pictures") as pictures:
-                    button = gr.Button()
-            runner.opens(story, "story", lambda desk: None)
-            runner.opens(pictures, "pictures", lambda desk: None)
-            runner.acts(button.click, lambda desk: setattr(desk, "shown", "colour"))
-            runner.connect(demo.load(lambda: None))
-        select = {t: f.fn for f in demo.fns.values() for t in f.targets}
-        return runner, select[pictures._id, "select"], select[button._id, "click"]
-
-    (runner, pictures, click), page = built(build), visit(shop)
+    (runner, _, pictures, click), page = two_tabs(shop), visit(shop)
     page.mounted, page.teller = True, object()  # a job is watched, which leaves telling to others
     page._looked = float("inf")
     click(PAGE, None)
