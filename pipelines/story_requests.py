@@ -61,16 +61,16 @@ _BEFORE_VERB = frozenset(
 )
 # Articles of other languages that share our script; the first kind is written as "a".
 _FOREIGN_A = frozenset("ein eine einen un une una uno uma um en ett een egy el la le il lo".split())
+_FOREIGN_REST = frozenset(
+    """der die das den dem des les las los gli det de het und et y e og och mit avec con que qui der
+    van von du""".split()
+)
 _HER_NAMES = ("Clara", "Mia", "Ruby")
 _HIS_NAMES = ("Oscar", "Max", "Hugo")
 """Given names of the writer that stand for those it does not know."""
 _PLACING = frozenset("in on at to from".split())
 _NO_PERSON = _PLACING | frozenset("a an the my your his her our their its".split())
 """A capital after one of these is of a place or a day ("to Paris") or a thing ("the Titanic")."""
-_FOREIGN_REST = frozenset(
-    """der die das den dem des les las los gli det de het und et y e og och mit avec con que qui der
-    van von du""".split()
-)
 
 
 @dataclass(frozen=True)
