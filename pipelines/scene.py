@@ -228,7 +228,22 @@ SYNONYMS = {
 }  # fmt: skip
 """Words that people use for what the painter has under another name."""
 
-_PLACE_WORDS = {
+STAND_INS = "stand_ins.txt"
+"""Among the assets."""
+
+
+@cache
+def stand_ins() -> dict[str, str]:
+    """Words that are not painted -> the nearest kind of thing that is: "axolotl" -> "frog".
+
+    Made by `finetune.data.stand_ins` from WordNet, SYNONYMS in front.
+    """
+    lines = (ASSETS / STAND_INS).read_text(encoding="utf-8").splitlines()
+    rows = (line.split(": ") for line in lines if not line.startswith("#"))
+    return {word: painted for painted, words in rows for word in words.split()} | SYNONYMS
+
+
+PLACE_WORDS = {
     "forest": "forest", "wood": "forest", "woods": "forest", "jungle": "jungle", "rainforest":
     "jungle", "beach": "beach", "shore": "beach", "sand": "beach", "island": "beach", "sea":
     "beach", "ocean": "beach", "waves": "beach", "coast": "beach", "snow": "snow", "snowy": "snow",
@@ -488,12 +503,12 @@ def singulars(token: str) -> list[str]:
 
 def known_word(token: str) -> str | None:
     """The vocabulary word that a token of text names, None if it names none."""
-    words = vocabulary()
+    words, instead = vocabulary(), stand_ins()
     for form in singulars(token.lower()):
         if form in words:
             return form
-        if form in SYNONYMS and SYNONYMS[form] in words:
-            return SYNONYMS[form]
+        if form in instead:
+            return instead[form]
     return None
 
 
@@ -529,6 +544,15 @@ _SUBJECTS = frozenset({"he", "she", "they"})
 _PRONOUNS = frozenset({"he", "she", "it", "they", "him", "her", "them", "i", "we", "his", "their"})
 
 
+def _is_name(token: str, *, first: bool) -> bool:
+    """Whether a word with a capital, here in lower case, is a given name and not a kind of thing
+    that something stands in for: "Holly ran" tells of no tree, "Axolotls ran" of frogs."""
+    forms = singulars(token)
+    if any(form in vocabulary() or form in SYNONYMS for form in forms):
+        return False
+    return not (first and token not in stand_ins())
+
+
 def brief_of(text: str, before: Sequence[Sentence] = ()) -> str:
     """What the picture of a sentence shows, read from its words and from the story before it.
 
@@ -558,6 +582,8 @@ def brief_of(text: str, before: Sequence[Sentence] = ()) -> str:
         pair = f"{token}_{lower[n + 1]}" if n + 1 < len(lower) else ""
         name = tokens[n].removesuffix("'s").removesuffix("’s")
         word = cast.get(name) or known_word(pair) or known_word(token)
+        if word and name not in cast and name[0].isupper() and _is_name(token, first=n == 0):
+            word = None
         skip = word is not None and name not in cast and known_word(pair) == word and bool(pair)
         if token == "stars":  # those of the sky; one star is a thing to hold
             word = None
@@ -565,8 +591,8 @@ def brief_of(text: str, before: Sequence[Sentence] = ()) -> str:
             sky = _SKY_WORDS[token]
             skies += [sky] if sky not in skies else []
         time = _TIME_WORDS.get(token, time)
-        if token in _PLACE_WORDS and not (place and token in ("table", "sand", "flew", "flying")):
-            place = _PLACE_WORDS[token]
+        if token in PLACE_WORDS and not (place and token in ("table", "sand", "flew", "flying")):
+            place = PLACE_WORDS[token]
         if word is not None:
             many = 2 if token != word and token == plural(word) else 1
             if word not in found:

@@ -27,6 +27,7 @@ from pipelines.scene import (
     known_word,
     plural,
     singulars,
+    stand_ins,
     vocabulary,
 )
 from pipelines.tokenizer import NEW_WORDS, TITLE
@@ -201,14 +202,24 @@ def _foreign_runs(words: list[str]) -> list[str]:
     return runs[:-1]
 
 
-def _stand_for(word: str) -> tuple[str, str] | None:
-    """The known character that a word is another name of, and that word in the singular ("puppies":
-    "dog", "puppy"), else None."""
+def _stand_for(word: str, lexicon: Set[str], *, name: bool) -> tuple[str, str] | None:
+    """What the writer knows and a word is another name or a kind of, and that word in the singular
+    ("puppies": "dog", "puppy"; "axolotl": "frog"), else None.
+
+    Characters always, things where the writer does not know the word itself. `name`: it looks like
+    a given name, and is no kind of thing then ("Holly").
+    """
     known = known_word(word)
     if known is None or known in singulars(word) or "_" in known:
         return None
-    single = next(f for f in singulars(word) if f in SYNONYMS)
-    return (known, single) if vocabulary()[known]["class"] in CHARACTERS else None
+    single = next(f for f in singulars(word) if f in stand_ins())
+    if name and single not in SYNONYMS:
+        return None
+    if vocabulary()[known]["class"] not in CHARACTERS and (
+        known not in lexicon or not lexicon.isdisjoint(singulars(word))
+    ):
+        return None
+    return known, single
 
 
 def read_request(
@@ -282,7 +293,8 @@ def _read_allowed(typed: list[str], lexicon: Set[str], strange: Set[str]) -> Req
             mine = low in ("my", "our") and n + 1 < len(typed) and _is_actor(typed[n + 1].lower())
             mapped.append("a" if mine else low)
             continue
-        stand, single = _stand_for(low) or ("", "")
+        capital = mixed_case and word[0].isupper() and is_latin(word) and not abroad
+        stand, single = _stand_for(low, lexicon, name=capital) or ("", "")
         familiar = strange.isdisjoint(singulars(low))
         if stand and familiar and stand not in said and stand not in put_back:
             own = low.endswith("'s")
@@ -291,6 +303,8 @@ def _read_allowed(typed: list[str], lexicon: Set[str], strange: Set[str]) -> Req
             if many and not drawn:
                 mapped = [*_uncounted(mapped), article(stand), stand]
             else:
+                if mapped and mapped[-1] in ("a", "an"):
+                    mapped[-1] = article(stand)
                 mapped.append(stand + "'s" if own else plural(stand) if many else stand)
             strong.append(single)
             drawn.append(single)
@@ -316,7 +330,6 @@ def _read_allowed(typed: list[str], lexicon: Set[str], strange: Set[str]) -> Req
                 weak.append(low.removesuffix("'s"))
             continue
         told, own = word.removesuffix("'s"), word.endswith("'s")
-        capital = mixed_case and word[0].isupper() and is_latin(word) and not abroad
         if capital and (before not in _NO_PERSON if n else _begins_with_name(typed, lexicon)):
             alias = next((k for k, v in names.items() if v == told), "")
             bearer = _bearer(typed, n)

@@ -10,6 +10,7 @@ from pipelines.errors import InvalidInput
 from pipelines.events import Sentence
 from pipelines.scene import (
     MAX_REQUEST,
+    PLACE_WORDS,
     PLACES,
     RELATIONS,
     SKIES,
@@ -26,8 +27,10 @@ from pipelines.scene import (
     parse_brief,
     plural,
     split_sentences,
+    stand_ins,
     vocabulary,
 )
+from pipelines.story_requests import find_banned, unsuitable
 
 words = st.sampled_from(sorted(vocabulary()))
 relations = st.sampled_from(("+", *RELATIONS))
@@ -205,6 +208,38 @@ def test_words_with_a_commoner_meaning_name_nothing(verb: str) -> None:
 def test_synonyms_lead_to_the_vocabulary_and_hide_none_of_it() -> None:
     assert set(SYNONYMS.values()) <= set(vocabulary())
     assert not set(SYNONYMS) & set(vocabulary())
+
+
+@pytest.mark.parametrize(
+    "said, word",
+    [("axolotl", "frog"), ("corgis", "dog"), ("sombrero", "hat"), ("submarine", "ship"),
+     ("washerwoman", "woman"), ("ravioli", "spaghetti")],
+)  # fmt: skip
+def test_the_nearest_kind_stands_in_for_what_nobody_painted(said: str, word: str) -> None:
+    assert known_word(said) == word
+
+
+def test_stand_ins_hide_nothing_and_suit_children() -> None:
+    found = stand_ins()
+    assert len(found) > 4000
+    assert set(found.values()) <= set(vocabulary())
+    assert set(found).isdisjoint(vocabulary())
+    assert found.items() >= SYNONYMS.items()
+    extra = set(found) - set(SYNONYMS)
+    assert extra.isdisjoint(PLACE_WORDS)
+    assert not [w for w in extra if find_banned(w.replace("_", " "), unsuitable())]
+
+
+@pytest.mark.parametrize(
+    "text, brief",
+    [
+        ("Axolotls dance in the snow.", "frog @snow day"),
+        ("Holly ran to the lake.", "girl @lake day"),  # no tree
+        ("The axolotl met Mac by the river.", "frog @river day"),  # no coat
+    ],
+)
+def test_given_names_are_no_kinds_of_things(text: str, brief: str) -> None:
+    assert brief_of(text) == brief
 
 
 # brief_of

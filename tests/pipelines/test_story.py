@@ -291,6 +291,22 @@ def test_every_other_name_of_a_character_is_read_in_singular_and_plural() -> Non
             assert restore(f"two {plural(known)}", many) == f"two {plural(word)}"
 
 
+@pytest.mark.parametrize(
+    "words, text, put_back",
+    [
+        ("an axolotl who sang", "a frog who sang", {"frog": "axolotl"}),
+        ("a fox and a trombone", "a fox and a trumpet", {"trumpet": "trombone"}),
+        # A name is no tree.
+        ("the fox and Holly", "the fox and a girl named Clara", {}),
+    ],
+)
+def test_what_a_writer_does_not_know_is_told_as_the_nearest_kind(
+    words: str, text: str, put_back: dict[str, str]
+) -> None:
+    request = read_request(words, LEXICON_WORDS | {"sang", "trumpet", "Clara"})
+    assert (request.text, request.put_back) == (text, put_back)
+
+
 def test_words_that_are_strange_stand_as_unknown_ones() -> None:
     request = read_request("a fox and two puppies", LEXICON_WORDS | {"two"}, (), {"puppy"})
     assert request.text == "a fox and two <new1>s"
