@@ -14,7 +14,17 @@ from itertools import pairwise
 from pipelines.errors import InvalidInput
 from pipelines.events import Sentence
 from pipelines.presets import StoryConfig
-from pipelines.scene import CHARACTERS, Item, Scene, brief_of, known_word, parse_brief, vocabulary
+from pipelines.scene import (
+    CHARACTERS,
+    ONLY_HE,
+    ONLY_SHE,
+    Item,
+    Scene,
+    brief_of,
+    known_word,
+    parse_brief,
+    vocabulary,
+)
 from pipelines.story_requests import Request, find_banned, mentions, replace_word, restore
 from pipelines.tokenizer import NEW_WORDS
 
@@ -39,7 +49,8 @@ ASTRAY = -0.35
 STUMBLE = 6.0
 """What each nat below SMOOTH or FREE costs."""
 TWO_IN_ONE = 1.5
-"""What it costs when two characters seem to be one."""
+"""What it costs when two characters seem to be one, and a stammer ("Mia the queen, Mia the
+queen")."""
 STRANGE_TITLE = 0.8
 """What each word of a title costs that the painter knows and the story does not tell of."""
 
@@ -110,7 +121,7 @@ def _parsed(brief: str) -> Scene | None:
         return None
 
 
-def stand_ins(written: Written, request: Request) -> dict[str, str]:
+def shown_for(written: Written, request: Request) -> dict[str, str]:
     """What the briefs show for each placeholder: words that the story itself never names."""
     told = set(named_in(" ".join([request.text, written.title, *written.sentences])))
     found: dict[str, str] = {}
@@ -135,7 +146,7 @@ def fitting_briefs(written: Written, request: Request) -> list[str]:
     It fits when it parses, shows someone or something that the story has named so far (or the
     stand-in of an unknown word), and someone whom this very sentence names, if it names anybody.
     """
-    instead = stand_ins(written, request)
+    instead = shown_for(written, request)
     briefs = list(written.briefs)
     meant = {n: w for n, t in request.put_back.items() if n in NEW_WORDS and (w := known_word(t))}
     for new, word in meant.items():
@@ -281,6 +292,31 @@ def doubles(texts: Sequence[str]) -> int:
     return len(met) - len(set(met))
 
 
+_SEXES = (
+    ("he", re.compile(r"\b(?:he|him|his|himself)\b", re.IGNORECASE)),
+    ("she", re.compile(r"\b(?:she|her|hers|herself)\b", re.IGNORECASE)),
+)
+
+
+def two_sexes(texts: Sequence[str]) -> bool:
+    """Whether someone is "he" and "she", or a woman is "he": told of in the sentences up to the one
+    that names somebody else, where nobody else can be meant."""
+    alone = list[str]()
+    who = list[str]()
+    for text in texts:
+        who = list(dict.fromkeys([*who, *filter(_acts, named_in(text))]))
+        if len(who) > 1:
+            break
+        alone.append(text)
+    said = {sex for sex, words in _SEXES if words.search(" ".join(alone))}
+    hero = who[0] if who else ""
+    wrong = "he" if hero in ONLY_SHE else "she" if hero in ONLY_HE else ""
+    return len(said) > 1 or wrong in said
+
+
+_STAMMER = re.compile(r"\b(\w+ (?:the|a|an) \w+)\W+\1\b")
+
+
 def echoes(texts: Sequence[str]) -> int:
     """How many sentences say again what the one before has said: most of their pairs of words."""
     pairs = [set(pairwise(re.findall(r"\w+", text.casefold()))) for text in texts]
@@ -353,6 +389,7 @@ def _score(
     texts = [s.text for s in sentences]
     score -= TWO_IN_ONE * (self_talk(texts) + doubles(texts)) + echoes(texts)
     score -= talking_things(texts, request)
+    score -= TWO_IN_ONE * (two_sexes(texts) + len(_STAMMER.findall(text)))
     score -= 0.35 * sum(bool(_STOCK.search(s.text)) for s in sentences[-2:])
     score -= 0.25 * abs(len(sentences) - asked) + (2.0 if len(sentences) < 4 else 0.0)
     score -= 1.5 * (len(sentences) - len({s.text for s in sentences}))

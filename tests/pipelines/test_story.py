@@ -47,6 +47,7 @@ from pipelines.story_ranking import (
     named_in,
     self_talk,
     talking_things,
+    two_sexes,
     with_mention,
     without_banned,
 )
@@ -682,6 +683,35 @@ def test_two_of_a_kind_are_noticed() -> None:
     told = ["An owl named Max sat.", 'A rock lay there. "Look," said an owl.', "A rock fell."]
     assert doubles(told) == 1
     assert doubles(["An owl met an owl.", "The owl sat.", "A cat sat."]) == 0
+
+
+@pytest.mark.parametrize(
+    "told, two",
+    [
+        (["A fox sat.", "She took her hat.", "He ran."], True),
+        (["The fox took her hat.", "The fox looked at him."], True),
+        (["A fox took her hat.", "The owl saw him."], False),  # him: perhaps the owl's friend
+        (["A queen sat.", "He was cold."], True),
+        (["A queen sat.", "She was cold."], False),
+        (["A king sat on her chair."], True),
+        (["A king met a queen.", "She sat."], False),
+        (["Nobody came.", "She waited."], False),
+    ],
+)
+def test_who_is_he_and_she_is_two(told: list[str], two: bool) -> None:
+    assert two_sexes(told) == two
+
+
+def test_a_story_that_stammers_or_mixes_two_up_is_no_first_choice() -> None:
+    request, config = read("a fox"), StoryConfig("a fox", sentences=4)
+
+    def score(last: str) -> float:
+        lines = ("A fox named Mia sat.", "The fox sang to her hat.", "She sang.", last)
+        return finished(written(*((t, "fox @lake day") for t in lines)), request, config, 4).score
+
+    good = score("Mia the fox slept, and her hat slept.")
+    assert good > score("Mia the fox, Mia the fox slept near her hat.") + 1
+    assert good > score("Mia the fox slept, and his hat slept.") + 1
 
 
 def test_nobody_answers_himself() -> None:
