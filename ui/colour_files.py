@@ -15,7 +15,7 @@ from pipelines.colorize.openraster import is_openraster, size_of
 from pipelines.colorize.saving import coloured_png, read_saved
 from pipelines.errors import InvalidInput
 from pipelines.presets import MAX_SEED
-from ui.colour_work import Easel, Place, new_easel, refuse_while_stale
+from ui.colour_work import Easel, Place, Plan, new_easel, refuse_while_stale
 from ui.desk import Desk
 from ui.served_files import file_for_browser, url_of
 from ui.workshop import Workshop
@@ -84,7 +84,10 @@ def _taken_up(document: Document, recipe: Recipe | None, notes: tuple[str, ...])
         easel.suggest = bool(recipe.settings.get("suggested", False))
         easel.tidy = bool(recipe.settings.get("within_lines", easel.tidy))
         easel.choice = recipe.seed if 0 <= recipe.seed <= MAX_SEED else 0
-    easel.begin_round(replace(easel.here, document=document, recipe=recipe))
+        masked = document.mask is not None and document.kept is not None
+        easel.frozen = masked and bool(recipe.settings.get("frozen", False))
+    plan = Plan.kept_in(document, easel.choice)
+    easel.begin_round(replace(easel.here, document=document, recipe=recipe, plan=plan))
     if easel.coloured:
         easel.lay_out(document.picture)
     return easel

@@ -115,6 +115,7 @@ class Round:
     tidy: bool
     suggest: bool
     choice: int
+    plan: Plan | None
     """These as the easel's: what a round is painted with once more."""
 
 
@@ -229,7 +230,7 @@ class Easel:
         """The state of the work."""
         return Round(
             self.document, self.recipe, self.frozen, self.strength, self.tidy, self.suggest,
-            self.choice,
+            self.choice, self.plan,
         )  # fmt: skip
 
     def remember(self) -> None:
@@ -246,10 +247,10 @@ class Easel:
         document, before = there.document, self.document
         self.document, self.recipe = document, there.recipe
         self.frozen, self.strength = there.frozen, there.strength
-        self.tidy, self.suggest, self.choice = there.tidy, there.suggest, there.choice
+        self.tidy, self.suggest = there.tidy, there.suggest
+        self.choice, self.plan = there.choice, there.plan
         late = self.frozen and document.kept is None
         self.unpainted = replace(document, mask=None) if late else None
-        self.plan = Plan.kept_in(document, self.choice)
         if document.lineart is not before.lineart:
             self.regions = None
             self.publish("lines")
@@ -421,16 +422,15 @@ def told(models: Colourists, easel: Easel, document: Document) -> Image.Image:
     A choice holds until other colours are asked for: strokes change what they touch and no more.
     It is made without them, so that one that is taken back leaves nothing behind.
     """
-    plan = easel.plan
-    if plan is None or not plan.suits(document, easel.choice):
-        bare = replace(document, hints=None)
-        layer = suggested(models, bare, easel.choice, _liveliness(easel.choice))
-        plan = Plan(bare, easel.choice, layer)
+    plan, choice = easel.plan, easel.choice  # others may be asked for meanwhile
+    if plan is None or not plan.suits(document, choice):
+        bare = replace(document, hints=None, colours=None, planned=None)
+        plan = Plan(bare, choice, suggested(models, bare, choice, _liveliness(choice)))
         if plan.suits(easel.document, easel.choice):  # no other round has begun meanwhile
             easel.plan = plan
     return models.planner().after_strokes(
         plan.layer, document.lineart, plan.document.hints, document.hints, mask=document.mask,
-        picture=document.kept, seed=easel.choice, temperature=_liveliness(easel.choice),
+        picture=document.kept, seed=choice, temperature=_liveliness(choice),
     )  # fmt: skip
 
 
@@ -451,7 +451,8 @@ def suggested(
 
 def settings_of(easel: Easel) -> dict[str, Any]:
     """What, beside strokes and model, made a picture on the easel."""
-    return {"within_lines": easel.tidy, "suggested": easel.suggest}
+    settings = {"within_lines": easel.tidy, "suggested": easel.suggest}
+    return {**settings, "frozen": True} if easel.frozen else settings
 
 
 def regions_of(easel: Easel, document: Document) -> Regions:

@@ -179,6 +179,24 @@ def test_a_choice_holds_until_another_is_asked_for(
     assert near(paint(shop, easel), (70, 16), tint(4))  # chosen without the stroke that is gone
 
 
+def test_colours_that_are_asked_for_while_others_are_chosen_are_chosen_after_them(
+    shop: Workshop, easel: Easel
+) -> None:
+    class Planner(QuickPlanner):
+        def __call__(self, *given: Any, **more: Any) -> Image.Image:
+            if easel.choice == 3:  # clicked meanwhile
+                easel.choice = 4
+                easel.changed()
+            return super().__call__(*given, **more)
+
+    impatient: Any = Planner
+    easel.choice = 3
+    shop = replace(shop, colourists=replace(shop.colourists, planner=impatient))
+    assert near(paint(shop, easel), (2, 2), tint(4))
+    assert easel.recipe is not None
+    assert easel.recipe.seed == 4
+
+
 def test_every_variation_has_colours_of_its_own(shop: Workshop, easel: Easel) -> None:
     draw(easel, hints=strokes(at=(70, 32)))
     job = Job("vary", lambda job: iter(()))
@@ -239,6 +257,28 @@ def test_a_round_is_painted_again_as_it_was(shop: Workshop, easel: Easel) -> Non
     assert easel.recipe.settings == {"within_lines": True, "suggested": True}
     work.step(easel, back=False)
     assert (easel.choice, easel.tidy, easel.suggest) == (8, False, False)
+
+
+def test_a_stroke_that_is_erased_in_a_round_stepped_back_to_leaves_nothing_behind(
+    shop: Workshop, easel: Easel
+) -> None:
+    easel.choice = 7
+    paint(shop, easel)
+    bare = easel.document.planned
+    draw(easel, hints=strokes(at=(24, 20)))
+    paint(shop, easel)
+    work.keep_going(easel)
+    work.step(easel, back=True)
+    draw(easel, hints="")
+    paint(shop, easel)
+    assert easel.document.planned == bare
+    draw(easel, hints=strokes(at=(24, 20)))
+    paint(shop, easel)
+    draw(easel, hints="")  # not coloured yet when the lines change
+    work.redraw(easel, work.swapped(easel))
+    work.step(easel, back=True)
+    paint(shop, easel)
+    assert easel.document.planned == bare
 
 
 def test_strokes_for_another_drawing_or_round_are_left_alone(shop: Workshop, easel: Easel) -> None:
@@ -353,6 +393,35 @@ def test_a_saved_choice_of_colours_goes_on(
     np.testing.assert_array_equal(
         np.asarray(again.document.picture), np.asarray(easel.document.picture)
     )
+
+
+@pytest.mark.parametrize("kind", ["png", "ora"])
+def test_a_saved_mask_that_is_erased_gives_way_to_the_strokes_as_it_did(
+    shop: Workshop, easel: Easel, tmp_path: Path, kind: str
+) -> None:
+    def again() -> Easel:
+        paint(shop, easel)
+        recipe = easel.recipe
+        assert recipe is not None
+        data = easel.document.to_openraster(recipe.to_json())
+        path = tmp_path / f"again.{kind}"
+        path.write_bytes(coloured_png(easel.document, recipe) if kind == "png" else data)
+        return files.read(path)
+
+    draw(easel, hints=strokes())
+    paint(shop, easel)
+    draw(easel, mask=right_half())
+    begun = again()
+    draw(begun, mask="")
+    assert not begun.waits_for_mask
+    assert near(paint(shop, begun), (70, 20), (217, 79, 61))
+    draw(easel, mask="")
+    paint(shop, easel)
+    work.keep_going(easel)  # now it stands, with a mask and without one
+    draw(easel, mask=right_half())
+    kept = again()
+    draw(kept, mask="")
+    assert kept.waits_for_mask
 
 
 def a_recipe(seed: str) -> str:
