@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import builtins
 import fcntl
+import json
 import logging
 import re
 import threading
@@ -70,6 +71,7 @@ class OutboxLibrary:
         self._first_pause = first_pause
         self._turn = folder / "publishing"
         self._leaving = folder / "leaving"
+        self._deleted = Deleted(folder / "deleted")
         with explained(folder):
             self._turn.mkdir(exist_ok=True)
             self._leaving.mkdir(exist_ok=True)
@@ -172,6 +174,8 @@ class OutboxLibrary:
             kept = self.remote.owner(book_id)
             if not held or (kept is not None and (not owner or same_owner(kept, owner))):
                 raise
+            # Its last try may have arrived there, although no answer came back.
+            self._deleted.add(book_id, owner)
 
     def close(self) -> None:
         """Stop publishing; what waits is published when the library is opened again."""
@@ -189,6 +193,10 @@ class OutboxLibrary:
         One that is refused keeps nobody else waiting. Its own turn comes again later, or at once
         when it is saved again.
         """
+        try:
+            self._delete_elsewhere()
+        except Unreachable as e:
+            return self._wait(e)
         refused: dict[str, Refusal] = {}
         for summary in reversed(self.waiting.list(limit=2**31)):
             if self._closed.is_set():
@@ -203,10 +211,7 @@ class OutboxLibrary:
             except NotFound:
                 continue  # deleted meanwhile
             except Unreachable as e:
-                if not self._trouble:  # told once, not at every try
-                    logger.warning("Books wait: %s", e)
-                self._trouble = str(e)
-                return False
+                return self._wait(e)
             except AppError as e:
                 if before is None:
                     logger.warning("Book %s was not published: %s", summary.id, e)
@@ -221,6 +226,27 @@ class OutboxLibrary:
             return False
         return True
 
+    def _wait(self, why: Unreachable) -> bool:
+        if not self._trouble:  # told once, not at every try
+            logger.warning("Books wait: %s", why)
+        self._trouble = str(why)
+        return False
+
+    def _delete_elsewhere(self) -> None:
+        """Delete what was deleted here and may have been published. Raises: Unreachable."""
+        for book_id, owner in self._deleted.all():
+            try:
+                if self.waiting.owner(book_id) is None:  # else it was saved again
+                    self.remote.delete(book_id, owner=owner)
+            except (NotFound, BelongsToAnother):
+                pass
+            except Unreachable:
+                raise
+            except StorageError as e:
+                logger.warning("The deletion of book %s waits: %s", book_id, e)
+                continue
+            self._deleted.forget(book_id)
+
     def _publish_one(self, book_id: str) -> None:
         revision = self.waiting.revision(book_id)
         if revision is None:
@@ -229,11 +255,15 @@ class OutboxLibrary:
         self.remote.save(book, wanted=lambda: self.waiting.revision(book_id) is not None)
         try:
             with explained(self._leaving), locked(self._leaving, fcntl.LOCK_EX):
+                self._deleted.forget(book_id)  # it was saved again since
                 self.waiting.discard(book_id, revision)
         except NotFound:
             # Saved again, then its turn comes again; or deleted, then it must not come back.
             if self.waiting.revision(book_id) is None:
-                self.remote.delete(book_id, owner="")
+                with suppress(StorageError):  # on a full disk there is only this try
+                    self._deleted.add(book_id, book.owner)
+                self.remote.delete(book_id, owner=book.owner)
+                self._deleted.forget(book_id)
 
     def _publish(self) -> None:
         pause = self._first_pause
@@ -273,6 +303,36 @@ class OutboxLibrary:
                 found = self.waiting.list(limit=len(every), search=search, style=style, owner=owner)
             if self.waiting.stamp() == stamp:
                 return found, [book.id for book in every]
+
+
+class Deleted:
+    """Books that were deleted here while nobody could tell whether they had been published: each
+    a file in `folder` that says for whom."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        with explained(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+
+    def add(self, book_id: str, owner: str) -> None:
+        """`owner` deleted the book, "" is the administrator."""
+        with explained(self._folder):
+            (self._folder / book_id).write_text(json.dumps({"owner": owner}))
+
+    def all(self) -> list[tuple[str, str]]:
+        """The ids of the books, and for whom they are deleted."""
+        found: list[tuple[str, str]] = []
+        with explained(self._folder):
+            for note in self._folder.iterdir():
+                # What is no such note, or just being written, is left alone.
+                with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
+                    found.append((note.name, str(json.loads(note.read_text())["owner"])))
+        return found
+
+    def forget(self, book_id: str) -> None:
+        """The deletion is made good, or the book was saved again."""
+        with explained(self._folder):
+            (self._folder / book_id).unlink(missing_ok=True)
 
 
 def open_firebase(place: str) -> OutboxLibrary:

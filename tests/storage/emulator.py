@@ -211,11 +211,17 @@ class Faults:
         return fault
 
     @staticmethod
-    def lost_answer(method: str, ending: str) -> Fault:
-        """Do what the first such request asks, and drop the connection instead of answering."""
+    def lost_answer(method: str, ending: str, *, then_gone: bool = False) -> Fault:
+        """Do what the first such request asks, and drop the connection instead of answering.
+
+        With `then_gone`, every later connection as well.
+        """
         done = threading.Event()
 
         def fault(handler: Handler) -> bool:
+            if done.is_set() and then_gone:
+                drop(handler)
+                return True
             if done.is_set() or handler.command != method:
                 return False
             if not handler.object_name.endswith(ending):

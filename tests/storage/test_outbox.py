@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
@@ -20,7 +21,7 @@ from storage.firebase import FirebaseLibrary
 from storage.memory import MemoryLibrary
 from storage.outbox import Address, OutboxLibrary
 from tests.storage.books import OWNER, STRANGER, make_book, version_of
-from tests.storage.emulator import Faults, StorageServer
+from tests.storage.emulator import Faults, Handler, StorageServer, drop
 from tests.storage.listing import ListElsewhere
 from tests.storage.test_firebase import at_request, check_bucket
 
@@ -89,6 +90,65 @@ def test_deleting_what_is_published_needs_the_network(
     storage_server.fault = None
     library.delete(ID, owner=OWNER)
     assert library.list() == []
+    assert check_bucket(storage_server, bucket_name) == []
+
+
+def test_a_book_deleted_after_its_last_answer_was_lost_does_not_come_back(
+    storage_server: StorageServer, bucket_name: str, opened: Opener
+) -> None:
+    library = opened()
+    storage_server.fault = Faults.lost_answer("POST", "book.json", then_gone=True)
+    library.save(make_book())
+    until(library.notice)
+    library.delete(ID, owner=OWNER)  # it has arrived, but nobody here knows
+    assert library.list() == []
+    assert library._deleted.all() == [(ID, OWNER)]
+    storage_server.fault = None
+    until(lambda: not library._deleted.all())
+    assert check_bucket(storage_server, bucket_name) == []
+    library.remote.refresh()
+    assert library.list() == []
+
+
+def test_a_book_deleted_while_nobody_could_tell_and_saved_again_stays(
+    storage_server: StorageServer, bucket_name: str, opened: Opener
+) -> None:
+    library = opened()
+    storage_server.fault = Faults.lost_answer("POST", "book.json", then_gone=True)
+    library.save(make_book(version=1))
+    until(library.notice)
+    library.delete(ID, owner=OWNER)
+    library.save(make_book(version=2))
+    storage_server.fault = None
+    until(lambda: not library.waiting.count())
+    assert library._deleted.all() == []
+    assert library.publish()
+    assert check_bucket(storage_server, bucket_name) == [ID]
+    assert version_of(library.get(ID)) == 2
+
+
+def test_a_book_deleted_by_another_process_while_it_is_published_does_not_come_back(
+    storage_server: StorageServer, bucket_name: str, opened: Opener
+) -> None:
+    library, other = opened(), opened()
+    written = threading.Event()
+
+    def fault(handler: Handler) -> bool:
+        if written.is_set():
+            drop(handler)
+        elif (handler.command, handler.object_name) == ("POST", f"books/{ID}/book.json"):
+            other.delete(ID, owner=OWNER)
+            written.set()  # which is served still; after it the network is gone
+            return False
+        return written.is_set()
+
+    storage_server.fault = fault
+    library.save(make_book())
+    until(written.is_set)
+    until(lambda: not library.waiting.count())
+    until(lambda: library._trouble or other._trouble)
+    storage_server.fault = None
+    until(lambda: not library._deleted.all())
     assert check_bucket(storage_server, bucket_name) == []
 
 
