@@ -157,9 +157,10 @@ class FirebaseLibrary:
                         raise StorageError(self._broken(e.args[0], "missing")) from e
         except Unreachable:
             kept = self._cache.get(_kept_manifest(book_id, self._mirror.edition(book_id)))
-            if kept is None:
-                raise
-            return self._whole(decode_manifest(kept))
+            if kept is not None:
+                with suppress(FileNotFoundError):  # replaced by somebody since
+                    return self._whole(decode_manifest(kept))
+            raise
 
     def list(
         self,
@@ -314,7 +315,8 @@ class FirebaseLibrary:
             self._cache.keep(kept, data)
         if not wanted():
             raise Occupied
-        edition = current.edition + 1
+        # A manifest that was put back from a backup may not tell its edition any more.
+        edition = max(current.edition, self._mirror.edition(book.id)) + 1
         life = current.life or secrets.token_hex(8)
         about = {"edition": str(edition), "life": life, "owner": book.owner, "title": book.title}
         written = encode_manifest(book, files)
@@ -351,6 +353,7 @@ class FirebaseLibrary:
         self._remove(book_id, over - named)
 
     def _delete(self, book_id: str, owner: str) -> None:
+        by = secrets.token_hex(8)
         while True:
             stored = self.bucket.get(manifest_of(book_id))
             if stored is None:
@@ -365,10 +368,12 @@ class FirebaseLibrary:
             if is_deleted(stored):  # its deletion may have been cut off
                 self._remove(book_id, there)
                 self._forget(book_id, edition_of(stored))
+                if stored.metadata.get("by") == by:
+                    return  # by this very call, whose answer was lost
                 raise not_found(book_id)
             mark = json.dumps({"deleted": now()}).encode()
-            edition = edition_of(stored) + 1
-            about = {"edition": str(edition), "deleted": "yes"}
+            edition = max(edition_of(stored), self._mirror.edition(book_id)) + 1
+            about = {"edition": str(edition), "deleted": "yes", "by": by}
             try:
                 self.bucket.put(
                     manifest_of(book_id), mark, "application/json",

@@ -222,8 +222,9 @@ class Untold:
         with explained(self._folder):
             for note in self._folder.iterdir():
                 book_id, _, edition = note.name.partition(".")
-                index.remove(book_id, int(edition))
-                note.unlink(missing_ok=True)
+                if edition.isdecimal():  # else something that a file manager has left here
+                    index.remove(book_id, int(edition))
+                    note.unlink(missing_ok=True)
 
 
 def _clock() -> datetime:

@@ -141,13 +141,15 @@ class Following:
     def _follow_bucket(self) -> None:
         before = self._mirror.editions()
         there: dict[str, int] = {}
+        generations: dict[str, int] = {}
         for stored in self._library.bucket.list("books/", "books/*/book.json"):
             book_id = stored.name.split("/")[1]
             if BOOK_ID.fullmatch(book_id) and not is_deleted(stored):
                 there[book_id] = edition_of(stored)
+                generations[book_id] = stored.generation
         self._mirror.drop([(i, edition) for i, edition in before.items() if i not in there])
         self._damaged = {
-            i: damage for i, damage in self._damaged.items() if there.get(i) == damage[0]
+            i: damage for i, damage in self._damaged.items() if generations.get(i) == damage[0]
         }
         changed = [
             book_id
@@ -166,7 +168,7 @@ class Following:
         try:
             manifest = decode_manifest(stored.data)
         except StorageError as e:
-            self._damaged[book_id] = edition_of(stored), str(e)
+            self._damaged[book_id] = stored.generation, str(e)
             logger.warning("Left out of the list: %s (%s)", book_id, e)
             return None
         return manifest.book, edition_of(stored), manifest.cover

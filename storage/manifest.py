@@ -124,7 +124,15 @@ def decode_manifest(data: bytes) -> Manifest:
         if not all(name in files for name in names):
             raise ValueError("a picture without an object")
         return Manifest(book, files)
-    except (InvalidInput, KeyError, TypeError, ValueError, AttributeError, RecursionError) as e:
+    except (
+        InvalidInput,
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        AttributeError,
+        RecursionError,
+    ) as e:
         raise StorageError(
             "This book cannot be read: its book.json in the bucket is damaged. "
             "Put it back from a backup, or delete the book."

@@ -184,6 +184,7 @@ class Cache:
         path = self._place(name)
         unfinished = self._folder / f"{secrets.token_hex(8)}.part"
         try:
+            self._folder.mkdir(parents=True, exist_ok=True)
             unfinished.write_bytes(data)
             unfinished.replace(path)
         except OSError:
@@ -195,7 +196,9 @@ class Cache:
 
     def names(self, beginning: str) -> list[str]:
         """Names of files that are kept."""
-        return [path.name for path in self._folder.iterdir() if path.name.startswith(beginning)]
+        with suppress(OSError):
+            return [path.name for path in self._folder.iterdir() if path.name.startswith(beginning)]
+        return []
 
     def remove(self, names: Iterable[str]) -> None:
         """Keep these files no longer."""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -28,6 +31,7 @@ from storage.manifest import sha256
 from storage.mirror import Cache, Mirror
 from tests.storage.books import OWNER, STRANGER, make_book, picture, version_of
 from tests.storage.emulator import Fault, Faults, Handler, StorageServer, drop, serving
+from tests.storage.listing import ListElsewhere
 
 ID = "0" * 16
 MANIFEST = f"books/{ID}/book.json"
@@ -166,6 +170,28 @@ def test_a_book_replaced_or_deleted_while_it_is_read(
         reader.get(ID)
 
 
+def test_a_book_replaced_when_only_its_manifest_cannot_be_read(
+    storage_server: StorageServer, machine: Machine, tmp_path: Path
+) -> None:
+    reader, writer = machine(0.3), machine()
+    reader.save(make_book(version=1))
+    writer.save(make_book(version=2))
+    for file in (tmp_path / "0" / "cache").glob("*.png"):
+        file.unlink()
+
+    def fault(handler: Handler) -> bool:
+        lost = (handler.command, handler.object_name) == ("GET", MANIFEST)
+        if lost:
+            drop(handler)
+        return lost
+
+    storage_server.fault = fault
+    with pytest.raises(Unreachable, match="Try again later"):
+        reader.get(ID)
+    storage_server.fault = None
+    assert version_of(reader.get(ID)) == 2
+
+
 def test_a_page_more_costs_a_page(
     storage_server: StorageServer, bucket_name: str, machine: Machine
 ) -> None:
@@ -301,6 +327,19 @@ def test_an_answer_that_is_lost(
     library.save(make_book(version=2))
     assert version_of(library.get(ID)) == 2
     assert check_bucket(storage_server, bucket_name) == [ID]
+
+
+def test_a_deletion_whose_answer_is_lost(
+    storage_server: StorageServer, bucket_name: str, machine: Machine
+) -> None:
+    library = machine()
+    library.save(make_book())
+    storage_server.fault = Faults.lost_answer("POST", "book.json")
+    library.delete(ID, owner=OWNER)
+    assert library.list() == []
+    assert check_bucket(storage_server, bucket_name) == []
+    with pytest.raises(NotFound):
+        library.delete(ID, owner=OWNER)
 
 
 def test_the_server_goes_away_at_any_request(
@@ -498,6 +537,7 @@ def test_books_without_a_layout_are_read_and_renewed(
         (b'{"layout": 2}', "newer Storybrush: update the app"),
         ("../../secret.png", "damaged"),
         ("no pictures", "damaged"),
+        ("no number", "damaged"),
     ],
 )
 def test_a_damaged_manifest_is_told_and_can_be_deleted(
@@ -516,6 +556,8 @@ def test_a_damaged_manifest_is_told_and_can_be_deleted(
         fields = json.loads(there.data)
         if damage == "no pictures":
             fields["files"] = {}
+        elif damage == "no number":
+            fields["layout"] = math.inf
         else:
             fields["files"]["page-01.png"]["object"] = damage
         damage = json.dumps(fields).encode()
@@ -533,6 +575,42 @@ def test_a_damaged_manifest_is_told_and_can_be_deleted(
         other.delete(ID, owner=STRANGER)
     other.delete(ID, owner=OWNER)
     assert check_bucket(storage_server, bucket_name) == ["e" * 16]
+
+
+def test_a_damaged_manifest_that_is_put_back_is_listed_again(machine: Machine) -> None:
+    writer, reader = machine(), machine()
+    writer.save(make_book())
+    there = writer.bucket.get(MANIFEST)
+    assert there is not None
+    put = partial(writer.bucket.put, MANIFEST, kind="application/json", metadata=there.metadata)
+    damaged = put(data=b"?", replaces=there.generation)
+    reader.refresh()
+    assert (reader.list(), list(reader.damaged())) == ([], [ID])
+    put(data=there.data, replaces=damaged)
+    reader.refresh()
+    assert ([s.id for s in reader.list()], reader.damaged()) == ([ID], {})
+
+
+def test_a_manifest_put_back_without_its_metadata_is_replaced_and_deleted(machine: Machine) -> None:
+    """As in a backup of files alone: the bucket does not tell its edition any more."""
+    writer, reader = machine(), machine()
+
+    def put_back() -> None:
+        there = writer.bucket.get(MANIFEST)
+        assert there is not None
+        writer.bucket.put(MANIFEST, there.data, "application/json", replaces=there.generation)
+
+    for version in range(3):
+        writer.save(make_book(version=version))
+    reader.refresh()
+    put_back()
+    writer.save(make_book(version=3))
+    reader.refresh()
+    assert [s.title for s in writer.list()] == [s.title for s in reader.list()] == ["The fox 3"]
+    put_back()
+    writer._following.close()
+    writer.delete(ID, owner=OWNER)
+    assert writer.list() == []
 
 
 @pytest.mark.parametrize("damage", [None, picture(99)])
@@ -624,6 +702,26 @@ def test_a_cache_that_cannot_be_written_harms_nobody(
 
 
 # The list in Firestore
+
+
+def test_a_cache_that_was_removed_fills_again(machine: Machine, tmp_path: Path) -> None:
+    library = machine()
+    library.save(make_book())
+    shutil.rmtree(tmp_path / "0" / "cache")
+    assert all(s.cover is not None for s in library.list())
+    shutil.rmtree(tmp_path / "0" / "cache")
+    library.delete(ID, owner=OWNER)
+    assert library.list() == []
+
+
+def test_a_file_that_is_no_deletion_keeps_none_waiting(tmp_path: Path) -> None:
+    index, untold = ListElsewhere(), firestore.Untold(tmp_path)
+    index.put(make_book(), 1, "")
+    (tmp_path / ".DS_Store").touch()
+    untold.add(ID, 2)
+    untold.tell(index)  # pyright: ignore[reportArgumentType]
+    assert index.editions() == {}
+    assert [file.name for file in tmp_path.iterdir()] == [".DS_Store"]
 
 
 @pytest.fixture
