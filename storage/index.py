@@ -22,6 +22,10 @@ RARE = 2000
 COMMON = 100_000
 """Places of a short word, from which on it is looked for in the texts."""
 
+LONGEST = 64
+"""Characters of a word that are looked up; whether the rest follows is read in the texts. A word as
+long as a book would take a gigabyte and half a minute to look up."""
+
 _LAST = 3 * "\U0010ffff"
 _BIGGEST = 2**31
 
@@ -177,10 +181,11 @@ def _split(db: sqlite3.Connection, words: Sequence[str]) -> tuple[list[Holders],
     """Who holds the words, the fewest first, and those that are to be looked for in the texts."""
     held: list[Holders] = []
     rest: list[str] = []
-    match = " AND ".join(_quoted(word) for word in words if len(word) >= 3)
+    match = " AND ".join(_quoted(word[:LONGEST]) for word in words if len(word) >= 3)
     if match:
         query = "SELECT rowid AS number FROM books_text WHERE books_text MATCH ?"
         held.append(Holders(_count(db, query, [match], RARE + 1), query, [match]))
+    rest += [word for word in words if len(word) > LONGEST]
     for word in (word for word in words if len(word) < 3):
         query = "SELECT doc AS number FROM books_trigrams WHERE term >= ? AND term < ?"
         bounds = [word, word + _LAST]

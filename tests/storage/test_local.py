@@ -6,6 +6,7 @@ import fcntl
 import os
 import shutil
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -111,6 +112,7 @@ def test_the_index_finds_what_reading_every_text_finds(
     database.migrate(lambda _: None)
     monkeypatch.setattr(index, "RARE", 1 if few else 2000)
     monkeypatch.setattr(index, "COMMON", 2 if few else 100_000)
+    monkeypatch.setattr(index, "LONGEST", 3 if few else 64)
     with database.open() as db:
         db.execute("DELETE FROM books")
         books = [Book(text, (), style="ab"[n % 2]) for n, text in enumerate(texts)]
@@ -126,6 +128,17 @@ def test_the_index_finds_what_reading_every_text_finds(
             assert {row.id for row in index.find(db, words, style, 0, 99)} == held
             assert index.count(db, words, style) == len(held)
         db.execute("INSERT INTO books_text (books_text, rank) VALUES ('integrity-check', 1)")
+
+
+def test_a_word_as_long_as_a_book_is_looked_for_quickly(tmp_path: Path) -> None:
+    library = LocalLibrary(tmp_path)
+    library.save(make_book("abc" * 100, pages=0))
+    begin = time.monotonic()
+    assert library.list(search="abc" * 100_000) == []
+    assert library.count(search="abc" * 100_000) == 0
+    assert library.count(search="abc" * 100) == 1
+    assert library.count(search="abc" * 100 + "d") == 0
+    assert time.monotonic() - begin < 5.0  # took 40 s, and half a gigabyte
 
 
 def test_texts_are_not_read_for_a_word_of_a_few_old_books(
