@@ -6,6 +6,8 @@ import os
 
 import pytest
 
+import ui  # noqa: F401  before any test imports gradio, which is up sooner then
+
 # Programs that tests start share the processor with other tests.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
