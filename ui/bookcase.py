@@ -62,8 +62,13 @@ def build(runner: Runner) -> Bookcase:
 
     def fill(desk: Desk, search: str, style_now: str, offset_now: float) -> dict[Any, Any]:
         """Everything in the bookcase, because its visitor asks for it."""
-        desk.browsing = None
-        found = books(desk, search, style_now, offset_now)
+        before, desk.browsing = desk.browsing, None
+        try:
+            found = books(desk, search, style_now, offset_now)
+        except AppError:
+            # What stood there stands there still, and is to be kept up to date.
+            desk.browsing = desk.browsing or before
+            raise
         desk.browsing = found[style], found[offset]
         return found
 
