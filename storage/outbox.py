@@ -160,19 +160,25 @@ class OutboxLibrary:
         return elsewhere
 
     def delete(self, book_id: str, *, owner: str) -> None:
-        held = True
-        try:
+        done = False
+        owners = (self.waiting.owner(book_id), self.remote.owner(book_id))
+        if all(kept is not None and (not owner or same_owner(kept, owner)) for kept in owners):
+            # Where this fails, what waits stays as it is.
+            with suppress(NotFound, BelongsToAnother):
+                self.remote.delete(book_id, owner=owner)
+                done = True
+        with suppress(NotFound):
             self.waiting.delete(book_id, owner=owner)
-        except NotFound:
-            held = False
+            done = True
         try:
+            # Also after the above: what waited may have been published meanwhile.
             self.remote.delete(book_id, owner=owner)
         except (NotFound, BelongsToAnother):
-            if not held:  # else what waited was never published
+            if not done:  # else what waited was never published
                 raise
         except Unreachable:
             kept = self.remote.owner(book_id)
-            if not held or (kept is not None and (not owner or same_owner(kept, owner))):
+            if not done or (kept is not None and (not owner or same_owner(kept, owner))):
                 raise
             # Its last try may have arrived there, although no answer came back.
             self._deleted.add(book_id, owner)

@@ -93,6 +93,25 @@ def test_deleting_what_is_published_needs_the_network(
     assert check_bucket(storage_server, bucket_name) == []
 
 
+def test_what_waits_is_not_deleted_alone_when_the_book_is_published_already(
+    storage_server: StorageServer, bucket_name: str, opened: Opener
+) -> None:
+    library = opened()
+    library.save(make_book(version=1))
+    until(lambda: not library.waiting.count())
+    storage_server.fault = Faults.gone_after(0)
+    library.save(make_book(version=2))
+    with pytest.raises(Unreachable):
+        library.delete(ID, owner=OWNER)
+    assert version_of(library.get(ID)) == 2  # a deletion that fails changes nothing
+    with pytest.raises(StorageError, match="Only the one who made"):
+        library.delete(ID, owner=STRANGER)
+    storage_server.fault = None
+    library.delete(ID, owner=OWNER)
+    assert library.list() == []
+    assert check_bucket(storage_server, bucket_name) == []
+
+
 def test_a_book_deleted_after_its_last_answer_was_lost_does_not_come_back(
     storage_server: StorageServer, bucket_name: str, opened: Opener
 ) -> None:
