@@ -208,12 +208,20 @@ class FirebaseLibrary:
         self._following.close()
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def tell_index(self, book_id: str) -> None:
-        """Have Firestore tell of the book as it is in the bucket."""
+    def tell_index(self, book_id: str, told: int) -> None:
+        """Have Firestore, which has the edition `told`, tell of the book as it is in the bucket.
+
+        A book whose files are gone is marked as deleted: others have it in their lists till then.
+        """
         assert self.index is not None
         stored = self.bucket.get(manifest_of(book_id))
-        if stored is None:
+        if stored is None and not BOOK_ID.fullmatch(book_id):
             self.index.erase(book_id)
+        elif stored is None:
+            edition = max(told, self._mirror.edition(book_id)) + 1
+            with suppress(Occupied):  # saved again just now
+                self._mark_deleted(book_id, edition, {})
+                self._forget(book_id, edition)
         elif is_deleted(stored):
             self.index.remove(book_id, edition_of(stored))
         else:
@@ -371,18 +379,22 @@ class FirebaseLibrary:
                 if stored.metadata.get("by") == by:
                     return  # by this very call, whose answer was lost
                 raise not_found(book_id)
-            mark = json.dumps({"deleted": now()}).encode()
             edition = max(edition_of(stored), self._mirror.edition(book_id)) + 1
-            about = {"edition": str(edition), "deleted": "yes", "by": by}
             try:
-                self.bucket.put(
-                    manifest_of(book_id), mark, "application/json",
-                    replaces=stored.generation, metadata=about,
-                )  # fmt: skip
+                self._mark_deleted(book_id, edition, {"by": by}, replaces=stored.generation)
             except Occupied:
                 continue
             self._remove(book_id, there)
             return self._forget(book_id, edition)
+
+    def _mark_deleted(
+        self, book_id: str, edition: int, more: dict[str, str], *, replaces: int = 0
+    ) -> None:
+        mark = json.dumps({"deleted": now()}).encode()
+        about = {"edition": str(edition), "deleted": "yes"} | more
+        self.bucket.put(
+            manifest_of(book_id), mark, "application/json", replaces=replaces, metadata=about
+        )
 
     def _put_new(self, name: str, data: bytes, kind: str, metadata: dict[str, str]) -> None:
         try:

@@ -208,7 +208,7 @@ def _verify_index(
         if editions.get(book_id, -1) == told.get(book_id, -1):
             continue
         if tidy:
-            library.tell_index(book_id)
+            library.tell_index(book_id, told.get(book_id, 0))
             yield Checked(f"{book_id} in Firestore (put right)")
         else:
             yield Checked(

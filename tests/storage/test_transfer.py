@@ -225,6 +225,29 @@ def test_the_list_in_firestore_is_put_right(
         assert [s.id for s in reversed(other.list())] == [f"{n:016x}" for n in range(3)]
 
 
+def test_a_book_whose_files_were_removed_by_hand_leaves_every_list(
+    bucket_name: str, tmp_path: Path, firestore_emulator: None
+) -> None:
+    index = FirestoreIndex(bucket_name, f"list-{bucket_name}")
+
+    def machine(name: str) -> FirebaseLibrary:
+        return FirebaseLibrary(Bucket(bucket_name), tmp_path / name, index=index)
+
+    with closing(machine("a")) as one, closing(machine("b")) as other:
+        filled(one, 2)
+        other.refresh()
+        for stored in list(one.bucket.list(f"books/{0:016x}/")):
+            one.bucket.remove(stored.name)
+        list(verify(one, tidy=True))
+        for library in (one, other):
+            library.refresh()
+            assert library.ids() == [f"{1:016x}"]
+        assert all(not c.trouble for c in verify(one))
+        one.save(make_book(version=5))
+        other.refresh()
+        assert f"{0:016x}" in other.ids()
+
+
 @pytest.fixture
 def told_elsewhere(remote: FirebaseLibrary) -> ListElsewhere:
     """The list of `remote`."""
