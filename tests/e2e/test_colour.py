@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image, ImageDraw
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.e2e.conftest import Server, start_server
 
@@ -128,6 +128,49 @@ def test_strokes_are_undone_and_redone(colours: Server, visit: Visit, tmp_path: 
     shows(red=False, blue=False)
     page.get_by_role("button", name="Redo").click()
     shows(red=True, blue=False)
+
+
+def test_strokes_that_are_still_on_their_way_are_not_drawn_over(
+    colours: Server, visit: Visit, tmp_path: Path
+) -> None:
+    """A round is stepped back to on a slow line, and somebody draws before it is there."""
+    page = visit(colours.url)
+    hand_in(page, a_drawing(tmp_path))
+    expect(page.locator(".easel")).to_have_attribute("data-picture", re.compile("jpg"))
+    page.get_by_role("button", name=f"Colour 1, {RED}").click()
+    colour_in(page, (0.2, 0.5), (0.35, 0.55))
+    red = page.locator(".easel").get_attribute("data-picture")
+    page.get_by_role("button", name="Keep going").click()
+    expect(page.get_by_text("This picture stands.")).to_be_visible()
+    held = list[Route]()
+    page.route(re.compile(r"hints\.png"), lambda route: held.append(route), times=1)
+    page.get_by_role("button", name="Step back").click()
+    expect(page.get_by_text("Coloured. Draw on")).to_be_visible()
+    page.wait_for_timeout(300)
+    assert held
+    page.get_by_role("button", name="Draw colours").click()
+    page.get_by_role("button", name=f"Colour 7, {BLUE}").click()
+    stroke(page, (0.65, 0.5), (0.85, 0.5))
+    page.wait_for_timeout(1000)
+    for route in held:
+        route.continue_()
+    page.reload()  # as the server has it
+    expect(page.locator(".easel")).to_have_attribute("data-picture", red or "")
+    page.get_by_role("button", name=f"Colour 7, {BLUE}").click()
+    colour_in(page, (0.65, 0.5), (0.85, 0.5))
+    (r, _, b), (red_there, _, blue_there) = seen(page, 0.27, 0.35), seen(page, 0.75, 0.35)
+    assert r > b + 60
+    assert blue_there > red_there + 60
+
+
+def test_a_stroke_in_a_small_drawing_is_one(colours: Server, visit: Visit, tmp_path: Path) -> None:
+    with Image.open(a_drawing(tmp_path)) as drawing:
+        drawing.resize((36, 24)).save(tmp_path / "small.png")
+    page = visit(colours.url)
+    hand_in(page, tmp_path / "small.png")
+    expect(page.get_by_text("Coloured by itself.")).to_be_visible()
+    stroke(page, (0.2, 0.5), (0.35, 0.55))
+    expect(page.get_by_text("Coloured. Draw on")).to_be_visible()
 
 
 def test_strokes_masks_variations_and_a_reload(

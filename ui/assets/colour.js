@@ -18,6 +18,7 @@ let tool = 'brush';
 let colour = '';
 let zoom = 1;
 let known = {}; // the value that is shown
+let ready = false; // whether its strokes and mask are on the canvas, to be drawn on
 let undone = [];
 let done = [];
 let stroke = null;
@@ -109,8 +110,9 @@ function at(event) {
     (event.clientY - frame.top) * view.height / frame.height];
 }
 
-// The sizes are meant for a square as wide as the screen shows it at first.
-const width = () => sizer.value * Math.sqrt(view.width * view.height) / 512;
+// The sizes are meant for a square as wide as the screen shows it at first. What is thinner than two
+// pixels may cover none of them by half, and is no stroke then.
+const width = () => Math.max(2, sizer.value * Math.sqrt(view.width * view.height) / 512);
 
 function dab(from, to) {
   const context = layer.getContext('2d');
@@ -159,6 +161,7 @@ function note(canvas, before) { // one step that can be undone
 }
 
 function change(canvas, act) {
+  if (!ready) return;
   const before = copy(canvas);
   act();
   note(canvas, before);
@@ -187,7 +190,7 @@ function pick(point) { // the mask tints what one sees, and is no colour
 }
 
 function begin(event) {
-  if (!known.name || event.button > 0 || !event.isPrimary) return;
+  if (!known.name || !ready || event.button > 0 || !event.isPrimary) return;
   event.preventDefault();
   view.focus({ preventScroll: true });
   const point = at(event);
@@ -386,6 +389,14 @@ async function show() {
   if (!view) build();
   const fresh = value.name !== before.name;
   const anew = fresh || value.round !== before.round;
+  if (anew) { // what was not sent belongs to what was there, and nothing is drawn until this is
+    ready = false;
+    stroke = null;
+    dirty.clear();
+    done = [];
+    undone = [];
+    buttons();
+  }
   if (fresh || value.palette.join() !== (before.palette || []).join()) palette(value.palette);
   if (fresh) {
     [view, hints, mask].forEach((canvas) => { canvas.width = value.width; canvas.height = value.height; });
@@ -394,7 +405,10 @@ async function show() {
     box.scrollTo(0, 0);
     picture = null;
   }
-  if (fresh || value.lines !== before.lines) lines = await load(value.lines);
+  if (fresh || value.lines !== before.lines) {
+    const image = await load(value.lines);
+    if (known.lines === value.lines) lines = image;
+  }
   if (anew) {
     const [strokes, inside] = await Promise.all([load(value.hints), load(value.mask)]);
     if (known.name !== value.name || known.round !== value.round) return;
@@ -402,11 +416,8 @@ async function show() {
       wipe(canvas);
       if (image) canvas.getContext('2d').drawImage(image, 0, 0);
     }
-    dirty.clear();
-    done = [];
-    undone = [];
+    ready = true;
     draw(value.masking ? 'mask' : 'hints');
-    buttons();
   }
   if (fresh || value.picture !== before.picture) {
     const image = await load(value.picture);
