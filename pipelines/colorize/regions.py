@@ -233,9 +233,12 @@ def _stroke(planes: Planes, regions: Regions, hints: Image.Image, planned: bool)
     total = np.zeros_like(planes)
     weights = np.full((height, width), 1e-12, np.float32)
     nearest = np.full((height, width), 1e6, np.float32)
+    slipped = np.zeros((height, width), np.bool_)  # as strokes of all colours lie, one over another
+    slipped[rows, columns] = True
+    slipped[_meant(rows, columns, labels, areas)] = False
     for colour in _stroke_colours(hints):
         alike = np.abs(drawn - colour).max(1) <= 10
-        here = _meant(rows[alike], columns[alike], labels, areas)
+        here = _meant(rows[alike], columns[alike], labels, areas, slipped)
         touched = np.zeros(len(areas), np.bool_)
         touched[labels[here]] = True
         if not touched.any():
@@ -271,11 +274,14 @@ def _meant(
     columns: NDArray[np.int64],
     labels: NDArray[np.int32],
     areas: NDArray[np.int64],
+    slipped: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Those pixels of strokes of one colour that lie where they were meant to: what has only
     slipped over a line is little, next to the rest of its stroke and to what it slipped into.
 
     Every stroke means something: one dab, however small, and each stripe that a sweep goes through.
+    But what another stroke has cut off from its own is as little as before, where `slipped` (h, w)
+    is set.
     """
     shape = np.zeros(labels.shape, np.uint8)
     shape[rows, columns] = 1
@@ -290,7 +296,12 @@ def _meant(
     np.maximum.at(most, stroke, pixels)
     least = LEAST_STROKE * areas.sum() / WORK_SIDE**2
     large = (pixels >= LEAST_SHARE * most[stroke]) | (pixels >= COVERED * areas[region])
-    meant = ((pixels == most[stroke]) | ((pixels >= least) & large))[pairs]
+    whole = pixels == most[stroke]
+    if slipped is not None:
+        cut = np.zeros(len(keys), np.bool_)
+        cut[pairs] = slipped[rows, columns]
+        whole &= ~cut | (pixels >= least) | (pixels >= COVERED * areas[region])
+    meant = (whole | ((pixels >= least) & large))[pairs]
     return rows[meant], columns[meant]
 
 

@@ -84,6 +84,19 @@ def filled(
     return [tuple(result[y, x].tolist()) for x, y in places]
 
 
+def test_what_has_slipped_over_a_line_is_no_stroke_when_another_cuts_it_off() -> None:
+    lineart, hints = Image.new("L", (512, 512), 255), Image.new("RGBA", (512, 512))
+    pen, brush = ImageDraw.Draw(lineart), ImageDraw.Draw(hints)
+    pen.rectangle((20, 20, 490, 490), outline=0, width=3)
+    pen.line((250, 20, 250, 490), fill=0, width=3)
+    brush.line((100, 250, 254, 250), fill="#d02020", width=9)
+    assert filled(lineart, hints, [(258, 250)]) == [(200, 200, 200)]
+    brush.rectangle((150, 244, 253, 256), fill="#2040d0")  # over the red, but for its tip
+    assert filled(lineart, hints, [(258, 250)]) == [(200, 200, 200)]
+    brush.rectangle((400, 240, 402, 242), fill="#2040d0")  # one dab is a stroke
+    assert filled(lineart, hints, [(401, 241)])[0][2] > 200
+
+
 def test_one_sweep_colours_all_the_stripes_that_it_goes_through() -> None:
     lineart, red = Image.new("L", (512, 512), 255), Image.new("RGBA", (512, 512))
     pen = ImageDraw.Draw(lineart)
