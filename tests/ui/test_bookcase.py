@@ -11,6 +11,7 @@ import gradio as gr
 import pytest
 
 from pipelines.book import now
+from pipelines.errors import StorageError
 from storage.memory import MemoryLibrary
 from tests.storage.books import make_book
 from tests.ui.blocks import built
@@ -103,6 +104,24 @@ def test_what_refreshes_by_itself_undoes_nothing(shop: Workshop, case: Bookcase)
     assert not refreshed("", "", 0)  # asked by what was on the shelf before
     assert refreshed("", "pencil", 0)
     assert not refreshed("", "pencil", 0, session="never seen")
+
+
+def test_a_shelf_that_could_not_be_filled_goes_on_being_refreshed(
+    shop: Workshop, case: Bookcase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = shop.desks.arrive("busy page", "ada", "busy tab")[0].desk
+    refresh = handler(case.shelf, "news")
+    case.fill(desk, "", "", 0)
+
+    def busy(*_: Any, **__: Any) -> Any:
+        raise StorageError("The library is busy: try again.")
+
+    with monkeypatch.context() as failing:
+        failing.setattr(shop.library, "list", busy)
+        with pytest.raises(StorageError):
+            case.fill(desk, "", "", 0)
+    found = refresh(SimpleNamespace(session_hash="busy page"), "", "", 0)
+    assert isinstance(found[case.shelf], str)
 
 
 def test_books_that_wait_are_shown_to_their_maker_and_the_administrator(
