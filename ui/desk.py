@@ -363,8 +363,12 @@ class Desks:
             self._early.pop(session, None)
         return self.visit(session), early
 
-    def visit(self, session: str) -> Visit:
-        """The visit of a page that is open. Raises InvalidInput when this server never saw it."""
+    def visit(self, session: str, seconds: float = 0.0) -> Visit:
+        """The visit of a page that is open, or opens within so many seconds: a quick click may be
+        heard before its page has arrived. Raises InvalidInput when this server never saw it."""
+        end = time.monotonic() + seconds
+        while session not in self._visits and time.monotonic() < end:
+            time.sleep(0.05)
         with self._lock:
             visit = self._visits.get(session)
             if visit is None:

@@ -24,7 +24,7 @@ class NearRunner(Runner):
     def __init__(self, runner: Runner) -> None:
         vars(self).update(vars(runner))  # the same lists, too
 
-    def _visit(self, request: gr.Request) -> Visit:
+    def _visit(self, request: gr.Request, seconds: float = 0.0) -> Visit:
         if any(name.encode() in FORWARDED for name in request.headers):
             raise InvalidInput(FAR)
-        return super()._visit(request)
+        return super()._visit(request, seconds)

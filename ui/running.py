@@ -26,6 +26,8 @@ from ui.workshop import QUIET, Workshop, session_of
 LOOK_EVERY = 0.05
 """Seconds between two looks at a job."""
 
+ARRIVES = 2.0
+"""Seconds in which a page arrives whose first click is heard already."""
 QUICK = 0.4
 """Seconds in which a job that an act has begun may end before the page is told of it: a browser
 takes longer to show that something has begun than a stroke takes to be coloured."""
@@ -66,7 +68,7 @@ class Runner:
         """`begin(desk, *inputs)` checks what is asked and returns the work; `js` runs after it."""
 
         def start(request: gr.Request, *values: Any) -> Any:
-            visit = self._visit(request)
+            visit = self._visit(request, ARRIVES)
             desk = visit.desk
             desk.refuse_while_busy()
             with visit.moving():
@@ -98,7 +100,7 @@ class Runner:
         named = "event" in inspect.signature(act).parameters
 
         def change(request: gr.Request, event: gr.EventData, *values: Any) -> tuple[Visit, Drawing]:
-            visit = self._visit(request)
+            visit = self._visit(request, ARRIVES)
             with visit.moving():
                 more = act(visit.desk, event, *values) if named else act(visit.desk, *values)
             return visit, more or {}
@@ -234,8 +236,8 @@ class Runner:
     def _resume(self, desk: Desk) -> bool:
         return any(begin(desk) for begin in self._next)
 
-    def _visit(self, request: gr.Request) -> Visit:
-        return self.shop.desks.visit(session_of(request))
+    def _visit(self, request: gr.Request, seconds: float = 0.0) -> Visit:
+        return self.shop.desks.visit(session_of(request), seconds)
 
     async def _watch(self, request: gr.Request) -> AsyncGenerator[dict[Any, Any]]:
         """Show a job until it ends, and what has waited for that; the page may come and go."""

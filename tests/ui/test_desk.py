@@ -85,6 +85,18 @@ def test_strangers_never_share_a_desk() -> None:
         desks.wait_for("page 3", "gallery", 0.01)
 
 
+def test_a_click_that_is_heard_before_its_page_arrived_waits_for_it() -> None:
+    desks = Desks()
+    found: list[Visit] = []
+    waiting = threading.Thread(target=lambda: found.append(desks.visit("page", 10)))
+    waiting.start()
+    visit, _ = desks.arrive("page", "ada", "tab")
+    waiting.join()
+    assert found == [visit]
+    with pytest.raises(InvalidInput, match="started again"):
+        desks.visit("a page of yesterday", 0.1)
+
+
 def test_a_tab_that_was_clicked_before_the_page_arrived_stays_open() -> None:
     desks = Desks()
     found: list[tuple[Visit, bool]] = []
