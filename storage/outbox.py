@@ -21,8 +21,10 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from pipelines.book import Book
+from pipelines.book_folder import write_files
 from pipelines.errors import AppError, InvalidInput, NotFound, StorageError, Unreachable
 from storage.base import (
+    BOOK_ID,
     BelongsToAnother,
     BookSummary,
     default_folder,
@@ -322,15 +324,15 @@ class Deleted:
 
     def add(self, book_id: str, owner: str) -> None:
         """`owner` deleted the book, "" is the administrator."""
-        with explained(self._folder):
-            (self._folder / book_id).write_text(json.dumps({"owner": owner}))
+        write_files(self._folder, {book_id: json.dumps({"owner": owner}).encode()})
 
     def all(self) -> list[tuple[str, str]]:
         """The ids of the books, and for whom they are deleted."""
         found: list[tuple[str, str]] = []
         with explained(self._folder):
             for note in self._folder.iterdir():
-                # What is no such note, or just being written, is left alone.
+                if not BOOK_ID.fullmatch(note.name):  # just being written, or of a file manager
+                    continue
                 with suppress(FileNotFoundError, ValueError, KeyError, TypeError):
                     found.append((note.name, str(json.loads(note.read_text())["owner"])))
         return found

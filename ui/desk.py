@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -344,7 +344,6 @@ class Desks:
 
         Raises InvalidInput when it does not arrive.
         """
-        end = time.monotonic() + seconds
         with self._lock:
             visit = self._visits.get(session)
             early = visit is None or not visit.ready
@@ -353,12 +352,7 @@ class Desks:
                 opened.append(tab)
                 if visit is not None:
                     visit.took(opened)
-        while time.monotonic() < end:
-            with self._lock:
-                visit = self._visits.get(session)
-                if visit is not None and visit.ready:
-                    break
-            time.sleep(0.05)
+        self._wait_until(lambda visit: visit.ready, session, seconds)
         with self._lock:
             self._early.pop(session, None)
         return self.visit(session), early
@@ -366,15 +360,23 @@ class Desks:
     def visit(self, session: str, seconds: float = 0.0) -> Visit:
         """The visit of a page that is open, or opens within so many seconds: a quick click may be
         heard before its page has arrived. Raises InvalidInput when this server never saw it."""
-        end = time.monotonic() + seconds
-        while session not in self._visits and time.monotonic() < end:
-            time.sleep(0.05)
+        self._wait_until(lambda _: True, session, seconds)
         with self._lock:
             visit = self._visits.get(session)
             if visit is None:
                 raise InvalidInput(STARTED_AGAIN)
             visit.desk.sessions.add(session)  # it may have been offline for a while
             return visit
+
+    def _wait_until(self, so: Callable[[Visit], bool], session: str, seconds: float) -> None:
+        """Wait until there is a visit, and it is `so`, but no longer than so many seconds."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            with self._lock:
+                visit = self._visits.get(session)
+                if visit is not None and so(visit):
+                    break
+            time.sleep(0.05)
 
     def leave(self, session: str) -> None:
         """A page was closed, or its connection was lost."""

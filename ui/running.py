@@ -28,6 +28,7 @@ LOOK_EVERY = 0.05
 
 ARRIVES = 2.0
 """Seconds in which a page arrives whose first click is heard already."""
+
 QUICK = 0.4
 """Seconds in which a job that an act has begun may end before the page is told of it: a browser
 takes longer to show that something has begun than a stroke takes to be coloured."""

@@ -19,7 +19,7 @@ from storage.base import open_library
 from storage.bucket import Bucket
 from storage.firebase import FirebaseLibrary
 from storage.memory import MemoryLibrary
-from storage.outbox import Address, OutboxLibrary
+from storage.outbox import Address, Deleted, OutboxLibrary
 from tests.storage.books import OWNER, STRANGER, make_book, version_of
 from tests.storage.emulator import Faults, Handler, StorageServer, drop
 from tests.storage.listing import ListElsewhere
@@ -374,3 +374,13 @@ def test_addresses(
     assert len({address.collection for address in found}) == len(places)
     assert found[-1].collection == "mine"
     assert len([n for n in storage_server.names("named") if n.endswith("book.json")]) == 3
+
+
+def test_a_deletion_is_noted_as_a_whole_and_what_is_no_note_is_left_alone(tmp_path: Path) -> None:
+    notes = Deleted(tmp_path / "deleted")
+    notes.add(ID, OWNER)
+    for name, data in ((f"{ID}.tmp", b'{"owner": "x"}'), (".DS_Store", b"\x80"), ("f" * 16, b"")):
+        (tmp_path / "deleted" / name).write_bytes(data)
+    assert notes.all() == [(ID, OWNER)]
+    notes.forget(ID)
+    assert notes.all() == []
