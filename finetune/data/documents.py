@@ -39,6 +39,8 @@ MAX_CHAPTER = 50_000_000
 """Bytes of one chapter of an EPUB, unpacked."""
 BINARY = 0.02
 """A file with a larger share of control characters is no text."""
+FOREIGN = 0.03
+"""Share of letters beyond ASCII from which on a language has an alphabet of its own."""
 
 
 @dataclass(frozen=True)
@@ -150,16 +152,28 @@ def decode(data: bytes) -> tuple[str, str]:
         raise _Unreadable("it is a binary file, not a text")
     try:
         return data.decode("utf-8"), "utf-8"
-    except UnicodeDecodeError:
-        pass
-    from charset_normalizer import from_bytes
-
-    best = from_bytes(head).best()
-    encoding = best.encoding if best else "cp1252"
+    except UnicodeDecodeError as e:
+        at = e.start  # all before it may be plain English, which tells nothing
+    mended = data.decode("utf-8", errors="replace")
+    broken = mended.count("\ufffd")
+    if 10 * broken < len(mended) - len(mended.encode("ascii", errors="ignore")):
+        return mended.replace("\ufffd", ""), "damaged UTF-8"
+    encoding = _likeliest(data[max(at - 256, 0) : at + 65536])
     try:
         return data.decode(encoding), encoding
     except (UnicodeDecodeError, LookupError) as e:
         raise _Unreadable("its encoding is unknown: save it as UTF-8") from e
+
+
+def _likeliest(sample: bytes) -> str:
+    """The encoding of letters that are not UTF-8: where they are few, Windows' of Western Europe,
+    as a few accents and curly quotes make sense in half a dozen."""
+    from charset_normalizer import from_bytes
+
+    if sum(b >= 0xA0 for b in sample) < FOREIGN * len(sample):
+        return "cp1252"
+    best = from_bytes(sample).best()
+    return best.encoding if best else "cp1252"
 
 
 def _text_of(path: Path, refuse: Refuse) -> str:

@@ -142,19 +142,26 @@ def _of_table(path: Path, scratch: Path, problems: list[tuple[str, str]]) -> Ite
                 f"{path}, row {n}, names no picture: a column must be called one of "
                 f"{', '.join(PICTURE_COLUMNS)} (there are {', '.join(map(str, row))})."
             )
-        text = " ".join(next((str(row[c]) for c in TEXT_COLUMNS if row.get(c)), "").split())[:2000]
+        texts = _captions(row)
         if row.get("split") in ("test", "validation") and path.stem == "pages":
             continue  # held out by whoever made the set
-        if not text:
+        if not texts:
             problems.append((name, "pictures without words"))
             continue
         picture = _picture(shown, path, scratch, n)
         if picture is None:
             problems.append((name, "words whose picture is missing"))
         else:
-            yield Pair(picture, text)
+            yield from (Pair(picture, text) for text in texts)
     if empty:
         raise InvalidInput(f"{path} has no rows.")
+
+
+def _captions(row: Mapping[str, Any]) -> list[str]:
+    """The words of a row, each on one line; data sets of photographs have several in a list."""
+    told = next((row[c] for c in TEXT_COLUMNS if row.get(c)), "")
+    lines = (" ".join(str(t or "").split()) for t in (told if isinstance(told, list) else [told]))
+    return [line[:2000] for line in lines if line]
 
 
 def _column(row: Mapping[str, Any], names: tuple[str, ...]) -> Any:

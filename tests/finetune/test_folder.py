@@ -245,6 +245,18 @@ def test_pairs_of_a_table(
     assert ("rows that name no picture: 1 (row 6)" in told) == (write is _half_broken)
 
 
+def test_a_list_of_captions_is_several_pairs(tmp_path: Path) -> None:
+    home = folder(tmp_path, 3)
+    rows = [{"image": f"{n:02d}.png", "caption": [f"blob {n}", None, " "]} for n in range(3)]
+    pq.write_table(pa.Table.from_pylist(rows), home / "t.parquet")
+    (home / "t.jsonl").write_text('{"image": "00.png", "caption": ["a", "b"]}\n'
+                                  '{"image": "01.png", "caption": []}\n'
+                                  '{"image": "02.png", "caption": "c"}\n')  # fmt: skip
+    for name, texts in (("t.parquet", ["blob 0", "blob 1", "blob 2"]), ("t.jsonl", list("abc"))):
+        found = read_pairs(home / name, tmp_path / "runs")
+        assert sorted(p.text for p in (*found.train, *found.test)) == texts
+
+
 def test_pictures_inside_a_parquet(tmp_path: Path) -> None:
     for first in (0, 3):  # other pictures of the same size take the place of the first ones
         rows = list[dict[str, object]]()

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finetune.data.cleaning import CleaningReport, clean, tidy, without_boilerplate, word_count
-from finetune.data.documents import Columns, Document, read_file, read_source
+from finetune.data.documents import Columns, Document, decode, read_file, read_source
 from finetune.data.packing import pack
 from finetune.data.recipes import gather, shares_of, sources
 from finetune.data.retelling import RUN, encode, plain, runs, short_sentences, widened_lexicon
@@ -175,6 +175,23 @@ def test_other_encodings_are_read_and_said(tmp_path: Path) -> None:
     found, refused = read(tmp_path)
     assert [d.text for d in found] == [text, text]
     assert ["not UTF-8" in why for why in refused.values()] == [True]
+
+
+@pytest.mark.parametrize("text, encoding", [
+    ("It’s a fox’s “den”. " * 5, "cp1252"),
+    ("The café by the sea was cheap — no, “quite dear”, said the fox to the owl.", "cp1252"),
+    ("Příliš žluťoučký kůň úpěl ďábelské ódy. " * 6, "cp1250"),
+    ("A kis róka hűvös őszi erdőben kereste a gyümölcsöt, és örült. " * 5, "cp1250"),
+    ("Жила-была лиса в лесу. " * 9, "cp1251"),
+])  # fmt: skip
+@pytest.mark.parametrize("before", ["", "A fox ran home. " * 5000])
+def test_a_letter_is_read_wherever_it_stands(text: str, encoding: str, before: str) -> None:
+    assert decode((before + text).encode(encoding)) == (before + text, encoding)
+
+
+def test_a_broken_byte_costs_no_other_letter() -> None:
+    found, encoding = decode("Müde Bären. ".encode() * 9 + b"\xff" + "Süße Nüsse.".encode())
+    assert (found, encoding) == ("Müde Bären. " * 9 + "Süße Nüsse.", "damaged UTF-8")
 
 
 def test_a_name_that_is_nothing_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
