@@ -94,10 +94,12 @@ def _encode(vqgan: VQGAN, picture: NDArray[np.uint8], device: torch.device) -> T
 
 
 def _windows(codes: Tensor, grid: int) -> Tensor:
-    """(h, w, G) -> (N, grid * grid, G): all of them, moved by half a window."""
+    """(h, w, G) -> (N, grid * grid, G): all of them, moved by half a window; the last ones end with
+    the picture."""
     step = max(grid // 2, 1)
-    parts = codes.unfold(0, grid, step).unfold(1, grid, step)  # (rows, columns, G, grid, grid)
-    return parts.permute(0, 1, 3, 4, 2).reshape(-1, grid * grid, codes.shape[-1])
+    rows, columns = (dict.fromkeys([*range(0, n - grid, step), n - grid]) for n in codes.shape[:2])
+    parts = [codes[y : y + grid, x : x + grid].flatten(0, 1) for y in rows for x in columns]
+    return torch.stack(parts)
 
 
 def run(

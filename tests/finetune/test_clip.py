@@ -7,7 +7,7 @@ import json
 import math
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -172,6 +172,31 @@ def test_pictures_of_the_same_words_are_no_rivals() -> None:
     scores = torch.tensor([[0.5, 0.5, 0.1], [0.9, 0.2, 0.3], [0.0, 0.0, 0.1]])
     assert clip_pairs.ranks(scores, ["a", "a", "b"]).tolist() == [0, 1, 0]
     assert clip_pairs.ranks(scores, ["a", "b", "c"]).tolist() == [1, 2, 0]
+
+
+def test_several_words_of_one_picture_are_no_rivals(monkeypatch: pytest.MonkeyPatch) -> None:
+    pictures, words = own()
+    pictures[1] = pictures[0]
+    asked = list[int]()
+
+    class Sees(CLIP):
+        """Knows what is shown, whatever is said of it."""
+
+        def embed_images(self, pixels: torch.Tensor) -> torch.Tensor:
+            asked.append(len(pixels))
+            return torch.nn.functional.normalize(pixels.mean((2, 3)) + 1)
+
+        def embed_texts(self, prompts: Sequence[str]) -> torch.Tensor:
+            told = torch.from_numpy(pictures[[words.index(p) for p in prompts]])
+            return self.embed_images(told.permute(0, 3, 1, 2) / 127.5 - 1)
+
+    monkeypatch.setattr(clip_pairs, "AT_ONCE", 3)
+    found = clip_pairs.figures(Sees(CLIP_CONFIG), pictures, words)
+    assert {k: v for k, v in found.items() if "to words" in k or "to picture" in k} == {
+        f"{way} recall@{k}": 1.0 for way in ("picture to words", "words to picture") for k in (1, 5)
+    }
+    assert found["chance recall@1"] == pytest.approx((1 / 3 + 1 / 3 + 1 / 4 + 1 / 4) / 4)
+    assert max(asked) == 3  # of thousands that are held out a few at a time
 
 
 def test_recall_near_chance_without_training(scenes: SceneSet) -> None:

@@ -17,7 +17,7 @@ import torch
 
 from finetune import code_transformer as command
 from finetune.code_bank import Batch, CodeBank
-from finetune.code_pairs import PairCodes, figures
+from finetune.code_pairs import PairCodes, _windows, figures
 from finetune.code_transformer import (
     Draw,
     draws,
@@ -196,6 +196,14 @@ def test_larger_pictures_become_windows(coder: VQGAN) -> None:
     assert torch.equal(batch.codes[0], whole[2:, 2:].flatten(0, 1))
     assert torch.equal(batch.codes[1], whole[:4, :4].flatten(0, 1))
     assert not batch.plans.any()
+
+
+def test_windows_reach_the_edge_of_a_picture() -> None:
+    codes = torch.arange(7 * 5).view(7, 5, 1)
+    windows = _windows(codes, 4)  # rows from 0, 2 and 3, columns from 0 and 1
+    assert windows.shape == (6, 16, 1)
+    assert torch.equal(windows[-1], codes[3:, 1:].flatten(0, 1))
+    assert windows.unique().tolist() == list(range(7 * 5))
 
 
 def test_own_pictures_are_learned_and_their_plans_stay_empty(coder: VQGAN, tmp_path: Path) -> None:
