@@ -10,7 +10,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -29,6 +29,7 @@ from finetune.data.illustrations import (
     byte_batch,
 )
 from finetune.distributed import average_gradients, processes, rank
+from finetune.footprint import Footprint, footprint
 from finetune.losses import reconstruction_loss
 from finetune.training import (
     Clock,
@@ -168,6 +169,28 @@ def match(fake: list[Tensor], real: list[Tensor]) -> Tensor:
     return torch.stack(terms).mean()
 
 
+def footprint_of(
+    task: Task, config: GeneratorConfig, data: IllustrationSet, batch: int, device: torch.device,
+    clip: CLIP | None = None,
+) -> Footprint:  # fmt: skip
+    """What training takes, weighed on one picture with everything that may be in the loss."""
+    model, helper = Generator(config).to(device), task.helper(config).to(device)
+    critic = Critic(task.inputs, model.features.channels).to(device)
+    made = task.prepare(byte_batch(data, np.random.default_rng(0), 1).on(device))
+
+    def loss() -> Tensor:
+        seen = task.see(made)
+        drawing = model.encode(seen)
+        joined = model.join(drawing, made.hints)
+        fake = task.paste(model.decode(joined), made)
+        score, _ = critic(fake, seen, drawing.features.detach())
+        content = fake if clip is None else patch_features(clip, fake)
+        helped = task.help(helper, fake, joined, made)
+        return reconstruction_loss(fake, made.picture, made.mask) + helped + score + content.mean()
+
+    return footprint([model, helper, critic], loss, 1, batch, [clip] if clip else [])
+
+
 def train(
     task: Task,
     steps: int,
@@ -187,6 +210,7 @@ def train(
     save_every: int = 250,
     report_every: int = 25,
     samples_every: int = 500,
+    facts: dict[str, Any] | None = None,
 ) -> Iterator[TrainStep | Generator]:
     """Train for `steps` or `minutes`, resuming from `runs/NAME.pt`; the last event is the averaged
     generator. `runs/NAME.png` shows what it paints. A `base` is what the generator starts from, its
@@ -194,7 +218,8 @@ def train(
 
     `count`: pictures a step, for each process that trains, made by `workers` processes. `clip`: its
     features measure content; without it the critic's do, once there is a critic. A step whose
-    gradient is not finite changes nothing.
+    gradient is not finite changes nothing. `facts` tell this run from others.
+    Raises InvalidInput when the checkpoint belongs to another run.
     """
     torch.manual_seed(seed)  # the initial weights
     torch.backends.cudnn.benchmark = device.type == "cuda"  # sizes never change
@@ -219,7 +244,7 @@ def train(
         "optimizer": optimizer, "critic_optimizer": critic_optimizer,
     }  # fmt: skip
     ema = Ema(model, averaged, decay=0.995)  # a short run: the average must not lag
-    start, extra = load_checkpoint(runs / f"{task.name}.pt", parts)
+    start, extra = load_checkpoint(runs / f"{task.name}.pt", parts, facts)
     clock = Clock(start, steps, minutes, extra.get("progress", 0.0))
     # Not for scaling: it leaves out steps with gradients that are not finite, without waiting
     # for the device to say so.
@@ -321,7 +346,9 @@ def train(
         step += 1
         over = clock.over(step)
         if step % save_every == 0 or over:
-            save_checkpoint(runs / f"{task.name}.pt", step, parts, progress=clock.progress(step))
+            save_checkpoint(
+                runs / f"{task.name}.pt", step, parts, facts=facts, progress=clock.progress(step)
+            )
         if (step % samples_every == 0 or over) and rank() == 0:
             save_samples(task, averaged, show, runs / f"{task.name}.png")
         if step % report_every == 0 or over:

@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from PIL import Image
 
-from finetune.distributed import rank
+from finetune.distributed import processes, rank
 from finetune.footprint import Footprint
 from finetune.training import ask_to_stop, note
 from pipelines.device import is_out_of_memory
@@ -183,6 +183,27 @@ def tell(lines: Sequence[str], taken: Footprint, device: torch.device, home: Hom
     return True
 
 
+def set_options(p: argparse.ArgumentParser) -> None:
+    """`--data SET`, and what goes with a set of illustrations."""
+    p.add_argument("--data", type=Path, required=True, metavar="SET",
+                   help="a set made by finetune.data.illustrations")  # fmt: skip
+    p.add_argument("--base", help="start from this model (embedded, or a folder)")
+    p.add_argument(
+        "--dry-run", action="store_true", help="say what is in the set and what the run takes"
+    )
+
+
+def tell_set(count: int, args: argparse.Namespace, taken: Footprint, device: torch.device) -> bool:
+    """As `tell`, of a run that learns from a set of `count` illustrations."""
+    batch = args.batch * processes()
+    lines = [
+        f"{count:,} illustrations to learn from",
+        f"{'' if args.minutes is None else 'at most '}{args.steps:,} steps of {batch}: each about "
+        f"{batch * args.steps / count:,.0f} times",
+    ]
+    return tell(lines, taken, device, Home(args.out, args.runs), args.dry_run)
+
+
 def save_grid(rows: Sequence[Sequence[Image.Image]], path: Path, side: int = 128) -> None:
     """Pictures in rows, the first SHOWN of each."""
     columns = min(SHOWN, max(map(len, rows)))
@@ -210,7 +231,17 @@ def finish(home: Home, save: Callable[[Path], None], told: dict[str, Any]) -> No
     for name, value in told["figures"].items():
         was = f" (before {before[name]:.3f})" if name in before else ""
         log.info("%s %.3f%s", name, value, was)
-    log.info("wrote %s; try it: python app.py --vqgan %s", home.model, home.model.parent)
+    log.info("wrote %s; %s", home.model, how_to_try(home.model))
+
+
+def how_to_try(model: Path) -> str:
+    """What to type to paint with a model of one's own; a VQGAN brings what lies beside it."""
+    whole = model.parent
+    if (whole / "vqgan" / "config.json").is_file():
+        return f"try it: python app.py --vqgan {whole}"
+    if model.name == "clip":
+        return f"try it: python app.py --clip {model}"
+    return f"to try it, put the VQGAN whose codes it writes beside it, as {whole / 'vqgan'}"
 
 
 def in_words(error: BaseException, memory: str) -> BaseException:

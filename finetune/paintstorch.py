@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from finetune.colorizer import Recipe, Task, train
+from finetune.colorizer import Recipe, Task, footprint_of, train
 from finetune.data.illustrations import ColourBatch, IllustrationSet
-from finetune.distributed import leave, rank
-from finetune.own import base_folder, guarded
+from finetune.distributed import leave, processes, rank
+from finetune.own import base_folder, facts_of, guarded, set_options, tell_set
 from finetune.training import begin, parser, report
 from pipelines.colorize.generator import Generator, GeneratorConfig, Joined, LineDrawer
 from pipelines.errors import InvalidInput
@@ -54,12 +54,11 @@ class PaintsTorch:
 def options(description: str, out: str) -> argparse.ArgumentParser:
     """The options of both colorizers' commands."""
     p = parser(description, steps=20_000, out=out)
-    p.add_argument("--data", type=Path, required=True, help="a set of illustrations")
+    set_options(p)
     p.add_argument("--batch", type=int, default=16, help="pictures a step")
     p.add_argument("--workers", type=int, default=0, help="processes that make the batches")
     p.add_argument("--features", default="own", help="what fills the slot: own, clip, none")
     p.add_argument("--clip", type=Path, help="folder of a CLIP whose features measure content")
-    p.add_argument("--base", help="start from this model (embedded, or a folder)")
     p.add_argument("--peak", type=float, default=8e-4, help="learning rate")
     p.add_argument("--critic-from", type=float, default=0.35, metavar="SHARE",
                    help="of the run, where the critic joins")  # fmt: skip
@@ -83,12 +82,19 @@ def run(task: Task, args: argparse.Namespace, device: torch.device) -> None:
     base = None if folder is None else Generator.from_pretrained(folder, device)
     if base is not None and base.config.inputs != task.inputs:
         raise InvalidInput(f"{folder} holds no {task.name}: name “embedded” or a folder with one.")
+    fresh = GeneratorConfig(inputs=task.inputs, features=args.features)
+    config = fresh if base is None else base.config
+    data = IllustrationSet(args.data)
+    taken = footprint_of(task, config, data, args.batch, device, clip)
+    if not tell_set(len(data), args, taken, device):
+        leave()
+        return
+    facts = facts_of(args, data.digest, batch=args.batch * processes())
     events = train(
-        task, args.steps, IllustrationSet(args.data), args.runs, device,
-        config=GeneratorConfig(inputs=task.inputs, features=args.features), base=base,
+        task, args.steps, data, args.runs, device, config=config, base=base,
         recipe=Recipe.with_critic(args.critic_from), minutes=args.minutes, clip=clip,
         seed=args.seed, count=args.batch, workers=args.workers, peak=args.peak,
-        save_every=args.save_every,
+        save_every=args.save_every, facts=facts,
     )  # fmt: skip
     model = report(events)
     if rank() == 0:

@@ -13,6 +13,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -32,7 +33,8 @@ from finetune.data.illustrations import (
 from finetune.data.scenes import tags
 from finetune.data.simplify import to_lab
 from finetune.distributed import average_gradients, leave, processes, rank
-from finetune.own import base_folder, guarded
+from finetune.footprint import Footprint, footprint
+from finetune.own import base_folder, facts_of, guarded, set_options, tell_set
 from finetune.training import (
     Clock,
     Ema,
@@ -167,12 +169,14 @@ def train(
     save_every: int = 250,
     report_every: int = 25,
     samples_every: int = 500,
+    facts: dict[str, Any] | None = None,
 ) -> Iterator[TrainStep | Planner]:
     """Train for `steps` or `minutes`, resuming from `runs/planner.pt`; the last event is the
     averaged planner. `runs/planner.png` shows what it plans.
 
     base: a planner to start from, its palette included. `count`: pictures a step, for each process
-    that trains.
+    that trains. `facts` tell this run from others. Raises InvalidInput when the checkpoint belongs
+    to another run.
     """
     torch.manual_seed(seed)  # the initial weights
     config = base.config if base is not None else config
@@ -188,7 +192,7 @@ def train(
     optimizers = optimizers_of(inner, everything, peak, weight_decay=0.03)
     ema = Ema(model, averaged, decay=0.995)
     parts = {"model": model, "averaged": averaged, "helper": helper, **optimizers}
-    start, extra = load_checkpoint(runs / "planner.pt", parts)
+    start, extra = load_checkpoint(runs / "planner.pt", parts, facts)
     clock = Clock(start, steps, minutes, extra.get("progress", 0.0))
     likeness = alike(model.palette)
     show = byte_batch(data, np.random.default_rng(0), 6, regimes={"sparse": 1.0}).on(device)
@@ -222,13 +226,34 @@ def train(
         step += 1
         over = clock.over(step)
         if step % save_every == 0 or over:
-            save_checkpoint(runs / "planner.pt", step, parts, progress=clock.progress(step))
+            save_checkpoint(
+                runs / "planner.pt", step, parts, facts=facts, progress=clock.progress(step)
+            )
         if (step % samples_every == 0 or over) and rank() == 0:
             save_plans(averaged, show, runs / "planner.png")
         if step % report_every == 0 or over:
             told = {"loss": loss.item(), "right": right.item(), "named": named.item()}
             yield TrainStep(step, steps, told, clock.eta(step))
     yield averaged
+
+
+def footprint_of(
+    config: PlannerConfig, data: IllustrationSet, batch: int, device: torch.device
+) -> Footprint:
+    """What training takes, weighed on one picture."""
+    model, helper = (
+        Planner(config).to(device),
+        torch.nn.Linear(config.width, len(tags())).to(device),
+    )
+    made = byte_batch(data, np.random.default_rng(0), 1).on(device)
+    cells = hide(wanted_colours(made, model.palette), config.colours, torch.Generator())
+
+    def loss() -> Tensor:
+        known = model.think(model.read(made.lineart), made.hints, cells.tokens)
+        cost, _ = loss_of(model.out(known), cells, alike(model.palette))
+        return cost + helper(known).log_softmax(-1).mean()
+
+    return footprint([model, helper], loss, 1, batch)
 
 
 @torch.no_grad()
@@ -247,10 +272,9 @@ def save_plans(model: Planner, made: ColourBatch, path: Path) -> None:
 
 def main() -> None:
     p = parser(__doc__ or "", steps=20_000, out="pipelines/weights/planner")
-    p.add_argument("--data", type=Path, required=True, help="a set of illustrations")
+    set_options(p)
     p.add_argument("--batch", type=int, default=16, help="pictures a step")
     p.add_argument("--workers", type=int, default=0, help="processes that make the batches")
-    p.add_argument("--base", help="start from this planner (embedded, or a folder)")
     p.add_argument("--peak", type=float, default=6e-4, help="learning rate")
     args = p.parse_args()
     guarded(lambda: run(args, begin(args)))
@@ -260,10 +284,16 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
     """The command, its arguments read. Raises AppError."""
     folder = base_folder(args.base, "planner")
     base = None if folder is None else Planner.from_pretrained(folder, device)
+    data = IllustrationSet(args.data)
+    taken = footprint_of(PlannerConfig() if base is None else base.config, data, args.batch, device)
+    if not tell_set(len(data), args, taken, device):
+        leave()
+        return
+    facts = facts_of(args, data.digest, batch=args.batch * processes())
     events = train(
-        args.steps, IllustrationSet(args.data), args.runs, device, base=base,
+        args.steps, data, args.runs, device, base=base,
         minutes=args.minutes, seed=args.seed, count=args.batch, workers=args.workers,
-        peak=args.peak, save_every=args.save_every,
+        peak=args.peak, save_every=args.save_every, facts=facts,
     )  # fmt: skip
     model = report(events)
     if rank() == 0:

@@ -16,6 +16,7 @@ import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,8 +27,9 @@ from torch.utils.data import DataLoader, Dataset
 
 from finetune.data.illustrations import ByteBatch, ColourBatch, IllustrationSet, batch, byte_batch
 from finetune.distributed import average_gradients, leave, processes, rank
+from finetune.footprint import Footprint, footprint
 from finetune.losses import psnr, reconstruction_loss
-from finetune.own import base_folder, guarded
+from finetune.own import base_folder, facts_of, guarded, set_options, tell_set
 from finetune.sharpen import PatchDiscriminator, adaptive_weight
 from finetune.training import (
     Clock,
@@ -234,10 +236,13 @@ def train(
     save_every: int = 250,
     report_every: int = 50,
     samples: bool = True,
+    facts: dict[str, Any] | None = None,
 ) -> Iterator[TrainStep | StablePaint]:
     """Train for `steps` or `minutes`, resuming from `runs/stablepaint.pt`; the last event is the
     averaged model. `count` pictures a step; `samples` writes runs/stablepaint-*.png. A `base` is
-    what it starts from, its shape included; the critic starts afresh."""
+    what it starts from, its shape included; the critic starts afresh. `facts` tell this run from
+    others. Raises InvalidInput when the checkpoint belongs to another run."""
+    torch.manual_seed(seed)  # the initial weights
     config = config if base is None else base.config
     model = StablePaint(config)
     averaged = StablePaint(config)
@@ -264,7 +269,7 @@ def train(
         "coder": Ema(coder, averaged.autoencoder, decay=0.992),
         "denoiser": Ema(model.denoiser, averaged.denoiser, decay=0.995),
     }
-    start, extra = load_checkpoint(runs / "stablepaint.pt", parts)
+    start, extra = load_checkpoint(runs / "stablepaint.pt", parts, facts)
     clock = Clock(start, steps, minutes, extra.get("progress", 0.0))
     # The step with which the denoiser began, -1 before.
     began: int = extra.get("began", -1)
@@ -330,7 +335,7 @@ def train(
         over = clock.over(step)
         if step % save_every == 0 or over:
             save_checkpoint(runs / "stablepaint.pt", step, parts, progress=clock.progress(step),
-                            began=began)  # fmt: skip
+                            began=began, facts=facts)  # fmt: skip
             if samples and rank() == 0:
                 sample_grid(averaged, data).save(runs / f"stablepaint-{step:06d}.png")
         if step % report_every == 0 or over:
@@ -339,6 +344,28 @@ def train(
                 metrics |= {"psnr": psnr(*psnr_of), "kl": float(kl)}
             yield TrainStep(step, steps, metrics, clock.eta(step))
     yield averaged
+
+
+def footprint_of(
+    config: StablePaintNetworks, data: IllustrationSet, count: int, device: torch.device
+) -> Footprint:
+    """What training takes: the networks of both phases stay, each weighed on one picture."""
+    model, discriminator = StablePaint(config).to(device), PatchDiscriminator().to(device)
+    made = byte_batch(data, np.random.default_rng(0), 1).on(device)
+    seen = View(made.lineart, made.picture, made.hints)
+    generator = torch.Generator(device)
+
+    def codes() -> Tensor:
+        loss, _, fake = autoencoder_losses(model.autoencoder, seen, generator, enlarged=False)
+        return loss + discriminator(fake).mean()
+
+    def noise() -> Tensor:
+        return denoiser_loss(model, seen, generator)
+
+    first = footprint([model.autoencoder, discriminator], codes, 1, count)
+    last = footprint([model.denoiser], noise, 1, count)
+    return Footprint(first.models + last.models, max(first.activations, last.activations),
+                     first.disk + last.disk)  # fmt: skip
 
 
 def sample_grid(model: StablePaint, data: IllustrationSet, rows: int = 4) -> Image.Image:
@@ -376,11 +403,9 @@ def sample_grid(model: StablePaint, data: IllustrationSet, rows: int = 4) -> Ima
 
 def main() -> None:
     p = parser(__doc__ or "", steps=40_000, out="pipelines/weights/stablepaint")
-    p.add_argument("--data", type=Path, required=True,
-                   help="a set made by finetune.data.illustrations")  # fmt: skip
+    set_options(p)
     p.add_argument("--batch", type=int, default=64, help="pictures a step")
     p.add_argument("--workers", type=int, default=3, help="processes that prepare batches")
-    p.add_argument("--base", help="start from this model (embedded, or a folder)")
     p.add_argument("--peak", type=float, default=1e-3,
                    help="learning rate of the autoencoder; the U-Net's is 0.8 of it")  # fmt: skip
     args = p.parse_args()
@@ -391,10 +416,16 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
     """The command, its arguments read. Raises AppError."""
     folder = base_folder(args.base, "stablepaint")
     base = None if folder is None else StablePaint.from_pretrained(folder, device)
-    events = train(args.steps, args.runs, device, IllustrationSet(args.data), base=base,
+    data = IllustrationSet(args.data)
+    config = StablePaintNetworks() if base is None else base.config
+    if not tell_set(len(data), args, footprint_of(config, data, args.batch, device), device):
+        leave()
+        return
+    facts = facts_of(args, data.digest, batch=args.batch * processes())
+    events = train(args.steps, args.runs, device, data, base=base,
                    minutes=args.minutes, seed=args.seed, count=args.batch, workers=args.workers,
                    peak=args.peak, denoiser_peak=0.8 * args.peak,
-                   save_every=args.save_every)  # fmt: skip
+                   save_every=args.save_every, facts=facts)  # fmt: skip
     model = report(events)
     if rank() == 0:
         save_model(model, model.config, args.out)

@@ -317,6 +317,8 @@ class IllustrationSet:
         self.simplified = np.load(folder / "simplified.npy", mmap_mode="r")
         with index.open(encoding="utf-8") as lines:
             self.rows: list[dict[str, Any]] = [json.loads(line) for line in lines]
+        self.digest = hashlib.sha256(index.read_bytes()).hexdigest()[:16]
+        """The same for the same items."""
         self.things: NDArray[np.int16] = np.broadcast_to(
             np.int16(UNKNOWN), (len(self.rows), CELLS, CELLS)
         )

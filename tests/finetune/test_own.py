@@ -4,14 +4,29 @@ import argparse
 import errno
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from finetune import clip, clip_pairs, code_transformer, gpt2, language_model, vqgan
-from finetune.own import guarded, home_of, own_place
+from finetune import (
+    clip,
+    clip_pairs,
+    code_transformer,
+    gpt2,
+    language_model,
+    paintstorch,
+    planner,
+    stablepaint,
+    stenciltorch,
+    vqgan,
+)
+from finetune.own import guarded, home_of, how_to_try, own_place
 from pipelines.errors import InvalidInput
 from pipelines.weights import EMBEDDED
 from tests.finetune.test_texts import prose
+from tests.tiny_colorizer import config as tiny_shape
+from tests.tiny_colorizer import illustrations
 from tests.tiny_pictures import folder
 
 
@@ -62,6 +77,17 @@ def test_picture_models_stand_beside_each_other(tmp_path: Path) -> None:
     args.base = str(args.out)
     with pytest.raises(InvalidInput, match="lie in each other"):
         home_of(args, "clip", clip.OUT)
+
+
+def test_how_a_model_is_tried_hangs_on_what_lies_beside_it(tmp_path: Path) -> None:
+    clip, transformer = tmp_path / "clip", tmp_path / "code_transformer"
+    assert how_to_try(clip).endswith(f"app.py --clip {clip}")
+    assert "put the VQGAN" in how_to_try(transformer)
+    (tmp_path / "vqgan").mkdir()
+    (tmp_path / "vqgan" / "config.json").write_text("{}")
+    assert {how_to_try(m) for m in (clip, transformer, tmp_path / "vqgan")} == {
+        f"try it: python app.py --vqgan {tmp_path}"
+    }
 
 
 def test_a_writer_is_refused_before_it_is_taught(tmp_path: Path) -> None:
@@ -126,6 +152,34 @@ def test_a_dry_run_trains_no_shipped_writer(
     with pytest.raises(SystemExit):
         gpt2.main()
     assert "--base, --data" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", [planner, paintstorch, stenciltorch, stablepaint])
+def test_a_run_on_illustrations_says_what_it_takes_and_is_no_other_run(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(paintstorch, "GeneratorConfig", tiny_shape)
+    data = illustrations(tmp_path / "set", 2)
+    where = [f"--data={data.folder}", f"--out={tmp_path / 'out'}", f"--runs={tmp_path / 'runs'}"]
+
+    def call(*more: str) -> None:
+        monkeypatch.setattr(sys, "argv", ["x", *where, "--batch=1", "--device=cpu", *more])
+        command.main()
+
+    call("--dry-run", "--steps=10")
+    told = capsys.readouterr().out
+    assert "2 illustrations to learn from\n10 steps of 1: each about 5 times" in told
+    assert "memory: about" in told
+    assert not any((tmp_path / n).exists() for n in ("out", "runs"))
+    name = command.__name__.rpartition(".")[2]
+    (tmp_path / "runs").mkdir()
+    torch.save({"step": 1, "extra": {"facts": {"data": "another"}}}, tmp_path / f"runs/{name}.pt")
+    with pytest.raises(SystemExit, match="another run"):
+        call("--steps=1")
+    monkeypatch.setattr("finetune.checkpoints.free_memory", lambda _: 1000)
+    with pytest.raises(SystemExit, match="lower --batch"):
+        call("--steps=1")
 
 
 def test_what_the_machine_lacks_is_said_in_words() -> None:

@@ -223,6 +223,26 @@ def test_sharpening_leaves_the_codes_alone(bank: PictureBank, tmp_path: Path) ->
     assert hinges[-1] < hinges[0]  # the discriminator learns, too
 
 
+def test_sharpening_resumes_to_the_same_decoder(bank: PictureBank, tmp_path: Path) -> None:
+    def begin_again(runs: Path) -> Iterator[TrainStep | VQGAN]:
+        return sharpen(4, vqgan(), bank, runs, CPU, batch=1, side=64, adversary_from=0.2,
+                       save_every=2, report_every=1, facts={"data": 1})  # fmt: skip
+
+    *straight, one = begin_again(tmp_path / "straight")
+    events = begin_again(tmp_path / "resumed")
+    while next(events).step < 3:  # type: ignore[union-attr]
+        pass
+    events.close()  # type: ignore[attr-defined]
+    torch.manual_seed(99)  # nothing may hang on the process's own random state
+    *told, two = begin_again(tmp_path / "resumed")
+    curve = [(e.step, e.metrics) for e in straight if isinstance(e, TrainStep)]
+    assert [(e.step, e.metrics) for e in told if isinstance(e, TrainStep)] == curve[2:]
+    assert isinstance(one, VQGAN)
+    assert isinstance(two, VQGAN)
+    for key, value in one.state_dict().items():
+        assert torch.equal(value, two.state_dict()[key]), key
+
+
 def test_sharpening_on_larger_pages_teaches_to_draw_them(tmp_path: Path) -> None:
     before = vqgan()
     scenes = SceneSet(tmp_path / "large", 2, scale=2, workers=1)
