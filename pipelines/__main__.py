@@ -28,7 +28,7 @@ from pipelines.events import (
     StoryProgress,
 )
 from pipelines.export_command import add_export_option, formats_of, write_exports
-from pipelines.film import Film, add_video_options, camera_of, film_of_camera
+from pipelines.film import Film, add_video_options, camera_of, film_of_camera, moving_path
 from pipelines.picture_command import (
     INPUTS,
     add_input_options,
@@ -121,6 +121,7 @@ def make(args: argparse.Namespace) -> None:
         ban=tuple(w.strip() for w in args.ban.split(",") if w.strip()), seed=args.seed,
     )  # fmt: skip
     reject(args, INPUTS, "goes with --prompt, not with a story.")
+    reject(args, ("prompt_file", "recipe"), "goes without a story: leave its words out.")
     reject(args, ("frames",), "goes with one picture, not with a story.")
     config = picture_config(args)
     draft: Draft | None = _draft_of_text(args.text, words) if args.text else None
@@ -165,6 +166,8 @@ def make_pictures(args: argparse.Namespace) -> None:
     if args.frames and len(requests) > 1:
         raise InvalidInput("--frames goes with one picture, not with --prompt-file.")
     camera = camera_of(args)
+    if camera is not None:
+        reject(args, ("export",), "goes with a book, not with --frames.")
     _check(args)
     from pipelines.storybook import load_pictures
 
@@ -194,7 +197,8 @@ def make_pictures(args: argparse.Namespace) -> None:
             film.watch(index, progress)
 
         for finished in paint_pictures(pipeline, requests, book, args.together, tell):
-            save_book(finished, args.out, alone=True)
+            book = finished
+            save_book(book, args.out, alone=True)
     names = f"{len(book.pages)} pictures" if len(book.pages) > 1 else f"“{book.title}”"
     print(f"{names}: open {args.out / 'index.html'}")
     _export(args, book)
@@ -232,10 +236,10 @@ def _told(bars: Progress, page: int, pages: int, progress: PictureProgress) -> s
     return note if progress.score is None else f"{note}  CLIP {progress.score:.2f}"
 
 
-def _written(folder: Path) -> int | None:
-    """When the book in a folder was written, None where there is none."""
+def _written(file: Path) -> int | None:
+    """When a file was written, None where there is none."""
     with suppress(OSError):
-        return (folder / "book.json").stat().st_mtime_ns
+        return file.stat().st_mtime_ns
     return None
 
 
@@ -252,7 +256,8 @@ def main() -> int:
         return colour(sys.argv[2:])
     args = parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    before, new = _written(args.out), not args.out.exists()
+    product = moving_path(args) if args.frames else args.out / "book.json"
+    before, new = _written(product), not args.out.exists()
     try:
         if asks_for_pictures(args):
             make_pictures(args)
@@ -262,8 +267,10 @@ def main() -> int:
         print(f"storybrush: {e}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        kept = _written(args.out) != before
-        where = f"The finished pages are in {args.out}." if kept else "No page was finished."
+        parts = "frames" if args.frames else "pages"
+        where = f"The finished {parts} are in {product if args.frames else args.out}."
+        if _written(product) == before:
+            where = f"No {parts[:-1]} was finished."
         print(f"\nStopped. {where}", file=sys.stderr)
         return 130
     finally:

@@ -7,13 +7,13 @@ import itertools
 import json
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.book import GENERATED_NOTE, Page, Recipe, xmp_packet
 from pipelines.camera import Camera
-from pipelines.errors import StorageError
+from pipelines.errors import InvalidInput, StorageError
 from pipelines.events import PictureProgress
 from pipelines.video import HOLD, evenly, stream_mp4, write_video
 
@@ -51,15 +51,10 @@ class Film(AbstractContextManager["Film"]):
         """Raises: StorageError when there is no room for the frames."""
         if self.path is None or progress.preview is None:
             return
-        try:
+        with _kept("leave out --video"):
             reel = self._pages[page][0] if page in self._pages else Reel()
             self._pages[page] = reel, progress.preview
             reel.add(progress.preview)
-        except OSError as error:
-            raise StorageError(
-                f"The frames of the film cannot be kept ({error.strerror or error}): make room, or "
-                "leave out --video."
-            ) from error
 
     def save(self) -> None:
         """Write what there is, page after page. Raises: StorageError."""
@@ -72,6 +67,18 @@ class Film(AbstractContextManager["Film"]):
             for reel, last in pages
         )
         write_video(frames, self.path, self.fps, GENERATED_NOTE, pages[-1][1].size)
+
+
+@contextmanager
+def _kept(instead: str) -> Iterator[None]:
+    """Raises StorageError where frames cannot be written, with what to do `instead`."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"The frames of the film cannot be kept ({error.strerror or error}): make room, or "
+            f"{instead}."
+        ) from error
 
 
 class Reel:
@@ -168,10 +175,22 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
 def camera_of(args: argparse.Namespace) -> Camera | None:
     """How the picture moves; None when it stays. Raises: InvalidInput."""
     if not args.frames:
+        still = Camera()
+        for name, usual in (("frame_steps", still.steps), ("zoom", still.zoom),
+                            ("pan_x", 0), ("pan_y", 0), ("turn", 0)):  # fmt: skip
+            if getattr(args, name) != usual:
+                raise InvalidInput(
+                    f"--{name.replace('_', '-')} moves a picture: say in how many --frames."
+                )
         return None
     return Camera(
         args.frames, args.frame_steps, args.zoom, args.pan_x, args.pan_y, args.turn
     )  # fmt: skip
+
+
+def moving_path(args: argparse.Namespace) -> Path:
+    """Where the film of a picture that moves goes."""
+    return args.out / f"moving.{args.video or 'mp4'}"
 
 
 def film_of_camera(
@@ -185,17 +204,24 @@ def film_of_camera(
 
     Raises: InvalidInput, OutOfMemory, StorageError.
     """
-    path = args.out / f"moving.{args.video or 'mp4'}"
+    path = moving_path(args)
     recipe = request.recipe(pipeline.models, request.config.seed or 0)
     comment = f"{GENERATED_NOTE} {json.dumps(recipe.to_json(), ensure_ascii=False)}"
-    frames: list[Image] = []
+    with _kept("ask for fewer --frames"):
+        reel = Reel(most=None)
+    size: tuple[int, int] | None = None
     try:
         for event in pipeline.animate(request, camera):
             if event.preview is not None:
-                frames.append(event.preview)
+                size = event.preview.size
+                with _kept("ask for fewer --frames"):
+                    reel.add(event.preview)
             if event.preview is not None or event.note:
                 tell(event)
     finally:
-        if frames:
-            write_video(frames, path, args.fps, comment)
+        try:
+            if len(reel):
+                write_video(reel.frames(), path, args.fps, comment, size)
+        finally:
+            reel.close()
     return path

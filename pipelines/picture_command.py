@@ -69,8 +69,6 @@ def requests_of(args: argparse.Namespace) -> tuple[list[PictureRequest], Recipe 
         pictures = [p.picture for p in shown]
         return [request_from(recipe, picture=init, mask=mask, image_prompts=pictures)], recipe
     config = picture_config(args)
-    if init is not None:
-        config = replace(config, start="picture")
     seed = draw_seed() if args.seed is None else args.seed
     lines = [config.prompts]
     if args.prompt_file:

@@ -81,8 +81,16 @@ def picture_config(args: argparse.Namespace) -> PictureConfig:
     named = {f.name: given[f.name] for f in fields(PictureConfig) if f.name in given}
     if args.size is not None:
         named = {"width": args.size, "height": args.size, **named}
+    if given.get("init"):
+        if "start" not in named:
+            named["start"] = "picture"
+        elif not given.get("mask"):
+            raise InvalidInput(
+                "--start does not go with --init, which is where it starts, unless a --mask says "
+                "what is painted anew: leave one of them out."
+            )
     config = replace(picture_defaults(args.preset, args.vqgan), **named)
-    if config.start == "noise" and named.get("pull") and not given.get("init"):
+    if config.start == "noise" and named.get("pull"):
         raise InvalidInput(
             "--init-weight does not go with --start noise, where there is no picture to pull "
             "towards: leave one of them out."

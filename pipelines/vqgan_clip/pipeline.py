@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -52,6 +53,8 @@ from pipelines.vqgan_clip.window import drawn_grid, sample
 __all__ = ["VQGANCLIPPipeline", "prompt_of", "to_picture", "to_pixels"]
 
 log = logging.getLogger(__name__)
+
+Event = TypeVar("Event")
 
 TOO_LARGE = (
     "There is too little memory for this picture: choose a smaller size, fewer cutouts or fewer "
@@ -210,12 +213,7 @@ class VQGANCLIPPipeline:
             if config.start == "transformer" and self.transformer is not None:
                 rows = drawn_grid(self.transformer.config, self._latent_shape(config))[0]
             works.append(_Work(index, request, seed, generator, rows + config.steps))
-        try:
-            yield from self._paint(works)
-        except (RuntimeError, MemoryError) as e:
-            if not is_out_of_memory(e):
-                raise
-            raise OutOfMemory(TOO_LARGE) from e
+        yield from _told(self._paint(works))
 
     def frame(self, config: PictureConfig) -> Frame:
         """Where the picture is on the canvas that it is painted on."""
@@ -338,7 +336,7 @@ class VQGANCLIPPipeline:
         """A picture that moves: `animation.animate` with these models."""
         from pipelines.vqgan_clip.animation import animate
 
-        return animate(self, request, camera)
+        return _told(animate(self, request, camera))
 
     def turn(self) -> AbstractContextManager[object]:
         """Wait until the models are free, and keep them within."""
@@ -485,6 +483,16 @@ class VQGANCLIPPipeline:
             picture = paint(scene, random.Random(work.seed), style=config.style).picture
         assert picture is not None
         return self.vqgan.encode(self.on_canvas(picture, config))
+
+
+def _told(events: Iterator[Event]) -> Iterator[Event]:
+    """The same events. Raises OutOfMemory where nothing more can be given up."""
+    try:
+        yield from events
+    except (RuntimeError, MemoryError) as e:
+        if not is_out_of_memory(e):
+            raise
+        raise OutOfMemory(TOO_LARGE) from e
 
 
 @torch.no_grad()

@@ -5,25 +5,29 @@ from __future__ import annotations
 import re
 import sys
 import weakref
-from collections.abc import Callable, Mapping
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import av
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 import pipelines.__main__ as command
 from pipelines import film
 from pipelines.book import Book, Recipe, read_recipe
 from pipelines.camera import Camera
-from pipelines.errors import InvalidInput
-from pipelines.events import PictureProgress
+from pipelines.errors import InvalidInput, OutOfMemory
+from pipelines.events import PictureProgress, Sentence
 from pipelines.picture_command import check_models
 from pipelines.picture_options import picture_config
+from pipelines.picture_request import PictureRequest
 from pipelines.presets import (
     FULL_PICTURE,
     PRESETS,
@@ -32,6 +36,7 @@ from pipelines.presets import (
     picture_defaults,
 )
 from pipelines.video import write_video
+from pipelines.vqgan_clip import VQGANCLIPPipeline, guidance
 from pipelines.vqgan_clip.animation import move
 from pipelines.vqgan_clip.models import fingerprint
 from pipelines.vqgan_clip.pixels import to_pixels
@@ -166,6 +171,15 @@ def test_a_file_of_prompts(run: Run, tmp_path: Path) -> None:
         assert np.abs(pixels(tmp_path / "1" / name) - pixels(tmp_path / "2" / name)).mean() < 2
 
 
+def test_pictures_without_a_story_are_exported_as_they_were_painted(
+    run: Run, tmp_path: Path
+) -> None:
+    assert run("--prompt", "a fox", "--out", "one", "--export", "zip", *QUICK) == 0
+    with zipfile.ZipFile(tmp_path / "one" / "book.zip") as archive:
+        found = [archive.read(name) for name in archive.namelist() if name.endswith(".png")]
+    assert found == [(tmp_path / "one" / "page-01.png").read_bytes()]
+
+
 def test_pages_of_a_story_painted_together(run: Run, tmp_path: Path) -> None:
     (tmp_path / "tale.txt").write_text("A fox slept. An owl flew. It was late.", encoding="utf-8")
     found: list[Book] = []
@@ -188,6 +202,9 @@ def test_pictures_that_go_in(run: Run, tmp_path: Path) -> None:
     given = ["--init", str(start), "--mask", str(mask), "--image-prompt", f"{goal}:0.5"]
     assert run("--prompt", "a fox", *given, "--out", "one", *QUICK) == 0
     png = tmp_path / "one" / "page-01.png"
+    recipe = read_recipe(png.read_bytes())
+    assert recipe is not None
+    assert recipe.settings["start"] == "noise"  # where the mask is bright; the rest is the picture
     assert (pixels(png)[:64] == [0, 0, 128]).all()
     assert (pixels(png)[64:] != [0, 0, 128]).any()
     again = ["--recipe", str(png), "--preset", "tiny"]
@@ -242,6 +259,71 @@ def test_a_picture_that_moves(run: Run, tmp_path: Path) -> None:
         assert np.abs(a - b).mean() > 1
 
 
+def test_frames_of_a_picture_that_moves_are_not_kept_in_memory(tmp_path: Path) -> None:
+    seen: list[weakref.ref[Image.Image]] = []
+
+    def animate(request: PictureRequest, camera: Camera) -> Iterator[PictureProgress]:
+        for n in range(1, camera.frames + 1):
+            preview = Image.new("RGB", (64, 64), (20 * n, 0, 0))
+            seen.append(weakref.ref(preview))
+            yield PictureProgress(n, camera.frames, "refine", preview=preview)
+            del preview
+        assert sum(ref() is not None for ref in seen) <= 1
+
+    painter: Any = SimpleNamespace(models={}, animate=animate)
+    request = PictureRequest(Sentence("A fox ran."), PictureConfig())
+    args = command.parser().parse_args(["--out", str(tmp_path)])
+    path = film.film_of_camera(painter, request, Camera(frames=9), args, lambda event: None)
+    with av.open(str(path)) as container:
+        assert sum(1 for _ in container.decode(video=0)) == 9 + 18  # the end is held
+
+
+@pytest.mark.parametrize("finished", [0, 2])
+def test_ctrl_c_keeps_the_finished_frames(
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    finished: int,
+) -> None:
+    original = VQGANCLIPPipeline.animate
+
+    def animate(*arguments: Any) -> Iterator[PictureProgress]:
+        frames = 0
+        for event in original(*arguments):
+            if frames == finished:
+                raise KeyboardInterrupt
+            yield event
+            frames += event.preview is not None
+
+    monkeypatch.setattr(VQGANCLIPPipeline, "animate", animate)
+    made = ("--prompt", "a fox", "--frames", "4", "--frame-steps", "1", "--out", "one", *QUICK)
+    assert run(*made, "--video", "webp") == 130
+    told, path = capsys.readouterr().err, tmp_path / "one" / "moving.webp"
+    assert path.exists() == bool(finished)
+    if not finished:
+        assert "No frame was finished" in told
+        return
+    assert "The finished frames are in one/moving.webp" in told
+    with Image.open(path) as kept:
+        assert getattr(kept, "n_frames", 1) == 2
+
+
+def test_a_picture_that_moves_says_when_memory_is_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = tiny.pipeline()
+    request = PictureRequest(tiny.FOX, replace(tiny.QUICK, start="noise"))
+    moving = pipeline.animate(request, Camera(frames=3, steps=1))
+    while next(moving).preview is None:
+        pass
+
+    def full(*arguments: Any) -> Any:
+        raise torch.OutOfMemoryError("8 GiB")
+
+    monkeypatch.setattr(guidance, "draw_views", full)
+    with pytest.raises(OutOfMemory, match="smaller size"):
+        list(moving)
+
+
 def test_how_a_picture_moves() -> None:
     """Coming closer enlarges the middle; panning to the right moves things to the right."""
     image = Image.new("RGB", (128, 128), "black")
@@ -288,6 +370,12 @@ def test_how_a_picture_moves() -> None:
         (["--prompt", "a", "--together", "0"], "--together must be"),
         (["--prompt", "a", "--fps", "0"], "--fps must be"),
         (["a fox", "--init", "plain.png"], "--init goes with --prompt"),
+        (["a fox", "--recipe", "plain.png"], "--recipe goes without a story"),
+        (["a fox", "--prompt-file", "list.txt"], "--prompt-file goes without a story"),
+        (["--prompt", "a", "--frames", "3", "--export", "pdf"], "--export goes with a book"),
+        (["--prompt", "a", "--zoom", "1.1"], "--zoom moves a picture"),
+        (["--prompt", "a", "--pan-x", "0.5"], "--pan-x moves a picture"),
+        (["--prompt", "a", "--init", "plain.png", "--start", "noise"], "--start does not go with"),
         (["a fox", "--frames", "5"], "--frames goes with one picture"),
         (["--prompt", "a", "--size", "100"], "Width must be from 128 to 1024"),
         (["--prompt", "a", "--start", "noise", "--init-weight", "1"], "--init-weight does not go"),
