@@ -139,7 +139,8 @@ class Canvas:
     @property
     def small(self) -> bool:
         """Whether it still is at the size at which painting begins."""
-        return small_size(self.config, self.codec.stride) == self.pixels_wide
+        begun = small_size(self.config, self.codec.stride) == self.pixels_wide
+        return begun and not self.shrunk
 
     def grow(self) -> None:
         """Go on at full size once the steps at the small one are done, or help no more."""
@@ -243,8 +244,8 @@ class Canvas:
 
 
 def small_steps(config: PictureConfig) -> int:
-    """How many steps are meant to be taken at the small size."""
-    return round(config.small_first * config.steps)
+    """How many steps are meant to be taken at the small size; the last is never one of them."""
+    return min(round(config.small_first * config.steps), max(config.steps - 1, 0))
 
 
 def small_size(config: PictureConfig, stride: int) -> tuple[int, int] | None:

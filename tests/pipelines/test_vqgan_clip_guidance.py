@@ -379,6 +379,29 @@ def test_tired_of_the_small_size_it_goes_on_at_the_large_one(coder: VQGAN, judge
     assert one.step == 8
 
 
+@pytest.mark.parametrize("steps", [0, 1, 2, 4])
+def test_the_last_step_is_never_at_the_small_size(coder: VQGAN, judge: CLIP, steps: int) -> None:
+    config = replace(PLAIN, width=256, height=256, steps=steps, small_first=0.9)
+    one = canvas(coder, judge, config, side=256)
+    if size := guidance.small_size(config, coder.stride):
+        one.resize(*size)
+    while not one.finished:
+        one.grow()
+        take_steps(one, (1.0, 0.5))
+    assert one.pixels_wide == (256, 256)
+
+
+def test_what_memory_made_as_small_as_the_small_size_stays_so(coder: VQGAN, judge: CLIP) -> None:
+    config = replace(PLAIN, width=288, height=288, steps=20, small_first=0.5, patience=2)
+    one = canvas(coder, judge, config, side=288)
+    one.resize(144, 144)
+    one.step, one.shrunk = 15, True
+    take_steps(one, *[(1.0, 0.5)] * 3)
+    one.grow()
+    assert one.pixels_wide == (144, 144)
+    assert one.finished
+
+
 def test_each_phase_of_a_story_has_a_best_of_its_own(coder: VQGAN, judge: CLIP) -> None:
     one = canvas(coder, judge, replace(PLAIN, steps=20, patience=3))
     one.aims = Aims(aims(judge, "an owl").phases + aims(judge, "a boat at sea").phases)
