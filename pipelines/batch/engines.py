@@ -39,7 +39,7 @@ class Engine(Protocol):
         ...
 
     def submit(self, key: int, task: Task) -> None:
-        """Hand over a task; not more than are `free`."""
+        """Hand over a task; not more than are `free`. Raises: ModelUnavailable."""
         ...
 
     def wait(self) -> Iterator[Doing | Done]:
@@ -64,6 +64,8 @@ class LocalEngine(AbstractContextManager["LocalEngine"]):
 
     def submit(self, key: int, task: Task) -> None:
         assert self._next is None
+        # What is wrong with a model is said at once, not of every book once it is written.
+        self._worker.prepare(task)
         self._next = key, task
 
     def wait(self) -> Iterator[Doing | Done]:

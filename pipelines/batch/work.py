@@ -106,6 +106,12 @@ class Worker:
     def _painter(self) -> VQGANCLIPPipeline:
         return self._models.painter()
 
+    def prepare(self, task: Task) -> None:
+        """Load what a task and those that follow from it need. Raises: ModelUnavailable."""
+        _ = self._painter
+        if isinstance(task, Write) and not task.job.text:
+            _ = self._writer
+
     def stream(self, task: Task) -> Iterator[float | Outcome]:
         """How much of the task is done, in [0, 1], and then its outcome; never fails."""
         try:

@@ -17,7 +17,7 @@ from pipelines.batch.run import BatchProgress, BookDone, BookFailed, PageNote, r
 from pipelines.batch.shelf import Shelf
 from pipelines.batch.work import Models, Worker, Write
 from pipelines.book import Book, picture_name
-from pipelines.errors import InvalidInput
+from pipelines.errors import InvalidInput, ModelUnavailable
 from pipelines.presets import PictureConfig
 from tests.tiny_batch import QUICK, TinyModels
 
@@ -176,6 +176,18 @@ def test_a_book_that_fails_is_told_and_the_others_go_on(tmp_path: Path) -> None:
     assert "no ghosts" in failed[1]
     assert "was made from other words" in failed[3]
     assert [e.job.number for e in events if isinstance(e, BookDone)] == [2]
+
+
+def test_a_model_that_is_missing_ends_the_run_before_a_story_is_written(tmp_path: Path) -> None:
+    class Missing(TinyModels):
+        def painter(self) -> Any:
+            raise ModelUnavailable("nothing.ckpt cannot be read.")
+
+    jobs = jobs_of(tmp_path, "a fox", "an owl")
+    shelf = Shelf(tmp_path / "shelf")
+    with pytest.raises(ModelUnavailable, match="cannot be read"):
+        make(jobs, shelf, LocalEngine(Missing()))
+    assert not [*shelf.folder.iterdir()]
 
 
 def test_a_run_goes_on_where_another_was_stopped(tmp_path: Path) -> None:
