@@ -266,6 +266,12 @@ PLACE_WORDS = {
     "castle": "castle_hall", "palace": "castle_hall", "road": "road", "path": "road", "lane":
     "road", "track": "road", "sky": "sky", "flew": "sky", "flying": "sky", "soared": "sky",
 }  # fmt: skip
+_PLACE_PHRASES = {
+    **{f"{under} the {water}": "underwater" for under in ("under", "beneath", "below")
+       for water in ("sea", "ocean", "waves", "water")},
+    "on the moon": "space",
+}  # fmt: skip
+"""Where three words together are somewhere else than the last of them alone."""
 _CLASS_PLACES = {
     "sea": "underwater", "people": "village", "magic": "forest", "flying": "garden",
     "small": "garden", "land": "forest", "thing": "room", "big": "village", "other": "garden",
@@ -553,6 +559,29 @@ def _is_name(token: str, *, first: bool) -> bool:
     return not (first and token not in stand_ins())
 
 
+_TOWARDS = re.compile(
+    r"\b(?:in|into|inside|at|on|onto|by|near|under|beneath|below|to|through|across|from|behind)"
+    r"(?: (?:a|an|the|my|our|his|her|their))?(?: [a-z]+)? ([a-z]+)\b"
+)
+
+
+def places_asked(request: str) -> frozenset[str]:
+    """The places that a request in lower case puts its story in: "a match in the forest".
+
+    A place that is only spoken of ("a fox who loved the sea") is none.
+    """
+    found = set[str]()
+    for match in _TOWARDS.finditer(request):
+        for words in (match[0], match[0].rpartition(" ")[0]):
+            last = words.rpartition(" ")[2]
+            phrase = next((p for p in _PLACE_PHRASES if words.endswith(p)), "")
+            place = _PLACE_PHRASES.get(phrase) or PLACE_WORDS.get(last)
+            if place:
+                found.add(place)
+                break
+    return frozenset(found)
+
+
 def brief_of(text: str, before: Sequence[Sentence] = ()) -> str:
     """What the picture of a sentence shows, read from its words and from the story before it.
 
@@ -593,6 +622,10 @@ def brief_of(text: str, before: Sequence[Sentence] = ()) -> str:
         time = _TIME_WORDS.get(token, time)
         if token in PLACE_WORDS and not (place and token in ("table", "sand", "flew", "flying")):
             place = PLACE_WORDS[token]
+        elsewhere = _PLACE_PHRASES.get(" ".join(lower[max(n - 2, 0) : n + 1]))
+        if elsewhere:
+            place = elsewhere
+            skies = [s for s in skies if s != token]
         if word is not None:
             many = 2 if token != word and token == plural(word) else 1
             if word not in found:

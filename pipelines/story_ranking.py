@@ -23,6 +23,7 @@ from pipelines.scene import (
     brief_of,
     known_word,
     parse_brief,
+    places_asked,
     vocabulary,
 )
 from pipelines.story_requests import Request, find_banned, mentions, replace_word, restore
@@ -51,6 +52,8 @@ STUMBLE = 6.0
 TWO_IN_ONE = 1.5
 """What it costs when two characters seem to be one, and a stammer ("Mia the queen, Mia the
 queen")."""
+THERE = 1.5
+"""What it is worth that the whole story is where the request puts it ("in the forest")."""
 STRANGE_TITLE = 0.8
 """What each word of a title costs that the painter knows and the story does not tell of."""
 
@@ -385,6 +388,8 @@ def _score(
     if request.content:
         score += 1.5 * (request.content[0] in named)
         score += 2.5 * len(named) / len(request.content)
+    if places := places_asked(restore(request.text, request).lower()):
+        score += THERE * sum(s.place in places for s in scenes if s) / len(sentences)
     score -= 0.6 * misfits(text, request)
     texts = [s.text for s in sentences]
     score -= TWO_IN_ONE * (self_talk(texts) + doubles(texts)) + echoes(texts)
@@ -417,7 +422,7 @@ def with_mention(candidate: Candidate, request: Request) -> Candidate:
     forgotten = [w for w in request.unknown if not mentions(told, w)]
     if candidate.mentions and not forgotten:
         return candidate
-    about = " and ".join(forgotten) or " ".join(request.content)
+    about = " and ".join(forgotten) or restore(request.text, request)
     if not about:
         return candidate
     about = about if len(about) <= ABOUT else about[: ABOUT + 1].rsplit(" ", 1)[0][:ABOUT]

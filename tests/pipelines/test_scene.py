@@ -25,6 +25,7 @@ from pipelines.scene import (
     describe,
     known_word,
     parse_brief,
+    places_asked,
     plural,
     split_sentences,
     stand_ins,
@@ -272,6 +273,34 @@ def test_names_and_pronouns_are_looked_up_before() -> None:
 def test_a_brief_before_that_cannot_be_read_is_passed_over() -> None:
     before = [Sentence("A fox.", "fox @cave day"), Sentence("Hm.", "not a brief")]
     assert brief_of("He slept.", before) == "fox @cave day"
+
+
+@pytest.mark.parametrize(
+    "text, place",
+    [
+        ("A fox lived under the sea.", "underwater"),
+        ("A fox lived by the sea.", "beach"),
+        ("A mouse sat on the moon.", "space"),
+        ('"Good night," said the mouse to the moon.', "garden"),
+    ],
+)
+def test_three_words_may_be_a_place_of_their_own(text: str, place: str) -> None:
+    assert parse_brief(brief_of(text)).place == place
+
+
+@pytest.mark.parametrize(
+    "request_text, places",
+    [
+        ("a football match in the forest", {"forest"}),
+        ("an elephant at the market", {"market"}),
+        ("two fish under the sea", {"underwater"}),
+        ("a walk through the deep snow", {"snow"}),
+        ("a fox who loved the sea", set[str]()),
+        ("a fox", set[str]()),
+    ],
+)
+def test_where_a_request_puts_its_story(request_text: str, places: set[str]) -> None:
+    assert places_asked(request_text) == places
 
 
 @settings(deadline=None)

@@ -714,6 +714,17 @@ def test_a_story_that_stammers_or_mixes_two_up_is_no_first_choice() -> None:
     assert good > score("Mia the fox slept, and his hat slept.") + 1
 
 
+def test_a_story_is_told_where_it_was_asked_for() -> None:
+    config = StoryConfig("a fox in the forest")
+    request = read(config.words)
+
+    def score(place: str) -> float:
+        lines = [(f"The fox sat on rock {n}.", f"fox @{place} day") for n in "abcd"]
+        return finished(written(*lines), request, config, 7).score
+
+    assert score("forest") > score("beach") + 1
+
+
 def test_nobody_answers_himself() -> None:
     said = [
         '"You flew!" shouted the fox.', '"I only dreamed it," yawned the fox.', "The fox slept.",
@@ -745,6 +756,12 @@ def test_the_title_names_a_request_that_the_story_forgot() -> None:
     request = read("zorblax")
     story = finished(written(("A rock sat.", "rock")), request, StoryConfig("zorblax"), 7)
     assert with_mention(story, request).title == "Zorblax: A title"
+
+
+def test_a_story_of_something_else_has_the_whole_request_in_its_title() -> None:
+    request = read("a cake for the cat")
+    story = finished(written(("A rock sat.", "rock")), request, StoryConfig("a cake"), 7)
+    assert with_mention(story, request).title == "A cake for the cat: A title"
 
 
 @pytest.mark.parametrize(
