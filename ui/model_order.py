@@ -6,6 +6,7 @@ The commands run as processes of their own: nothing of `finetune` is imported he
 from __future__ import annotations
 
 import importlib.util
+import os
 import re
 import shutil
 import sys
@@ -59,7 +60,8 @@ class Order:
     """A key of KINDS."""
     name: str
     base: str = ""
-    """Slug of a model of one's own to go on from; "": the embedded one."""
+    """Slug of a model of one's own to go on from, or the whole path of another folder that holds
+    one; "": the embedded one."""
     minutes: float = 10.0
     steps: int = 0
     """0: as many as fit into the minutes."""
@@ -148,7 +150,7 @@ def command(
 
     Raises: NotFound when the base is gone.
     """
-    base = str(shelf.get(order.base).folder) if order.base else "embedded"
+    base = base_of(order, shelf)
     minutes = 0.01 if finish else order.minutes
     common = ["--base", base, "--out", str(places.out), "--runs", str(places.runs), "--events",
               str(places.events), "--minutes", f"{minutes:g}"]  # fmt: skip
@@ -167,6 +169,21 @@ def command(
     more += ["--rate", str(order.rate)] if order.rate else []
     more += {"all": [], "top": ["--train-top", "2"], "lora": ["--lora", "8"]}[order.learns]
     return [sys.executable, "-m", "finetune.gpt2", "--data", str(places.data), *common, *more]
+
+
+def base_of(order: Order, shelf: ModelShelf) -> str:
+    """What the command begins from. Raises: NotFound, InvalidInput."""
+    if not order.base:
+        return "embedded"
+    folder = Path(os.path.expanduser(order.base))
+    if folder.is_absolute():
+        if not folder.is_dir():
+            raise InvalidInput(f"There is no folder {order.base} to begin from.")
+        return str(folder)
+    model = shelf.get(order.base)
+    if model.kind != order.kind:
+        raise InvalidInput("That model is of another kind: choose another to go on from.")
+    return str(model.folder)
 
 
 def looks(minutes: float) -> int:

@@ -30,6 +30,7 @@ from ui.model_order import (
     ROOT,
     Order,
     Places,
+    base_of,
     command,
     fitting_steps,
     install_line,
@@ -170,8 +171,7 @@ class Training:
         with self._lock:
             self._refuse_second()
             self.shelf.refuse_taken(order.name)
-            if order.base and self.shelf.get(order.base).kind != order.kind:
-                raise InvalidInput("That model is of another kind: choose another to go on from.")
+            base_of(order, self.shelf)  # before the files are taken
             gone = missing(order.kind, order.learns, order.language)
             if gone:
                 raise InvalidInput(

@@ -69,6 +69,8 @@ def build(runner: Runner, training: Training) -> gr.Timer:
                 bases = {
                     key: gr.Dropdown(
                         _bases(training, key), value="", label="Begin from",
+                        info="One of these, or the whole path of a folder with a model",
+                        allow_custom_value=True,
                         visible=key == "writer", elem_id=f"model-base-{key}",
                     )
                     for key in KINDS
@@ -197,7 +199,7 @@ def order_of(
     """What the widgets say, checked. Raises: InvalidInput."""
     base = of_painter if kind == "painter" else of_writer
     return Order(
-        kind, name or "", base or "", float(minutes), int(_read("Steps", steps)),
+        kind, name or "", (base or "").strip(), float(minutes), int(_read("Steps", steps)),
         _read("Learning rate", rate), int(_read("At a time", batch)), learns, language, bool(use),
     )  # fmt: skip
 

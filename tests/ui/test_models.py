@@ -83,6 +83,19 @@ def test_a_writer_takes_the_steps_that_fit(tmp_path: Path) -> None:
         command(Order("painter", "Foxes", base="gone"), places, ModelShelf(tmp_path))
 
 
+def test_a_model_of_any_folder_can_be_gone_on_from(tmp_path: Path) -> None:
+    places, shelf = Places(tmp_path / ".work"), ModelShelf(tmp_path / "models")
+    folder = tmp_path / "else where"
+    with pytest.raises(InvalidInput, match="There is no folder"):
+        command(Order("writer", "Foxes", base=str(folder)), places, shelf)
+    folder.mkdir()
+    line = command(order_of("writer", "Foxes", f" {folder} ", "", 5, "", "", "", "all", "en", True),
+                   places, shelf)  # fmt: skip
+    assert line[line.index("--base") + 1] == str(folder)
+    with pytest.raises(NotFound):
+        command(Order("writer", "Foxes", base="~nobody-here/models"), places, shelf)
+
+
 # What is handed in
 
 
