@@ -229,7 +229,8 @@ def own_models(options: argparse.Namespace, library: Any) -> Training | None:
     shelf = ModelShelf(
         library.folder / "models" if here else models_folder(), [k for k, name in named if name]
     )
-    return Training(shelf)
+    # Visitors from elsewhere must not name folders of this computer.
+    return Training(shelf, anywhere=for_one_computer(options))
 
 
 def check_port(host: str, port: int) -> None:

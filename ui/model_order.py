@@ -171,12 +171,15 @@ def command(
     return [sys.executable, "-m", "finetune.gpt2", "--data", str(places.data), *common, *more]
 
 
-def base_of(order: Order, shelf: ModelShelf) -> str:
-    """What the command begins from. Raises: NotFound, InvalidInput."""
+def base_of(order: Order, shelf: ModelShelf, *, anywhere: bool = True) -> str:
+    """What the command begins from; `anywhere`: folders beside the shelf may be named.
+
+    Raises: NotFound, InvalidInput.
+    """
     if not order.base:
         return "embedded"
     folder = Path(os.path.expanduser(order.base))
-    if folder.is_absolute():
+    if anywhere and folder.is_absolute():
         if not folder.is_dir():
             raise InvalidInput(f"There is no folder {order.base} to begin from.")
         return str(folder)

@@ -131,8 +131,9 @@ class Moment:
 class Training:
     """One for the whole app. Safe to call from any thread."""
 
-    def __init__(self, shelf: ModelShelf) -> None:
-        self.shelf = shelf
+    def __init__(self, shelf: ModelShelf, *, anywhere: bool = False) -> None:
+        """`anywhere`: training may begin from any folder of this computer that is named."""
+        self.shelf, self.anywhere = shelf, anywhere
         self.places = Places(shelf.folder / ".work")
         self._lock = threading.RLock()
         self._now = Moment()
@@ -171,7 +172,7 @@ class Training:
         with self._lock:
             self._refuse_second()
             self.shelf.refuse_taken(order.name)
-            base_of(order, self.shelf)  # before the files are taken
+            base_of(order, self.shelf, anywhere=self.anywhere)  # before the files are taken
             gone = missing(order.kind, order.learns, order.language)
             if gone:
                 raise InvalidInput(

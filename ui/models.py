@@ -69,8 +69,9 @@ def build(runner: Runner, training: Training) -> gr.Timer:
                 bases = {
                     key: gr.Dropdown(
                         _bases(training, key), value="", label="Begin from",
-                        info="One of these, or the whole path of a folder with a model",
-                        allow_custom_value=True,
+                        info="One of these, or the whole path of a folder with a model"
+                        if training.anywhere else None,
+                        allow_custom_value=training.anywhere,
                         visible=key == "writer", elem_id=f"model-base-{key}",
                     )
                     for key in KINDS

@@ -94,6 +94,8 @@ def test_a_model_of_any_folder_can_be_gone_on_from(tmp_path: Path) -> None:
     assert line[line.index("--base") + 1] == str(folder)
     with pytest.raises(NotFound):
         command(Order("writer", "Foxes", base="~nobody-here/models"), places, shelf)
+    with pytest.raises(NotFound):  # where others get in, too
+        Training(shelf).check(Order("writer", "Foxes", base=str(folder)), [])
 
 
 # What is handed in
