@@ -47,6 +47,9 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
     option("--start", "start", choices=[s for s in STARTS if s != "picture"])
     option("--candidates", "candidates", "first pictures that CLIP chooses from")
     option("--guidance", "guidance", "how strictly the code transformer keeps to the words")
+    option("--code-temperature", "code_temperature", "of the codes that it samples")
+    option("--surprise", "surprise", "nats by which a change may be less likely to it before it is "
+           "taken back; 0: any")  # fmt: skip
 
     group = parser.add_argument_group("VQGAN+CLIP")
     option("--steps", "steps", "steps a picture")

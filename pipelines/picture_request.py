@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.book import Recipe
 from pipelines.errors import InvalidInput
 from pipelines.events import Sentence
-from pipelines.presets import STYLES, PictureConfig
+from pipelines.presets import BEFORE, STYLES, PictureConfig
 from pipelines.prompts import NEVER, Prompt, Story, parse
 from pipelines.scene import describe
 
@@ -73,6 +73,13 @@ class PictureRequest:
             )
             for phase in explicit
         )
+
+    @property
+    def sentence_alone(self) -> bool:
+        """Whether nothing guides but the sentence: no other words or pictures, no look wanted."""
+        c = self.config
+        more = c.prompts or c.noise_prompts or c.palette or self.image_prompts
+        return not more and c.smoothness == c.symmetry == 0
 
     def subject(self, phase: int = 0) -> str:
         """The words that a phase is mostly about; "" where no words pull."""
@@ -140,7 +147,7 @@ def request_from(
             "version, or by other means."
         )
     sentence = Sentence(str(settings["sentence"]), str(settings.get("brief") or ""))
-    config = PictureConfig.from_settings({**settings, "seed": recipe.seed})
+    config = PictureConfig.from_settings({**BEFORE, **settings, "seed": recipe.seed})
     given = settings.get("given") or {}
     try:
         weights = [

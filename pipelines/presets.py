@@ -182,6 +182,14 @@ class PictureConfig:
     """First pictures that the code transformer samples; CLIP keeps the best."""
     guidance: float = 1.5
     """Classifier-free guidance of the code transformer; 1 = none."""
+    code_temperature: float = 0.3
+    """Of the codes that it samples; layouts are sampled at one of their own."""
+    surprise: float = 8.0
+    """Nats by which a position may become less likely, as the code transformer sees it, before what
+    guidance made of it is taken back; 0 = anything may be.
+
+    Pages that words of their own, pictures, palette, smoothness or symmetry guide stay as they are.
+    """
     width: int = 256
     height: int = 256
     """Pixels of the picture while it is painted."""
@@ -236,6 +244,8 @@ class PictureConfig:
         check_range("Cutouts", self.cutouts, 1, 128)
         check_range("Candidates", self.candidates, 1, 16)
         check_range("Guidance", self.guidance, 1.0, 10.0)
+        check_range("Code temperature", self.code_temperature, 0.05, 2.0)
+        check_range("Surprise", self.surprise, 0.0, MAX_WEIGHT)
         for name, side in (("Width", self.width), ("Height", self.height)):
             check_range(name, side, 128, MAX_SIDE)
             if side != int(side):
@@ -303,6 +313,9 @@ class PictureConfig:
         except (TypeError, AttributeError, ValueError) as error:
             raise InvalidInput(f"These settings of a picture cannot be read: {error}.") from error
 
+
+BEFORE: dict[str, Any] = {"code_temperature": 0.7, "surprise": 0.0}
+"""What recipes did that say nothing of it: these settings are younger than them."""
 
 FULL_PICTURE = PictureConfig(
     start="sketch",

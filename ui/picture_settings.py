@@ -24,8 +24,8 @@ from ui.story import read_seed, seed_box
 from ui.theme import ASSETS, asset
 
 FIELDS = (
-    "style", "prefix", "suffix", "start", "candidates", "guidance", "steps", "step_size",
-    "cutouts", "width", "height", "seed",
+    "style", "prefix", "suffix", "start", "candidates", "guidance", "code_temperature", "surprise",
+    "steps", "step_size", "cutouts", "width", "height", "seed",
     "prompts", "noise_prompts",
     "pull", "pull_end", "palette", "palette_weight", "smoothness", "symmetry",
     "optimiser", "schedule", "patience", "small_first",
@@ -74,6 +74,23 @@ def widgets(plain: PictureConfig, more: Callable[[], None] = lambda: None) -> li
             candidates = gr.Slider(1, 16, plain.candidates, step=1, label="Candidates")
             guidance = gr.Slider(1.0, 10.0, plain.guidance, step=0.1, label="Guidance")
         with gr.Row():
+            temperature = gr.Slider(
+                0.05,
+                2.0,
+                plain.code_temperature,
+                step=0.05,
+                label="Code temperature",
+                info="Of the first picture: low is tidy, high is bold",
+            )
+            surprise = gr.Slider(
+                0,
+                40,
+                plain.surprise,
+                step=0.5,
+                label="Surprise",
+                info="Less likely changes are taken back; 0 = none are",
+            )
+        with gr.Row():
             steps = gr.Slider(0, 500, plain.steps, step=1, label="Steps")
             step_size = gr.Slider(0.001, 1.0, plain.step_size, step=0.001, label="Step size")
             cutouts = gr.Slider(1, 128, plain.cutouts, step=1, label="Cutouts")
@@ -84,8 +101,8 @@ def widgets(plain: PictureConfig, more: Callable[[], None] = lambda: None) -> li
         folded = [*_words(plain), *_looks(plain), *_steps(plain), *_cutouts(plain)]
         more()
     return [
-        style, prefix, suffix, start, candidates, guidance, steps, step_size, cutouts,
-        width, height, seed, *folded,
+        style, prefix, suffix, start, candidates, guidance, temperature, surprise,
+        steps, step_size, cutouts, width, height, seed, *folded,
     ]  # fmt: skip
 
 

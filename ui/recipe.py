@@ -14,7 +14,7 @@ import gradio as gr
 from gradio.components import Component
 
 from pipelines.book import Book
-from pipelines.presets import MAX_SEED, STYLES
+from pipelines.presets import BEFORE, MAX_SEED, STYLES
 from ui.picture_settings import FIELDS
 from ui.pictures import PicturesTab
 from ui.story import StoryTab, story_config
@@ -77,9 +77,10 @@ def like(
     With `same` the seeds come along, and it is the very same book; without, they stay empty.
     """
     found: dict[Component, Any] = {}
+    painted = {**(BEFORE if same else {}), **picture_settings(book)}
     for names, components, settings in (
         (STORY_FIELDS, story.settings, story_settings(book)),
-        (FIELDS, pictures.settings, picture_settings(book)),
+        (FIELDS, pictures.settings, painted),
     ):
         for name, component in named(names, components).items():
             value = settings.get(name)

@@ -14,7 +14,7 @@ We differ in three ways:
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -137,6 +137,10 @@ class CodeHead(nn.Module):
             if g < len(self.before):
                 state = state + self.before[g](codes[..., g])
         return found
+
+
+PLAN_TEMPERATURE = 0.7
+"""Layouts may differ; codes drawn at their temperature give barns cut in two."""
 
 
 @dataclass(frozen=True)
@@ -275,16 +279,17 @@ class CodeTransformer(nn.Module):
         count: int,
         *,
         guidance: float = 1.5,
-        temperature: float = 0.7,
+        temperature: float = 0.3,
         top_k: int = 100,
         generator: torch.Generator,
     ) -> Iterator[Drawn]:
         """Sample `count` pictures together; yields what is drawn so far after every row.
 
-        `guidance` and the rest are as in Chooser; `generator` is on the CPU, so that a seed gives
-        the same codes on every device.
+        Plans are drawn at PLAN_TEMPERATURE, the rest is as in Chooser; `generator` is on the CPU,
+        so that a seed gives the same codes on every device.
         """
         choose = Chooser(guidance, temperature, top_k, generator)
+        lay_out = replace(choose, temperature=PLAN_TEMPERATURE)
         prompts, copies, device = choose.prompts(prompt, count), choose.copies, self.start.device
         p, n = PIECES * FIELDS, self.config.grid**2
         plan = torch.zeros(count, 0, dtype=torch.long, device=device)
@@ -302,7 +307,7 @@ class CodeTransformer(nn.Module):
             with torch.no_grad():
                 hidden = read(x, where)[:, -1]
                 if k < p:
-                    fresh = choose(self.plan_out[k % FIELDS](hidden))
+                    fresh = lay_out(self.plan_out[k % FIELDS](hidden))
                     plan = torch.cat([plan, fresh[:, None]], dim=1)
                 else:
                     codes = torch.cat([codes, self.draw(hidden, choose)[:, None]], dim=1)
@@ -317,6 +322,15 @@ class CodeTransformer(nn.Module):
                 where = torch.tensor([TEXT_LENGTH + k + 1], device=device)
             if k >= p and (k + 1 - p) % self.config.grid == 0:
                 yield Drawn(plan.cpu(), codes.cpu())
+
+    @torch.no_grad()
+    def less_likely(self, prompt: str, drawn: Drawn, codes: Tensor) -> Tensor:
+        """By how many nats each position of other codes (B, N, G) is less likely than what was
+        drawn for the same plan, on this device: (B, N)."""
+        both = torch.cat([drawn.codes, codes])
+        ids, mask = tokenize([prompt] * len(both), self.start.device)
+        before, now = nll(self(ids, mask, drawn.plan.repeat(2, 1), both)[1], both).chunk(2)
+        return now - before
 
     def draw(self, hidden: Tensor, choose: Chooser) -> Tensor:
         """hidden (copies * count, W) -> codes (count, G)."""

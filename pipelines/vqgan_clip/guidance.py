@@ -210,6 +210,11 @@ class Canvas:
                 self.latents.copy_(self._best[1])
 
     @torch.no_grad()
+    def take_back(self, where: Tensor) -> None:
+        """Begin anew where `where` (h, w) is true; of a picture that has the size of its start."""
+        self.latents.copy_(torch.where(where, self._first[0], self.latents))
+
+    @torch.no_grad()
     def resize(self, height: int, width: int) -> None:
         """Go on at another size, with a fresh optimiser; at the first size with the first start."""
 

@@ -26,7 +26,7 @@ from pipelines.painter import paint
 from pipelines.picture_request import ImagePrompt, PictureRequest, prompt_of
 from pipelines.presets import PictureConfig, draw_seed
 from pipelines.scene import brief_of, parse_brief
-from pipelines.vqgan_clip.code_transformer import CodeTransformer
+from pipelines.vqgan_clip.code_transformer import CodeTransformer, Drawn
 from pipelines.vqgan_clip.cutouts import reduce
 from pipelines.vqgan_clip.guidance import (
     Aims,
@@ -47,7 +47,7 @@ from pipelines.vqgan_clip.models import (
     fingerprint,
 )
 from pipelines.vqgan_clip.pixels import Frame, to_mask, to_picture, to_pixels
-from pipelines.vqgan_clip.vqgan import VQGAN
+from pipelines.vqgan_clip.vqgan import VQGAN, unfinished
 from pipelines.vqgan_clip.window import drawn_grid, sample
 
 __all__ = ["VQGANCLIPPipeline", "prompt_of", "to_picture", "to_pixels"]
@@ -75,6 +75,8 @@ class _Work:
     step: int = 0
     eta: Eta = field(default_factory=Eta)
     canvas: Canvas | None = None
+    drawn: Drawn | None = None
+    """What the code transformer drew, where the canvas began from that."""
     score: float | None = None
 
     def progress(
@@ -300,6 +302,7 @@ class VQGANCLIPPipeline:
             note = f"CLIP's score has not improved any more: finished after {canvas.step} steps."
         with self._lock:
             canvas.settle()
+            self._take_back(work, canvas)
             pixels = canvas.decode()
             score = work.score
             if subject := request.subject(-1):
@@ -318,6 +321,18 @@ class VQGANCLIPPipeline:
         text = request.sentence.text or request.subject()
         png = encode_png(final, recipe, text)
         yield index, Page(text, request.sentence.brief, png, score, recipe)
+
+    def _take_back(self, work: _Work, canvas: Canvas) -> None:
+        """What guidance has made of the start, where the code transformer finds it next to
+        impossible: codes of other styles, which CLIP likes and a person sees as hatched skies."""
+        request, most = work.request, work.request.config.surprise
+        if work.drawn is None or not most or not request.sentence_alone or canvas.shrunk:
+            return
+        assert isinstance(self.vqgan, VQGAN)
+        assert self.transformer is not None
+        codes = self.vqgan.quantizer.indices(canvas.latents)
+        odd = self.transformer.less_likely(request.subject(), work.drawn, codes) > most
+        canvas.take_back(odd.view(canvas.latents.shape[-2:]))
 
     def _finish(self, request: PictureRequest, canvas: Canvas, pixels: Tensor) -> Tensor:
         """The canvas at the size it is handed over in, what had to stay as sharp as it was."""
@@ -446,22 +461,28 @@ class VQGANCLIPPipeline:
         prompt = work.request.subject()
         grid = drawn_grid(transformer.config, self._latent_shape(config))
         frame = self.frame(config)
-        codes: Tensor | None = None
+        drawn: Drawn | None = None
         preview: Picture | None = None
-        sampler = sample(transformer, prompt, config.candidates, grid, guidance=config.guidance,
-                         generator=work.generator)  # fmt: skip
+        sampler = sample(
+            transformer, prompt, config.candidates, grid, guidance=config.guidance,
+            temperature=config.code_temperature, generator=work.generator,
+        )  # fmt: skip
         for row in range(1, grid[0] + 1):
             with self._lock:
-                codes = next(sampler).codes
+                drawn = next(sampler)
                 if preview is None or row % 2 == 0:  # to draw it takes a sixth of a row's time
-                    preview = frame.cut(unfinished(vqgan, codes[:1], row, grid))
+                    preview = frame.cut(unfinished(vqgan, drawn.codes[:1], row, grid))
             yield preview
-        assert codes is not None
+        assert drawn is not None
         with self._lock, torch.no_grad():
-            codes = codes.to(self.device)
+            codes = drawn.codes.to(self.device)
             pixels = vqgan.decode_indices(codes, grid[0])
             best = int(self.score(pixels, prompt).argmax())
-            latents = vqgan.quantizer.lookup(codes[best : best + 1], *grid)
+            codes = codes[best : best + 1]
+            latents = vqgan.quantizer.lookup(codes, *grid)
+            whole = (transformer.config.grid,) * 2
+            if grid == whole == self._latent_shape(config):
+                work.drawn = Drawn(drawn.plan[best : best + 1].to(self.device), codes)
             if latents.shape[-2:] != self._latent_shape(config):
                 shape = (frame.canvas_height, frame.canvas_width)
                 larger = F.interpolate(pixels[best : best + 1], size=shape, mode="bicubic")
@@ -493,13 +514,3 @@ def _told(events: Iterator[Event]) -> Iterator[Event]:
         if not is_out_of_memory(e):
             raise
         raise OutOfMemory(TOO_LARGE) from e
-
-
-@torch.no_grad()
-def unfinished(vqgan: VQGAN, codes: Tensor, rows: int, grid: tuple[int, int]) -> Picture:
-    """A picture of which only the upper `rows` rows of codes are drawn; paper below."""
-    height, width = (side * vqgan.stride for side in grid)
-    pixels = vqgan.decode_indices(codes.to(vqgan.device), rows)[0]
-    page = torch.full((3, height, width), 0.93, device=vqgan.device)
-    page[:, : rows * vqgan.stride] = pixels
-    return to_picture(page)

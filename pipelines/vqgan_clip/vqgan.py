@@ -14,9 +14,11 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from PIL.Image import Image
 from torch import Tensor, nn
 
 from pipelines.errors import InvalidInput
+from pipelines.vqgan_clip.pixels import to_picture
 from pipelines.weights import building, load_weights, read_config
 
 
@@ -333,3 +335,13 @@ class VQGAN(nn.Module):
         n = indices.shape[1]
         h = height or math.isqrt(n)
         return self.decode(self.quantizer.lookup(indices, h, n // h)).clamp(-1, 1)
+
+
+@torch.no_grad()
+def unfinished(vqgan: VQGAN, codes: Tensor, rows: int, grid: tuple[int, int]) -> Image:
+    """A picture of which only the upper `rows` rows of codes are drawn; paper below."""
+    height, width = (side * vqgan.stride for side in grid)
+    pixels = vqgan.decode_indices(codes.to(vqgan.device), rows)[0]
+    page = torch.full((3, height, width), 0.93, device=vqgan.device)
+    page[:, : rows * vqgan.stride] = pixels
+    return to_picture(page)

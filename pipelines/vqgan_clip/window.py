@@ -102,7 +102,7 @@ def sample(
     size: tuple[int, int],
     *,
     guidance: float = 1.5,
-    temperature: float = 0.7,
+    temperature: float = 0.3,
     top_k: int = 100,
     generator: torch.Generator,
 ) -> Iterator[Drawn]:

@@ -53,6 +53,8 @@ PICTURE_BOUNDS = [
     ("cutouts", "Cutouts", 1, 128),
     ("candidates", "Candidates", 1, 16),
     ("guidance", "Guidance", 1.0, 10.0),
+    ("code_temperature", "Code temperature", 0.05, 2.0),
+    ("surprise", "Surprise", 0.0, 1000.0),
     ("width", "Width", 128, 1024),
     ("height", "Height", 128, 1024),
     ("preview_every", "Preview every", 1, 500),

@@ -252,6 +252,17 @@ def test_guided_sampling_equals_its_definition(drawer: CodeTransformer) -> None:
         assert torch.equal(logits.argmax(-1), last.codes[..., g])
 
 
+def test_how_much_less_likely_other_codes_are(drawer: CodeTransformer) -> None:
+    drawn, other = Drawn(some_plan(2), some_codes(2)), some_codes(4)[2:]
+    assert drawer.less_likely("a fox", drawn, drawn.codes).abs().max() == 0
+
+    def likely(codes: Tensor) -> Tensor:
+        return nll(drawer(*tokenize(["a fox"] * 2, CPU), drawn.plan, codes)[1], codes)
+
+    expected = likely(other) - likely(drawn.codes)
+    torch.testing.assert_close(drawer.less_likely("a fox", drawn, other), expected)
+
+
 def test_same_generator_same_codes(drawer: CodeTransformer) -> None:
     def once(seed: int) -> Tensor:
         return draw(drawer, "a fox", 3, generator=torch.Generator().manual_seed(seed))[-1].codes
@@ -416,6 +427,40 @@ def test_the_code_transformers_own_size() -> None:
     assert first is not None
     assert first.getpixel((64, 120)) == (246, 246, 246)
     assert first.getpixel((64, 8)) != (246, 246, 246)
+
+
+def test_changes_that_the_code_transformer_finds_unlikely_are_taken_back() -> None:
+    painter = pipeline(grid=8)
+    config = replace(QUICK, steps=3, step_size=0.5, pull=0.0, candidates=1)
+
+    def codes(**changed: Any) -> Tensor:
+        """Of the finished picture."""
+        kept: list[Tensor] = []
+        quantise = painter.vqgan.quantise
+
+        def listening(latents: Tensor) -> Tensor:
+            assert isinstance(painter.vqgan, VQGAN)
+            kept.append(painter.vqgan.quantizer.indices(latents.detach()))
+            return quantise(latents)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(painter.vqgan, "quantise", listening)
+            painter(FOX, replace(config, **changed))
+        return kept[-1]
+
+    start, free = codes(steps=0), codes(surprise=0.0)
+    assert painter.transformer is not None
+    last = draw(painter.transformer, prompt_of(FOX, config), 1,
+                generator=torch.Generator().manual_seed(5))[-1]  # fmt: skip
+    assert torch.equal(last.codes, start)
+    odd = painter.transformer.less_likely(prompt_of(FOX, config), last, free) > 2.0
+    back = odd & (free != start).any(-1)
+    assert 0 < back.sum() < back.numel()
+    expected = torch.where(odd[..., None], start, free)
+    assert torch.equal(codes(surprise=2.0), expected)
+    # What somebody asks for besides the sentence is likely to nobody but them.
+    palette = {"palette": "red", "palette_weight": 50.0}
+    assert torch.equal(codes(surprise=2.0, **palette), codes(surprise=0.0, **palette))
 
 
 def test_a_missing_seed_is_drawn_and_told(painter: VQGANCLIPPipeline) -> None:

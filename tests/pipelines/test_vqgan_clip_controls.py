@@ -388,6 +388,17 @@ def test_a_recipe_brings_the_picture_back(painter: VQGANCLIPPipeline, start: str
     assert painter(request.sentence, request.config) == page
 
 
+def test_a_recipe_of_before_a_setting_was_there_does_without_it(
+    painter: VQGANCLIPPipeline,
+) -> None:
+    recipe = painter(FOX, QUICK).recipe
+    assert recipe is not None
+    older = {k: v for k, v in recipe.settings.items() if k not in ("code_temperature", "surprise")}
+    config = request_from(replace(recipe, settings=older)).config
+    assert (config.code_temperature, config.surprise) == (0.7, 0.0)
+    assert request_from(recipe).config == QUICK
+
+
 def test_a_recipe_asks_for_the_pictures_that_went_in(painter: VQGANCLIPPipeline) -> None:
     config = replace(QUICK, start="picture")
     shown = [ImagePrompt(a_picture(7), 0.5, 0.1), ImagePrompt(a_picture(8), -1.0)]
