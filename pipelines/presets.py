@@ -186,9 +186,9 @@ class PictureConfig:
     """Of the codes that it samples; layouts are sampled at one of their own."""
     surprise: float = 8.0
     """Nats by which a position may become less likely, as the code transformer sees it, before what
-    guidance made of it is taken back; 0 = anything may be.
+    guidance made of it is taken back; 0 = anything may be, and of candidates CLIP alone chooses.
 
-    Pages that words of their own, pictures, palette, smoothness or symmetry guide stay as they are.
+    Nothing is taken back of what other words, pictures, palette, smoothness or symmetry made.
     """
     width: int = 256
     height: int = 256

@@ -324,13 +324,12 @@ class CodeTransformer(nn.Module):
                 yield Drawn(plan.cpu(), codes.cpu())
 
     @torch.no_grad()
-    def less_likely(self, prompt: str, drawn: Drawn, codes: Tensor) -> Tensor:
-        """By how many nats each position of other codes (B, N, G) is less likely than what was
-        drawn for the same plan, on this device: (B, N)."""
-        both = torch.cat([drawn.codes, codes])
-        ids, mask = tokenize([prompt] * len(both), self.start.device)
-        before, now = nll(self(ids, mask, drawn.plan.repeat(2, 1), both)[1], both).chunk(2)
-        return now - before
+    def surprise(self, prompt: str, drawn: Drawn) -> Tensor:
+        """Negative log-likelihood of each position of whole pictures in nats, their plans given:
+        (B, N). `drawn` on any device."""
+        device = self.start.device
+        plan, codes = drawn.plan.to(device), drawn.codes.to(device)
+        return nll(self(*tokenize([prompt] * len(codes), device), plan, codes)[1], codes)
 
     def draw(self, hidden: Tensor, choose: Chooser) -> Tensor:
         """hidden (copies * count, W) -> codes (count, G)."""

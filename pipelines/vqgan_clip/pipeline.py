@@ -56,6 +56,9 @@ log = logging.getLogger(__name__)
 
 Event = TypeVar("Event")
 
+UNTIDY = 0.02
+"""What a nat a position costs a candidate, in CLIP's cosine similarity: of two that fit the words,
+the one without half a barn is the likelier."""
 TOO_LARGE = (
     "There is too little memory for this picture: choose a smaller size, fewer cutouts or fewer "
     "candidates."
@@ -330,9 +333,10 @@ class VQGANCLIPPipeline:
             return
         assert isinstance(self.vqgan, VQGAN)
         assert self.transformer is not None
-        codes = self.vqgan.quantizer.indices(canvas.latents)
-        odd = self.transformer.less_likely(request.subject(), work.drawn, codes) > most
-        canvas.take_back(odd.view(canvas.latents.shape[-2:]))
+        drawn, codes = work.drawn, self.vqgan.quantizer.indices(canvas.latents)
+        both = Drawn(drawn.plan.repeat(2, 1), torch.cat([drawn.codes, codes]))
+        before, now = self.transformer.surprise(request.subject(), both)
+        canvas.take_back((now > before + most).view(canvas.latents.shape[-2:]))
 
     def _finish(self, request: PictureRequest, canvas: Canvas, pixels: Tensor) -> Tensor:
         """The canvas at the size it is handed over in, what had to stay as sharp as it was."""
@@ -477,11 +481,14 @@ class VQGANCLIPPipeline:
         with self._lock, torch.no_grad():
             codes = drawn.codes.to(self.device)
             pixels = vqgan.decode_indices(codes, grid[0])
-            best = int(self.score(pixels, prompt).argmax())
+            fit = self.score(pixels, prompt)
+            whole = grid == (transformer.config.grid,) * 2
+            if whole and config.surprise and len(codes) > 1:
+                fit = fit - UNTIDY * transformer.surprise(prompt, drawn).mean(1)
+            best = int(fit.argmax())
             codes = codes[best : best + 1]
             latents = vqgan.quantizer.lookup(codes, *grid)
-            whole = (transformer.config.grid,) * 2
-            if grid == whole == self._latent_shape(config):
+            if whole and latents.shape[-2:] == self._latent_shape(config):
                 work.drawn = Drawn(drawn.plan[best : best + 1].to(self.device), codes)
             if latents.shape[-2:] != self._latent_shape(config):
                 shape = (frame.canvas_height, frame.canvas_width)

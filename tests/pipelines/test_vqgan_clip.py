@@ -252,15 +252,13 @@ def test_guided_sampling_equals_its_definition(drawer: CodeTransformer) -> None:
         assert torch.equal(logits.argmax(-1), last.codes[..., g])
 
 
-def test_how_much_less_likely_other_codes_are(drawer: CodeTransformer) -> None:
-    drawn, other = Drawn(some_plan(2), some_codes(2)), some_codes(4)[2:]
-    assert drawer.less_likely("a fox", drawn, drawn.codes).abs().max() == 0
-
-    def likely(codes: Tensor) -> Tensor:
-        return nll(drawer(*tokenize(["a fox"] * 2, CPU), drawn.plan, codes)[1], codes)
-
-    expected = likely(other) - likely(drawn.codes)
-    torch.testing.assert_close(drawer.less_likely("a fox", drawn, other), expected)
+def test_surprise_is_the_likelihood_of_what_was_drawn(drawer: CodeTransformer) -> None:
+    likeliest = draw(drawer, "a fox", 2, guidance=1.0, top_k=1)[-1]
+    other = Drawn(likeliest.plan, some_codes(2))
+    _, logits = drawer(*tokenize(["a fox"] * 2, CPU), other.plan, other.codes)
+    found = drawer.surprise("a fox", other)
+    assert torch.equal(found, nll(logits, other.codes))
+    assert (drawer.surprise("a fox", likeliest).mean(1) < found.mean(1)).all()
 
 
 def test_same_generator_same_codes(drawer: CodeTransformer) -> None:
@@ -453,7 +451,8 @@ def test_changes_that_the_code_transformer_finds_unlikely_are_taken_back() -> No
     last = draw(painter.transformer, prompt_of(FOX, config), 1,
                 generator=torch.Generator().manual_seed(5))[-1]  # fmt: skip
     assert torch.equal(last.codes, start)
-    odd = painter.transformer.less_likely(prompt_of(FOX, config), last, free) > 2.0
+    now = painter.transformer.surprise(prompt_of(FOX, config), Drawn(last.plan, free))
+    odd = now > painter.transformer.surprise(prompt_of(FOX, config), last) + 2.0
     back = odd & (free != start).any(-1)
     assert 0 < back.sum() < back.numel()
     expected = torch.where(odd[..., None], start, free)
@@ -615,16 +614,20 @@ def test_prompts_hold_style_scene_and_sentence() -> None:
     assert prompt_of(Sentence("Only words."), PictureConfig()) == "Only words."
 
 
-def test_the_candidate_that_clip_likes_best_is_taken() -> None:
+def test_the_candidate_is_taken_that_fits_best_and_is_likely(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipelines.vqgan_clip.pipeline.UNTIDY", 1.0)  # random weights know little
     painter, config = pipeline(grid=8), replace(QUICK, steps=0, candidates=6)
-    _, page = run(painter, config)
     generator = torch.Generator().manual_seed(5)
     prompt = prompt_of(FOX, config)
     assert painter.transformer is not None
-    codes = [*painter.transformer.sample(prompt, 6, guidance=config.guidance, generator=generator)][
-        -1
-    ].codes
+    drawn = [*painter.transformer.sample(prompt, 6, guidance=config.guidance, generator=generator)]
     assert isinstance(painter.vqgan, VQGAN)
-    scores = painter.score(painter.vqgan.decode_indices(codes), prompt)
-    assert page.score == pytest.approx(scores.max().item(), abs=1e-4)
+    scores = painter.score(painter.vqgan.decode_indices(drawn[-1].codes), prompt)
     assert scores.max() > scores.min()
+    fit = scores - painter.transformer.surprise(prompt, drawn[-1]).mean(1)
+    assert fit.argmax() != scores.argmax()  # so that one is told from the other
+    for taken, surprise in ((fit.argmax(), config.surprise), (scores.argmax(), 0.0)):
+        page = run(painter, replace(config, surprise=surprise))[1]
+        assert page.score == pytest.approx(scores[taken].item(), abs=1e-4)
