@@ -617,7 +617,7 @@ def test_prompts_hold_style_scene_and_sentence() -> None:
 def test_the_candidate_is_taken_that_fits_best_and_is_likely(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pipelines.vqgan_clip.pipeline.UNTIDY", 1.0)  # random weights know little
+    monkeypatch.setattr("pipelines.vqgan_clip.pipeline.UNTIDY", 10.0)  # random weights know little
     painter, config = pipeline(grid=8), replace(QUICK, steps=0, candidates=6)
     generator = torch.Generator().manual_seed(5)
     prompt = prompt_of(FOX, config)
@@ -626,7 +626,7 @@ def test_the_candidate_is_taken_that_fits_best_and_is_likely(
     assert isinstance(painter.vqgan, VQGAN)
     scores = painter.score(painter.vqgan.decode_indices(drawn[-1].codes), prompt)
     assert scores.max() > scores.min()
-    fit = scores - painter.transformer.surprise(prompt, drawn[-1]).mean(1)
+    fit = scores - 10 * painter.transformer.surprise(prompt, drawn[-1]).mean(1)
     assert fit.argmax() != scores.argmax()  # so that one is told from the other
     for taken, surprise in ((fit.argmax(), config.surprise), (scores.argmax(), 0.0)):
         page = run(painter, replace(config, surprise=surprise))[1]
