@@ -341,6 +341,20 @@ def workshop(options: argparse.Namespace, **others: Any) -> Workshop:
     return Workshop(**parts | others)
 
 
+def end_once() -> None:
+    """The first Ctrl-C or SIGTERM is a KeyboardInterrupt, so that whoever stops us leaves nothing
+    behind; those that come while the app closes are not heard, or they would end it midway."""
+    both = (signal.SIGINT, signal.SIGTERM)
+
+    def terminate(number: int, frame: FrameType | None) -> None:
+        for other in both:
+            signal.signal(other, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    for number in both:
+        signal.signal(number, terminate)
+
+
 def launch(shop: Workshop, options: argparse.Namespace) -> None:
     """Show the page over a workshop until Ctrl-C or SIGTERM."""
     from PIL import Image
@@ -351,10 +365,7 @@ def launch(shop: Workshop, options: argparse.Namespace) -> None:
     from ui.served_files import keep_swept
     from ui.theme import head, theme
 
-    def terminate(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGTERM, terminate)  # so that whoever stops us leaves nothing behind
+    end_once()
     # Pillow opens twice as much before it refuses.
     Image.MAX_IMAGE_PIXELS = MAX_MEGAPIXELS * 10**6 // 2
     warnings.simplefilter("ignore", Image.DecompressionBombWarning)

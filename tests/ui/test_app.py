@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import socket
 import subprocess
 import sys
@@ -179,3 +180,18 @@ def test_handlers_keep_their_kind_and_fail_with_messages() -> None:
     with pytest.raises(gr.Error) as raised, pytest.warns(UserWarning, match="no"):
         call(1)
     assert not raised.value.visible
+
+
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_a_second_signal_does_not_end_the_app_while_it_closes(first: signal.Signals) -> None:
+    both = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.getsignal(number) for number in both}
+    try:
+        app.end_once()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(first)
+        for number in both:
+            signal.raise_signal(number)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
