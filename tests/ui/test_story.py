@@ -9,9 +9,10 @@ import pytest
 from pipelines.book import Book, Page
 from pipelines.errors import InvalidInput
 from pipelines.events import Draft, Sentence, StoryProgress
-from pipelines.presets import MAX_SEED, StoryConfig
+from pipelines.presets import MAX_SEED, PictureConfig, StoryConfig
 from ui.desk import Origin
 from ui.manuscript import Manuscript
+from ui.picture_settings import FIELDS
 from ui.pictures import next_book, picture_config
 from ui.story import finished_part, read_seed, story_config
 
@@ -32,7 +33,7 @@ def test_odd_seeds_are_refused(seed: str) -> None:
     with pytest.raises(InvalidInput, match=r"[Ss]eed"):
         story_config("a fox", 6, 0.5, 3, 0, 150, 0, 0.9, 1.2, 0.5, "", seed)
     with pytest.raises(InvalidInput, match=r"[Ss]eed"):
-        picture_config("storybook", "", "", "noise", 1, 1, 4, 0.1, 4, 128, 128, seed)
+        picture_config(*(seed if n == "seed" else getattr(PictureConfig(), n) for n in FIELDS))
 
 
 def test_a_seed_is_read_and_an_empty_one_is_drawn() -> None:
