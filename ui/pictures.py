@@ -131,6 +131,8 @@ def paint_pages(
     done = sum(p.picture is not None for p in book.pages)
     if done == len(book.pages):
         line = FINISHED if shop.waiting is None else WAITS
+    elif not done:
+        line = "Stopped: no page was finished yet. Paint begins again."
     else:
         kept = "are kept" if done != 1 else "is kept"
         line = f"Stopped: {done} of {len(book.pages)} pages {kept}. Paint goes on from there."

@@ -153,8 +153,12 @@ def write(
         return
     tales = tuple(Tale(Manuscript.from_draft(d), Origin(d, config)) for d in found)
     desk.add(tales, choose or len(tales) == 1)
-    chosen = "Your story is written." if desk.chosen == 0 else "Choose the story you like best."
-    desk.lines["story"] = (chosen, "done")
+    line = "Your story is written." if desk.chosen == 0 else "Choose the story you like best."
+    if job.stopped:
+        line = "Stopped: this is as far as it was written. Change it, or write another one."
+        if desk.chosen != 0:
+            line = "Stopped: stories end where they were. Use one, or write others."
+    desk.lines["story"] = (line, "done")
 
 
 def build(runner: Runner) -> StoryTab:

@@ -153,6 +153,15 @@ def test_stopping_while_the_story_is_written_paints_nothing() -> None:
         job.stop()
     assert desk.book is None
     assert shop.library.count() == 0
+    assert desk.lines["story"][0].startswith("Stopped")
+
+
+def test_stopping_before_the_first_page_says_that_there_is_none() -> None:
+    job = a_job()
+    moments = painting(workshop(MemoryLibrary()), job)
+    next(moments)
+    job.stop()
+    assert list(moments)[-1].line == "Stopped: no page was finished yet. Paint begins again."
 
 
 @pytest.mark.parametrize("leave", [False, True])
