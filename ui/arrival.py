@@ -55,7 +55,8 @@ def build(
                 visit.desk.remember(memory.get("tale"))
             elif belongs:
                 restore(shop, visit.desk, memory)
-            open_address(shop, visit.desk, request.query_params.get("book", ""))
+            wanted = request.query_params.get("book", "")
+            open_address(shop, visit.desk, wanted, again=memory.get("again") is True)
             if visit.desk.tale is not None:
                 visit.desk.handed = visit.desk.tale.manuscript.to_value()
             if visit.desk.shown == FIRST_TAB:
@@ -92,7 +93,8 @@ def build(
 
 
 def read_memory(kept: object) -> Mapping[str, Any]:
-    """What the browser kept, which may be anything: "tab", "last", "tale", "book", settings."""
+    """What the browser kept, which may be anything: "tab", "last", "again", "tale", "book" and
+    settings."""
     if not isinstance(kept, str) or len(kept) > MAX_KEPT:
         return {}
     try:
@@ -121,10 +123,14 @@ def restore(shop: Workshop, desk: Desk, memory: Mapping[str, Any]) -> None:
     desk.add((Tale(manuscript, None, book, prompts),), choose=True)
 
 
-def open_address(shop: Workshop, desk: Desk, wanted: str) -> None:
-    """Open the book that the page's address names."""
+def open_address(shop: Workshop, desk: Desk, wanted: str, *, again: bool = False) -> None:
+    """Open the book that the page's address names.
+
+    A page that is loaded `again` stays on its tab: the address names the book that is open in the
+    gallery, whatever else is looked at.
+    """
     if desk.reading is not None and desk.reading.book.id == wanted:
-        desk.shown = "gallery"
+        desk.shown = desk.shown if again else "gallery"
     elif BOOK_ID.fullmatch(wanted):
         try:
             gallery.open_book(shop, desk, wanted)

@@ -53,7 +53,7 @@ def build(runner: Runner) -> Bookcase:
                 max_length=200, elem_id="search", container=False, type="text",
             )  # fmt: skip
             looks = panel(events=("look",), elem_id="looks")
-        shelf = panel(events=("open", "begin", "news"), script="shelf.js", elem_id="shelf")
+        shelf = panel(events=("open", "begin", "news", "walk"), script="shelf.js", elem_id="shelf")
         with gr.Row(visible=False, elem_classes="actions pager") as pager:
             newer = gr.Button("‹ Newer", size="sm")
             where = panel()

@@ -82,6 +82,8 @@ class Retry:
 
     index: int
     new: Page | None = None
+    wish: str | None = None
+    """What the new picture is to show, in a person's words, once it was asked for."""
 
 
 @dataclass(eq=False)

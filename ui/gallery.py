@@ -181,7 +181,8 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
     runner.opens(tab, "gallery", case.fill, case.place, case.shown)
     runner.acts(case.shelf.open, opened)
     runner.acts(pictures.read.click, read_own, [story.editor])
-    runner.acts(reader.walk, walk, case.place, case.shown)
+    for place in (reader, case.shelf):  # whichever of them is on the page
+        runner.acts(place.walk, walk, case.place, case.shown)
     runner.acts(reader.grow, grow)
     for event, act in (
         (back.click, shut),

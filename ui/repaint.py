@@ -39,15 +39,24 @@ OPENED = """() => setTimeout(() => {
   dialog.setAttribute('role', 'dialog');
   dialog.setAttribute('aria-modal', 'true');
   dialog.setAttribute('aria-labelledby', 'repaint-title');
-  dialog.onkeydown = (event) => {
-    if (event.key === 'Escape') dialog.querySelector('#keep-old')?.click();
+  // Of the whole page: when a button has gone that was pressed, nothing in here has the keyboard.
+  document.onkeydown = (event) => {
+    if (event.key === 'Escape') document.querySelector('#repaint #keep-old')?.click();
   };
+  window.storybrush.asked = document.activeElement?.dataset.repaint;
   document.querySelector('#tabs').inert = true;
   dialog.querySelector('input')?.focus();
 }, 60)"""
 """Gradio has no dialogs: name ours one, give it the keyboard, and keep it there."""
 
-CLOSED = "() => { document.querySelector('#tabs').inert = false; }"
+CLOSED = """() => {
+  document.querySelector('#tabs').inert = false;
+  const asked = window.storybrush.asked;
+  setTimeout(() => document.querySelector(`#pages [data-repaint="${asked}"]`)?.focus(), 60);
+}"""
+"""The keyboard goes back to the button that has opened the dialog."""
+
+TO_STOP = "() => setTimeout(() => document.querySelector('#repaint-stop')?.focus(), 60)"
 
 
 GONE = "This page is gone: open the Pictures tab again."
@@ -209,6 +218,7 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
         return {
             dialog: gr.update(visible=True),
             heading: f'<h2 id="repaint-title">Page {retry.index + 1}, painted again</h2>',
+            wish: words_of(page) if retry.wish is None else retry.wish,
             versus: markup.comparison(page, live, None if busy else retry.new) + line,
             keep: gr.update(visible=found and not busy),
             again: gr.update(visible=not busy, variant="secondary" if found else "primary"),
@@ -269,6 +279,8 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
         wanted = request(page, wish or "", config)
         wanted = replace(wanted, picture=picture, mask=mask, image_prompts=shown)
         shop.rules.check_pictures(wanted.config)
+        if desk.retry is not None:
+            desk.retry = replace(desk.retry, wish=wish or "")
         return lambda job: paint_again(shop, desk, job, page, wanted)
 
     def begin_moving(desk: Desk, *values: Any) -> Work:
@@ -295,7 +307,7 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
             shop.jobs.stop(job)
         desk.retry = None
 
-    runner.shows(draw, [dialog, heading, versus, keep, again, stop, close])
+    runner.shows(draw, [dialog, heading, wish, versus, keep, again, stop, close])
     if moves is not None:
         runner.shows(draw_moving, [moves.shown, moves.go])
         given = [*moves.settings, *pictures.settings]
@@ -303,7 +315,7 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
     runner.acts(pictures.pages.repaint, open_dialog, (), [wish, way, upload, part, like], js=OPENED)
     way.change(lambda way: gr.update(visible=way == "upload"), way, upload, **QUIET)
     given = [way, upload, wish, part, like, weight, *pictures.settings]
-    runner.starts(again.click, "repaint", begin, given)
+    runner.starts(again.click, "repaint", begin, given, js=TO_STOP)
     runner.stops(stop.click)
     runner.acts(keep.click, keep_new, [editor], js=CLOSED)
     runner.acts(close.click, close_dialog, js=CLOSED)

@@ -170,6 +170,8 @@ def test_an_address_opens_a_book_whose_words_stay_text_and_settings_can_be_taken
     page.go_back()
     expect(cover).to_be_visible()
     assert "book=" not in page.url
+    page.go_forward()
+    expect(page.locator(".reader")).to_be_visible()
     assert page.evaluate("window.hacked") is None
 
 

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from pipelines.book import Book, Page
 from storage.memory import MemoryLibrary
-from ui.arrival import fits, read_memory, restore
-from ui.desk import Desk
+from ui.arrival import fits, open_address, read_memory, restore
+from ui.desk import Desk, Reading
 from ui.manuscript import Manuscript
 from ui.workshop import Workshop
 
@@ -66,3 +66,12 @@ def test_widgets_take_only_what_they_could_have_said() -> None:
     assert [v for v in ("", "abcde", "abcdef", 7, None) if fits(text, v)] == ["", "abcde"]
     assert [v for v in ("noise", "Noise", None) if fits(radio, v)] == ["noise"]
     assert [v for v in ("pencil", "<b>", 7, None) if fits(style, v)] == ["pencil"]
+
+
+@pytest.mark.parametrize("again, shown", [(False, "gallery"), (True, "pictures")])
+def test_a_page_that_is_loaded_again_stays_on_its_tab(again: bool, shown: str) -> None:
+    book = Book("Pip", (Page("A fox slept."),))
+    desk = Desk("ada", "tab", shown="pictures", reading=Reading(book))
+    shop = Workshop(nothing, nothing, MemoryLibrary())
+    open_address(shop, desk, book.id, again=again)
+    assert desk.shown == shown

@@ -19,7 +19,8 @@ window.storybrush = (() => {
   const own = read('sessionStorage');
   const before = own.tab ? own : read('localStorage');
   const now = { ...before, tab: own.tab || name() };
-  const found = JSON.stringify({ ...now, last: before.tab });
+  const again = performance.getEntriesByType('navigation')[0]?.type === 'reload';
+  const found = JSON.stringify({ ...now, last: before.tab, again });
   if (!own.tab) { // another tab may still work on that story
     delete now.tale;
     delete now.book;

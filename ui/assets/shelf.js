@@ -4,6 +4,14 @@ let asking = false;
 
 function changed() {}
 
+// Forward, to a book that was closed: its reader is not on the page to hear of it.
+function walked() {
+  if (!element.isConnected) return window.removeEventListener('popstate', walked);
+  const book = new URL(location.href).searchParams.get('book');
+  if (book) trigger('walk', { value: book });
+}
+window.addEventListener('popstate', walked);
+
 async function ask() {
   if (asking || document.hidden || !panel.offsetParent) return;
   asking = true;
