@@ -9,23 +9,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from html import escape
 from typing import Any
 
 import gradio as gr
 from gradio.components import Component
 
-from pipelines.errors import AppError, InvalidInput
+from pipelines.errors import AppError, InvalidInput, NotFound
 from storage.base import BOOK_ID
 from ui import gallery
 from ui.account import account_of
 from ui.desk import FIRST_TAB, Desk, Tale
 from ui.manuscript import Manuscript
-from ui.messages import explain, guarded
+from ui.messages import guarded
 from ui.prompts import prompts_in
 from ui.recipe import fits
 from ui.repaint import OPENED
 from ui.running import Runner
 from ui.workshop import QUIET, Workshop, a_secret, owner_of, session_of
+
+NO_SUCH_BOOK = (
+    "The book of this address is not here: it may have been deleted. Others are in the Gallery."
+)
 
 MAX_KEPT = 100_000
 """Characters of what a browser kept that are looked at."""
@@ -131,8 +136,10 @@ def open_address(shop: Workshop, desk: Desk, wanted: str, *, again: bool = False
     """
     if desk.reading is not None and desk.reading.book.id == wanted:
         desk.shown = desk.shown if again else "gallery"
-    elif BOOK_ID.fullmatch(wanted):
+    elif wanted:
         try:
             gallery.open_book(shop, desk, wanted)
+        except (InvalidInput, NotFound):
+            gr.Warning(NO_SUCH_BOOK)  # of an address, nobody has typed the id
         except AppError as error:
-            explain(error)
+            gr.Warning(escape(str(error)))  # the page is there all the same

@@ -75,3 +75,9 @@ def test_a_page_that_is_loaded_again_stays_on_its_tab(again: bool, shown: str) -
     shop = Workshop(nothing, nothing, MemoryLibrary())
     open_address(shop, desk, book.id, again=again)
     assert desk.shown == shown
+
+
+@pytest.mark.parametrize("wanted", ["0" * 16, "../../etc"])
+def test_an_address_of_no_book_says_so(wanted: str) -> None:
+    with pytest.warns(UserWarning, match="address is not here"):  # outside of an event
+        open_address(Workshop(nothing, nothing, MemoryLibrary()), Desk("ada", "tab"), wanted)
