@@ -2,8 +2,9 @@
 
 Symmetric cross-entropy over the batch (Radford et al. 2021), from scratch or from another CLIP (the
 embedded one, one's own, or a public one by folder or hub name), of which `--top N` leaves all but
-the top blocks of both towers as they are. One pair of ten is held
-out for the figures.
+the top blocks of both towers as they are. Of the one of pages only the linear layers on top learn,
+in seconds, from few pictures (`finetune/clip_heads.py`). One pair of ten is held out for the
+figures.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from finetune import clip_heads
 from finetune.clip_views import view
 from finetune.data.bank import hold
 from finetune.data.folder import Order, squares, uncut
@@ -65,6 +67,7 @@ from pipelines.painter import SIZE
 from pipelines.vqgan_clip.clip import CLIP
 from pipelines.vqgan_clip.clip_checkpoints import TransformersCLIP
 from pipelines.vqgan_clip.loading import load_clip
+from pipelines.vqgan_clip.pages_clip import PagesCLIP
 from pipelines.weights import save_model
 
 PEAK = 1e-3
@@ -78,12 +81,13 @@ AT_ONCE = 32
 
 
 AnyCLIP = CLIP | TransformersCLIP
+Base = AnyCLIP | PagesCLIP
 
 
-def base_of(name: str | None, device: torch.device) -> AnyCLIP | None:
+def base_of(name: str | None, device: torch.device) -> Base | None:
     """The CLIP to start from; None: from scratch.
 
-    "embedded", a folder of models, or a CLIP by folder or hub name. Raises InvalidInput,
+    "embedded", "pages", a folder of models, or a CLIP by folder or hub name. Raises InvalidInput,
     ModelUnavailable.
     """
     if name is None:
@@ -92,13 +96,16 @@ def base_of(name: str | None, device: torch.device) -> AnyCLIP | None:
     clip = load_clip(str(beside) if (beside / "config.json").is_file() else name, device)
     if isinstance(clip, TransformersCLIP) and clip.model.config.model_type == "clip":
         return clip
-    if not isinstance(clip, CLIP):
+    if not isinstance(clip, CLIP | PagesCLIP):
         raise InvalidInput(f"{name} is no CLIP of transformers, and cannot be trained further.")
     return clip
 
 
-def save(clip: AnyCLIP, folder: Path) -> None:
+def save(clip: Base, folder: Path) -> None:
     """Write a CLIP as it was read: in this project's form, or in that of transformers."""
+    if isinstance(clip, PagesCLIP):
+        clip.save(folder, int8=False)
+        return
     if isinstance(clip, CLIP):
         save_model(clip, clip.config, folder)
         return
@@ -223,9 +230,9 @@ def train(
 
 
 @torch.no_grad()
-def scores(clip: AnyCLIP, pictures: NDArray[np.uint8], words: Sequence[str]) -> Tensor:
+def scores(clip: Base, pictures: NDArray[np.uint8], words: Sequence[str]) -> Tensor:
     """(N, N) cosine of each picture, in rows, to the words of each."""
-    device = clip.model.logit_scale.device
+    device = next(clip.parameters()).device
     side = (clip.image_size, clip.image_size)
     seen, read = list[Tensor](), list[Tensor]()
     for k in range(0, len(words), AT_ONCE):
@@ -262,7 +269,7 @@ def ranks(scores: Tensor, words: Sequence[str], shown: Sequence[Hashable] | None
     return (others & ~(scores < scores.diagonal()[:, None])).sum(1)
 
 
-def figures(clip: AnyCLIP, pictures: NDArray[np.uint8], words: Sequence[str]) -> dict[str, float]:
+def figures(clip: Base, pictures: NDArray[np.uint8], words: Sequence[str]) -> dict[str, float]:
     """Recall at 1 and 5 both ways among all held-out pairs, and what chance would reach."""
     shown = [hashlib.sha256(p.tobytes()).digest() for p in pictures]
     chance = (1 / (1 + rivals(words, shown).sum(1))).mean().item()
@@ -276,7 +283,7 @@ def figures(clip: AnyCLIP, pictures: NDArray[np.uint8], words: Sequence[str]) ->
 
 
 def keep_samples(
-    pictures: NDArray[np.uint8], words: Sequence[str], home: Home, step: int, clip: AnyCLIP
+    pictures: NDArray[np.uint8], words: Sequence[str], home: Home, step: int, clip: Base
 ) -> None:
     """Held-out pictures above the ones that CLIP finds for their words."""
     if rank() == 0:
@@ -295,6 +302,8 @@ def run(
         raise InvalidInput(
             "--top needs a --base: nothing of a CLIP from scratch can stay as it is."
         )
+    if args.top and isinstance(base, PagesCLIP):
+        raise InvalidInput("Leave out --top: of the CLIP of pages only what is on top learns.")
     pairs = read_pairs(args.pairs, home.runs, args.seed)
     batch = args.batch * processes()
     if len(pairs.train) < FEWEST * processes():
@@ -321,11 +330,15 @@ def run(
     def keep(step: int, clip: AnyCLIP) -> None:
         keep_samples(held_out, tested, home, step, clip)
 
-    model = report(train(
-        args.steps, learned, [p.text for p in pairs.train], home.runs / "clip.pt", device,
-        config=config, base=base, top=args.top, minutes=args.minutes, seed=args.seed, batch=batch,
-        peak=peak, save_every=args.save_every, facts=facts, keep_samples=keep,
-    ))  # fmt: skip
+    words = [p.text for p in pairs.train]
+    if isinstance(base, PagesCLIP):
+        model: Base = _heads(base, learned, pairs.train, args, peak, home.runs)
+    else:
+        model = report(train(
+            args.steps, learned, words, home.runs / "clip.pt", device,
+            config=config, base=base, top=args.top, minutes=args.minutes, seed=args.seed,
+            batch=batch, peak=peak, save_every=args.save_every, facts=facts, keep_samples=keep,
+        ))  # fmt: skip
     if rank() == 0:
         told = facts | {"pairs": len(pairs.train)}
         told["figures"] = figures(model.eval(), held_out, tested)
@@ -338,11 +351,31 @@ def _cut(pairs: Sequence[Pair], home: Home, name: str) -> NDArray[np.uint8]:
     return squares([p.picture for p in pairs], SIZE, home.runs, name)
 
 
+def _heads(
+    base: PagesCLIP, pictures: NDArray[np.uint8], pairs: Sequence[Pair], args: argparse.Namespace,
+    peak: float, runs: Path,
+) -> PagesCLIP:  # fmt: skip
+    """Teach the top of a CLIP of pages: each process does the whole, which takes seconds."""
+    first: dict[Path, int] = {}
+    for n, pair in enumerate(pairs):
+        first.setdefault(pair.picture, n)  # a picture may have several captions
+    shown = [first[p.picture] for p in pairs]
+    features = clip_heads.kept_features(base, pictures, args.seed, runs)
+    return report(clip_heads.train(
+        base, features, shown, [p.text for p in pairs], steps=args.steps, minutes=args.minutes,
+        seed=args.seed, batch=args.batch, peak=peak,
+    ))  # fmt: skip
+
+
 def _footprint(
-    base: AnyCLIP | None, config: dict[str, Any], args: argparse.Namespace, device: torch.device
+    base: Base | None, config: dict[str, Any], args: argparse.Namespace, device: torch.device
 ) -> Footprint:
     model = CLIP(config).to(device) if base is None else copy.deepcopy(base)
-    train_top(model, args.top)
+    if isinstance(model, PagesCLIP):
+        for parameter in model.learned():
+            parameter.requires_grad_(True)
+    else:
+        train_top(model, args.top)
     pixels = torch.zeros(FEWEST, 3, model.image_size, model.image_size, device=device)
 
     def loss() -> Tensor:

@@ -2,7 +2,8 @@
 
 `vqgan`     PSNR, SSIM and Fréchet distance (of the judge's patches) of reconstructions, PSNR of
             clip art, codebook usage, and how well the judge ranks them against originals
-`clip`      recall among 100 held-out pairs, for the guiding CLIP and for the judge
+`clip`      recall among 100 held-out pairs, for the guiding CLIP and for the judge; with `--pages`
+            how the guiding CLIP and that of pages rank held-out pages of real books
 `pictures`  R-precision of each way to paint, by the judge, which guided none of them, and seconds
             a page
 `story`     perplexity, distinct-2, endings and steering of the story writer
@@ -44,6 +45,8 @@ from pipelines.picture_request import PictureRequest
 from pipelines.presets import PictureConfig
 from pipelines.vqgan_clip import VQGANCLIPPipeline
 from pipelines.vqgan_clip.clip import CLIP
+from pipelines.vqgan_clip.loading import load_clip
+from pipelines.vqgan_clip.models import PictureTextModel
 from pipelines.vqgan_clip.pipeline import prompt_of, to_picture, to_pixels
 from pipelines.vqgan_clip.vqgan import VQGAN
 from pipelines.weights import EMBEDDED
@@ -66,7 +69,7 @@ def batches(scenes: SceneSet, count: int, size: int = 50) -> Iterator[tuple[list
 
 
 @torch.no_grad()
-def embed(judge: CLIP, pixels: Tensor) -> Tensor:
+def embed(judge: PictureTextModel, pixels: Tensor) -> Tensor:
     """Pictures of any size in [-1, 1] -> unit vectors."""
     size = judge.image_size
     return judge.embed_images(F.interpolate(pixels, size=(size, size), mode="area"))
@@ -100,11 +103,13 @@ def real_psnr(vqgan: VQGAN, pages: PageSet) -> float:
 
 
 @torch.no_grad()
-def real_recall(clip: CLIP, pages: PageSet) -> dict[str, float]:
+def real_recall(clip: PictureTextModel, pages: PageSet) -> dict[str, float]:
     """How often CLIP finds the words of a real page among those of all, and its picture: apart for
     captions, which say what is to be seen, and for the story that stands beside the picture."""
-    raw = torch.from_numpy(pages.pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
-    everything = embed(clip, raw)
+    device = clip.embed_texts(["a page"]).device
+    raw = torch.from_numpy(pages.pictures).permute(0, 3, 1, 2)
+    seen = [embed(clip, part.to(device).float() / 127.5 - 1) for part in raw.split(16)]
+    everything = torch.cat(seen)
     found: dict[str, float] = {}
     for kind, words in (("captions", [p.caption for p in pages.pages]),
                         ("story text", [p.text for p in pages.pages])):  # fmt: skip
@@ -112,9 +117,9 @@ def real_recall(clip: CLIP, pages: PageSet) -> dict[str, float]:
         if not kept:
             continue
         said = [words[n] for n in kept]
-        seen, read = everything[kept], clip.embed_texts(said)
+        shown, read = everything[kept], clip.embed_texts(said)
         found[f"real pages, {kind}"] = float(len(kept))
-        ways = (("picture to words", seen @ read.T), ("words to picture", read @ seen.T))
+        ways = (("picture to words", shown @ read.T), ("words to picture", read @ shown.T))
         for name, scores in ways:
             position = ranks(scores, said).float()
             found[f"{kind}, {name}: recall@10"] = (position < 10).float().mean().item()
@@ -311,7 +316,11 @@ def main() -> None:
         guide = CLIP.from_pretrained(args.weights / "clip", device)
         found = recall(guide, scenes)
         found |= {f"judge {k}": v for k, v in recall(judge, scenes).items()}
-        return found | (real_recall(guide, real(coloured=False)) if args.pages else {})
+        if args.pages:
+            pages, second = real(coloured=False), load_clip("pages", device)
+            found |= real_recall(guide, pages)
+            found |= {f"pages CLIP, {k}": v for k, v in real_recall(second, pages).items()}
+        return found
 
     def pictures() -> dict[str, float]:
         judge, scenes = judge_and_scenes()

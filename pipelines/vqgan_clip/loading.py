@@ -66,10 +66,11 @@ def load_models(preset: str, vqgan: str, clip: str, device: torch.device) -> Pic
     else:
         beside = home / "clip"
         read = beside if beside.is_dir() or home == EMBEDDED else EMBEDDED / "clip"
-        public = (read / "model.safetensors").is_file()  # as transformers names its files
+        # As transformers names its files, or a CLIP of pages.
+        other = (read / "model.safetensors").is_file() or _has(read, "word_width")
         clips = (
             WeightedModel(
-                load_clip(str(read), device) if public else CLIP.from_pretrained(read, device)
+                load_clip(str(read), device) if other else CLIP.from_pretrained(read, device)
             ),
         )
     transformer = None
@@ -105,8 +106,9 @@ def load_codec(name: str, device: torch.device) -> ImageCodec:
 def load_clips(names: str, device: torch.device) -> tuple[WeightedModel, ...]:
     """One CLIP or several, with commas between and weights behind colons: "ViT-B/32:1,RN50.pt:0.5".
 
-    Each is "embedded", a CLIP or SigLIP by folder or hub name, one of OPENAI_NAMES, or an archive
-    of OpenAI (.pt). Raises: InvalidInput, ModelUnavailable.
+    Each is "embedded", "pages" (which knows real picture books), a CLIP or SigLIP by folder or hub
+    name, one of OPENAI_NAMES, or an archive of OpenAI (.pt). Raises: InvalidInput,
+    ModelUnavailable.
     """
     asked = parse_weights(names)
     total = sum(asked.values())
@@ -129,7 +131,9 @@ def parse_weights(names: str) -> dict[str, float]:
                 f"“{part}”: the weight of a CLIP is a number above 0, as in ViT-B/32:1,RN50.pt:0.5."
             )
     if not found:
-        raise InvalidInput("Name a CLIP: “embedded”, ViT-B/32, a folder, or a name on the hub.")
+        raise InvalidInput(
+            "Name a CLIP: “embedded”, “pages”, ViT-B/32, a folder, or a name on the hub."
+        )
     return found
 
 
@@ -139,6 +143,12 @@ def load_clip(name: str, device: torch.device) -> PictureTextModel:
     path = Path(name)
     if name == "embedded":
         return CLIP.from_pretrained(EMBEDDED / "clip", device)
+    if name == "pages" or _has(path, "word_width"):
+        from pipelines.vqgan_clip.pages_clip import PagesCLIP
+
+        return PagesCLIP.from_pretrained(
+            EMBEDDED / "clip_pages" if name == "pages" else path, device
+        )
     if _has(path, "vision_config") and any(path.glob("model-[0-9][0-9].safetensors")):
         return CLIP.from_pretrained(path, device)  # as finetune.clip writes it
     archives = [path]
