@@ -317,6 +317,18 @@ def two_sexes(texts: Sequence[str]) -> bool:
     return len(said) > 1 or wrong in said
 
 
+_BEARER = re.compile(r"\b(\w+) (?:named|called) ([A-Z]\w*)|\b([A-Z]\w*) the (\w+)")
+
+
+def namesakes(texts: Sequence[str]) -> int:
+    """How many names two kinds of characters bear: "a fox named Hattie and a hen named Hattie"."""
+    kinds = dict[str, set[str]]()
+    for kind, name, other, also in _BEARER.findall(" ".join(texts)):
+        if (word := known_word(kind or also)) and _acts(word):
+            kinds.setdefault(name or other, set()).add(word)
+    return sum(len(found) > 1 for found in kinds.values())
+
+
 _STAMMER = re.compile(r"\b(\w+ (?:the|a|an) \w+)\W+\1\b")
 
 
@@ -392,7 +404,7 @@ def _score(
         score += THERE * sum(s.place in places for s in scenes if s) / len(sentences)
     score -= 0.6 * misfits(text, request)
     texts = [s.text for s in sentences]
-    score -= TWO_IN_ONE * (self_talk(texts) + doubles(texts)) + echoes(texts)
+    score -= TWO_IN_ONE * (self_talk(texts) + doubles(texts) + namesakes(texts)) + echoes(texts)
     score -= talking_things(texts, request)
     score -= TWO_IN_ONE * (two_sexes(texts) + len(_STAMMER.findall(text)))
     score -= 0.35 * sum(bool(_STOCK.search(s.text)) for s in sentences[-2:])

@@ -45,6 +45,7 @@ from pipelines.story_ranking import (
     is_clean,
     misfits,
     named_in,
+    namesakes,
     self_talk,
     talking_things,
     two_sexes,
@@ -723,6 +724,19 @@ def test_a_story_is_told_where_it_was_asked_for() -> None:
         return finished(written(*lines), request, config, 7).score
 
     assert score("forest") > score("beach") + 1
+
+
+@pytest.mark.parametrize(
+    "text, count",
+    [
+        ("A fox named Mia and a cat named Mia ran.", 1),
+        ("A fox named Mia ran. Mia the cat ran, too.", 1),
+        ("A fox named Mia and a cat named Max ran. Mia the fox won.", 0),
+        ("A fox named Mia ran on Mia the boat.", 0),
+    ],
+)
+def test_two_of_one_name_are_noticed(text: str, count: int) -> None:
+    assert namesakes([text]) == count
 
 
 def test_nobody_answers_himself() -> None:
