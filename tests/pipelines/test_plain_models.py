@@ -145,8 +145,8 @@ from pipelines.presets import PictureConfig, StoryConfig
 from pipelines.story import StoryPipeline
 from pipelines.vqgan_clip import VQGANCLIPPipeline
 writer, painter = StoryPipeline.from_pretrained(), VQGANCLIPPipeline.from_pretrained(device="cpu")
-draft = writer(StoryConfig("a fox", drafts=1, ban=("wolf",), seed=1))[0]
-painter(draft.sentences[0], PictureConfig(steps=1, candidates=1, seed=1))
+draft = writer(StoryConfig("a fox", sentences=4, drafts=1, ban=("wolf",), seed=1))[0]
+painter(draft.sentences[0], PictureConfig(start="noise", steps=1, cutouts=1, seed=1))
 assert "transformers" not in sys.modules
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -875,7 +875,7 @@ def test_closing_stops_at_once(writer: StoryPipeline) -> None:
     assert list(stream) == []
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=3, deadline=None)
 @given(
     words=st.sampled_from(["a fox", "zorblax", "月の猫", "a puppy and two quokkas", "the the"]),
     sentences=st.integers(4, 7),
