@@ -80,6 +80,8 @@ class _Work:
     canvas: Canvas | None = None
     drawn: Drawn | None = None
     """What the code transformer drew, where the canvas began from that."""
+    surprise: Tensor = field(default_factory=lambda: torch.empty(0))
+    """Of each of its positions, (N,) in nats."""
     score: float | None = None
 
     def progress(
@@ -333,10 +335,10 @@ class VQGANCLIPPipeline:
             return
         assert isinstance(self.vqgan, VQGAN)
         assert self.transformer is not None
-        drawn, codes = work.drawn, self.vqgan.quantizer.indices(canvas.latents)
-        both = Drawn(drawn.plan.repeat(2, 1), torch.cat([drawn.codes, codes]))
-        before, now = self.transformer.surprise(request.subject(), both)
-        canvas.take_back((now > before + most).view(canvas.latents.shape[-2:]))
+        now = Drawn(work.drawn.plan, self.vqgan.quantizer.indices(canvas.latents))
+        surprise = self.transformer.surprise(request.subject(), now)[0]
+        odd = surprise > work.surprise + most
+        canvas.take_back(odd.view(canvas.latents.shape[-2:]))
 
     def _finish(self, request: PictureRequest, canvas: Canvas, pixels: Tensor) -> Tensor:
         """The canvas at the size it is handed over in, what had to stay as sharp as it was."""
@@ -483,13 +485,15 @@ class VQGANCLIPPipeline:
             pixels = vqgan.decode_indices(codes, grid[0])
             fit = self.score(pixels, prompt)
             whole = grid == (transformer.config.grid,) * 2
-            if whole and config.surprise and len(codes) > 1:
-                fit = fit - UNTIDY * transformer.surprise(prompt, drawn).mean(1)
-            best = int(fit.argmax())
+            surprise = fit.new_zeros(len(codes), 1)
+            if whole and config.surprise:
+                surprise = transformer.surprise(prompt, drawn)
+            best = int((fit - UNTIDY * surprise.mean(1)).argmax())
             codes = codes[best : best + 1]
             latents = vqgan.quantizer.lookup(codes, *grid)
             if whole and latents.shape[-2:] == self._latent_shape(config):
                 work.drawn = Drawn(drawn.plan[best : best + 1].to(self.device), codes)
+                work.surprise = surprise[best]
             if latents.shape[-2:] != self._latent_shape(config):
                 shape = (frame.canvas_height, frame.canvas_width)
                 larger = F.interpolate(pixels[best : best + 1], size=shape, mode="bicubic")
