@@ -43,7 +43,7 @@ OPENED = """() => setTimeout(() => {
   document.onkeydown = (event) => {
     if (event.key === 'Escape') document.querySelector('#repaint #keep-old')?.click();
   };
-  window.storybrush.asked = document.activeElement?.dataset.repaint;
+  window.storybrush.repainted = dialog.querySelector('#repaint-title')?.dataset.page;
   document.querySelector('#tabs').inert = true;
   dialog.querySelector('input')?.focus();
 }, 60)"""
@@ -51,10 +51,16 @@ OPENED = """() => setTimeout(() => {
 
 CLOSED = """() => {
   document.querySelector('#tabs').inert = false;
-  const asked = window.storybrush.asked;
-  setTimeout(() => document.querySelector(`#pages [data-repaint="${asked}"]`)?.focus(), 60);
+  const end = Date.now() + 1000;
+  const timer = setInterval(() => {
+    if (Date.now() > end) clearInterval(timer);
+    if (document.activeElement !== document.body) return;
+    const page = window.storybrush.repainted;
+    document.querySelector(`#pages [data-repaint="${page}"]`)?.focus();
+  }, 60);
 }"""
-"""The keyboard goes back to the button that has opened the dialog."""
+"""The keyboard goes back to the button that has opened the dialog, also when the page's new picture
+brings a new button a moment later; unless a person has gone elsewhere meanwhile."""
 
 TO_STOP = "() => setTimeout(() => document.querySelector('#repaint-stop')?.focus(), 60)"
 
@@ -217,7 +223,8 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
         page = book.pages[retry.index]
         return {
             dialog: gr.update(visible=True),
-            heading: f'<h2 id="repaint-title">Page {retry.index + 1}, painted again</h2>',
+            heading: f'<h2 id="repaint-title" data-page="{retry.index}">'
+            f"Page {retry.index + 1}, painted again</h2>",
             wish: words_of(page) if retry.wish is None else retry.wish,
             versus: markup.comparison(page, live, None if busy else retry.new) + line,
             keep: gr.update(visible=found and not busy),
