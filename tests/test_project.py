@@ -277,11 +277,11 @@ def test_every_model_has_a_card():
 def test_no_file_names_a_folder_of_the_machine_it_was_written_on():
     # absolute paths only: "and/or/work/" is no such folder
     pattern = re.compile(rb"(?<![\w.:/-])/(?:work|root)/[\w.]")
-    found = [
-        f"{path}: {match[0].decode()}..."
-        for path in repo_files()
-        if (match := pattern.search((ROOT / path).read_bytes()))
-    ]
+    found = []
+    for path in repo_files():
+        content = (ROOT / path).read_bytes()
+        if b"/work/" in content or b"/root/" in content:  # the pattern alone is slow in weights
+            found += [f"{path}: {match[0].decode()}..." for match in pattern.finditer(content)]
     assert found == []
 
 

@@ -275,6 +275,7 @@ def test_two_workers_of_ray_make_the_same_books_although_one_is_killed(
     assert pictures(there, jobs[:2]) == pictures(here, jobs[:2])
 
 
+@pytest.mark.slow  # a second cluster, of two machines
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
 @pytest.mark.filterwarnings("ignore::FutureWarning")
