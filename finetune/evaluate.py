@@ -340,19 +340,23 @@ def main() -> None:
         return run(writer, stories=args.count or 100)
 
     def colorize() -> dict[str, float]:
-        from finetune import evaluate_colorize as colours
+        from finetune import evaluate_colorize
+        from finetune.colour_methods import all_methods
+        from finetune.colour_test_set import samples
         from finetune.perceptual import LPIPS
 
         lpips = LPIPS.from_pretrained(args.lpips, device) if args.lpips else None
         home = args.weights if (args.weights / "judge").is_dir() else EMBEDDED
         judge = CLIP.from_pretrained(home / "judge", device)
-        held_out = list(colours.samples(args.count or 12, args.pages))
-        methods = colours.all_methods(args.weights, device)
-        return colours.run(judge, methods, held_out, args.runs / "colorize", args.grid, lpips=lpips)
+        held_out = list(samples(args.count or 12, args.pages))
+        methods = all_methods(args.weights, device)
+        return evaluate_colorize.run(
+            judge, methods, held_out, args.runs / "colorize", args.grid, lpips=lpips
+        )
 
     def planner() -> dict[str, float]:
         from finetune import evaluate_planner
-        from finetune.evaluate_colorize import samples
+        from finetune.colour_test_set import samples
         from pipelines.colorize.planner import Planner
 
         model = Planner.from_pretrained(args.weights / "planner", device)

@@ -17,314 +17,33 @@ and the table beside it, as Markdown. `--lpips FOLDER` adds LPIPS, whose weights
 
 from __future__ import annotations
 
-import random
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageFont
 from tqdm import tqdm
 
 from finetune import colour_metrics as metrics
 from finetune import perceptual
-from finetune.data.illustrations import SIDE, Pictures, StoryWorld, draw_line_art
-from finetune.data.pages import read_pages
-from finetune.data.simplify import flatten
-from finetune.data.strokes import simulate_hints, simulate_mask
-from pipelines.colorize.denoiser import StablePaint
-from pipelines.colorize.generator import Generator
-from pipelines.colorize.hints import hint_layer
-from pipelines.colorize.paintstorch import PaintsTorchPipeline
-from pipelines.colorize.planning import ColourPlanner
-from pipelines.colorize.regions import Regions, find_regions, within_lines
-from pipelines.colorize.settings import StablePaintConfig
-from pipelines.colorize.stablepaint import StablePaintPipeline
-from pipelines.colorize.stenciltorch import StencilTorchPipeline
-from pipelines.errors import ModelUnavailable
+from finetune.colour_methods import FILL, PLANNED, Method
+from finetune.colour_test_set import Sample
+from finetune.data.picture_sources import SIDE
+from pipelines.colorize.regions import find_regions, within_lines
 
 if TYPE_CHECKING:
     from pipelines.vqgan_clip.clip import CLIP
 
 REGIMES = ("none", "sparse", "full")
-SIGMA = 0.4
-"""Of XDoG: the middle one of those that the models were trained on."""
 WITHIN = ", within the lines"
 """Behind the name of a method: with the app's filter."""
-PLANNED = ", planned"
-"""Behind the name of a method: with the planner's colours where there is no hint."""
-FILL, ORIGINAL = "nearest-stroke fill", "original"
+ORIGINAL = "original"
 TIMED_SIDE = 512
-VIVID = ((214, 40, 40), (40, 90, 214), (40, 170, 60), (240, 200, 30), (150, 50, 180))
-
-
-# --- what is coloured --------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Probe:
-    """One more stroke, of a colour that nothing near it has, to see how far it reaches."""
-
-    hints: Image.Image
-    """The sparse hints and the stroke, PIL RGBA."""
-    region: NDArray[np.bool_]
-    """(H, W), the thing that the stroke is on, as the original shows it."""
-
-
-@dataclass(frozen=True)
-class Sample:
-    """A held-out picture with its line art, hints of each regime, a mask, and a probe."""
-
-    name: str
-    picture: Image.Image
-    """PIL RGB, SIDE x SIDE."""
-    lineart: Image.Image
-    """PIL L."""
-    hints: dict[str, Image.Image | None]
-    """By regime, PIL RGBA."""
-    mask: Image.Image
-    """PIL L."""
-    probe: Probe | None
-    seed: int
-
-    @cached_property
-    def regions(self) -> Regions:
-        return find_regions(self.lineart)
-
-
-def samples(count: int, pages: Path | None, seed: int = 0) -> Iterator[Sample]:
-    """`count` held-out pictures, real pages and scenes in turn; scenes alone without `pages`."""
-    files = list(dict.fromkeys(p.picture for p in read_pages(pages, "test"))) if pages else []
-    wanted = min((count + 1) // 2, len(files))
-    # Evenly through the list, which goes story by story.
-    chosen = [files[n * len(files) // wanted] for n in range(wanted)]
-    for n in range(count):
-        if n % 2 == 0 and n // 2 < wanted:
-            with Image.open(chosen[n // 2]) as page:
-                picture, strength = page.convert("RGB"), Pictures(()).strength
-            name = f"{n:03d}-page-{chosen[n // 2].stem}"
-        else:
-            world = StoryWorld(split="test")
-            picture = world.draw(n, random.Random(f"{seed} colorize {n}")).picture
-            strength, name = world.strength, f"{n:03d}-scene"
-        yield sample(name, picture, sum(strength) / 2, np.random.default_rng([seed, n]), n)
-
-
-def sample(
-    name: str, picture: Image.Image, strength: float, rng: np.random.Generator, seed: int
-) -> Sample:
-    """The middle of a picture with everything that is drawn for it."""
-    side = min(picture.size)
-    whole = np.asarray(ImageOps.fit(picture.convert("RGB"), (side, side)))
-    small = Image.fromarray(whole).resize((SIDE, SIDE), Image.Resampling.LANCZOS)
-    lineart = Image.fromarray(draw_line_art(whole, strength=strength, sigma=SIGMA))
-    flat = flatten(np.asarray(small))
-    hints: dict[str, Image.Image | None] = {"none": None}
-    for regime in ("sparse", "full"):
-        hints[regime] = _layer(simulate_hints(flat, rng, regime=regime))
-    mask = Image.fromarray(simulate_mask(flat, rng) * np.uint8(255))
-    return Sample(name, small, lineart, hints, mask, _probe(flat, hints["sparse"], rng), seed)
-
-
-def _layer(cells: NDArray[np.uint8]) -> Image.Image:
-    """Simulated hints as a person's layer, PIL RGBA."""
-    signed = cells.astype(np.float32)
-    signed[:3] = (signed[:3] / 127.5 - 1) * signed[3]
-    return hint_layer(signed, SIDE, SIDE)
-
-
-def _probe(
-    flat: NDArray[np.uint8], hints: Image.Image | None, rng: np.random.Generator
-) -> Probe | None:
-    """A stroke in the middle of some thing of one colour; None when there is no such thing."""
-    for _ in range(30):
-        y, x = (int(v) for v in rng.integers(SIDE, size=2))
-        filled = np.zeros((SIDE + 2, SIDE + 2), np.uint8)
-        flags = 4 | cv2.FLOODFILL_MASK_ONLY | (1 << 8)
-        area = cv2.floodFill(flat.copy(), filled, (x, y), 0, (0,) * 3, (0,) * 3, flags)[0]
-        thing = filled[1:-1, 1:-1]
-        depth = cv2.distanceTransform(np.pad(thing, 1), cv2.DIST_L2, 5)[1:-1, 1:-1]
-        if not 0.01 < area / flat[..., 0].size < 0.25 or depth.max() < 5:
-            continue
-        middle = divmod(int(depth.argmax()), SIDE)
-        own = np.array([flat[y, x]])
-        apart = [float(metrics.difference(own, np.array([v], np.uint8))[0]) for v in VIVID]
-        layer = Image.new("RGBA", (SIDE, SIDE)) if hints is None else hints.copy()
-        radius = min(float(depth.max()) * 0.6, 10.0)
-        box = (middle[1] - radius, middle[0] - radius, middle[1] + radius, middle[0] + radius)
-        ImageDraw.Draw(layer).ellipse(box, fill=(*VIVID[int(np.argmax(apart))], 255))
-        return Probe(layer, thing.astype(np.bool_))
-    return None
-
-
-# --- who colours ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Method:
-    """A way to colour; `paint(lineart, hints, seed)` gives a PIL RGB of the line art's size."""
-
-    name: str
-    paint: Callable[[Image.Image, Image.Image | None, int], Image.Image]
-    masked: Callable[[Sample], Image.Image] | None = None
-    """The original painted anew within the sample's mask."""
-    baselines: tuple[str, ...] = ()
-    """Names of what it must beat; empty for a baseline."""
-    live: bool = True
-    """Whether it remembers a drawing, so that a second stroke costs less."""
-    planned: bool = False
-    """Whether it is told a planner's choice."""
-
-
-def fill(regions: Regions, lineart: Image.Image, hints: Image.Image | None) -> Image.Image:
-    """Every region in the colour of its nearest stroke, under the lines; white without strokes."""
-    height, width = regions.labels.shape
-    colours = np.full((height, width, 3), 255, np.uint8)
-    layer = None
-    if hints is not None:
-        layer = np.asarray(hints.resize((width, height), Image.Resampling.NEAREST))
-    if layer is not None and (layer[..., 3] > 127).any():
-        drawn = layer[..., 3] > 127
-        found, labels = cv2.distanceTransformWithLabels(
-            (~drawn).astype(np.uint8), cv2.DIST_L2, 5, labelType=cv2.DIST_LABEL_PIXEL
-        )
-        distance, places = np.asarray(found).ravel(), np.asarray(labels, np.int64).ravel()
-        table = np.zeros((int(places.max()) + 1, 3), np.uint8)
-        table[places.reshape(height, width)[drawn]] = layer[drawn][:, :3]
-        ends = np.cumsum(regions.areas)
-        flat = colours.reshape(-1, 3)
-        for end, area in zip(ends, regions.areas, strict=True):
-            pixels = regions.order[end - area : end]
-            near = pixels[distance[pixels] == distance[pixels].min()]
-            flat[pixels] = np.median(table[places[near]], axis=0).round()
-    picture = Image.fromarray(colours).resize(lineart.size, Image.Resampling.NEAREST)
-    ink = np.asarray(lineart, np.float32)[..., None] / 255
-    return Image.fromarray(np.round(np.asarray(picture) * ink).astype(np.uint8))
-
-
-def generator_methods(name: str, weights: Path, device: torch.device) -> list[Method]:
-    """A generator, "paintstorch" or "stenciltorch", untrained and as it is in `weights`.
-
-    Raises: ModelUnavailable.
-    """
-    stencil = name == "stenciltorch"
-    kind = StencilTorchPipeline if stencil else PaintsTorchPipeline
-    label = "StencilTorch" if stencil else "PaintsTorch"
-    trained = kind.from_pretrained(str(weights / name), device=device)
-    torch.manual_seed(0)  # the untrained copy's weights
-    config = trained.painter.generator.config
-    copy = Generator(config).to(device).eval().requires_grad_(False)
-    raw = f"untrained {label}"
-    methods = list[Method]()
-    for title, model, rivals in ((raw, kind(copy), ()), (label, trained, (FILL, raw))):
-
-        def paint(
-            lineart: Image.Image, hints: Image.Image | None, seed: int, model: object = model
-        ) -> Image.Image:
-            assert isinstance(model, (PaintsTorchPipeline, StencilTorchPipeline))
-            return model(lineart, hints)
-
-        def masked(one: Sample, model: object = model) -> Image.Image:
-            assert isinstance(model, StencilTorchPipeline)
-            return model(one.lineart, one.hints["sparse"], one.mask, one.picture)
-
-        methods.append(Method(title, paint, masked if stencil else None, rivals))
-    return methods
-
-
-def stablepaint_methods(
-    weights: Path, device: torch.device, config: StablePaintConfig
-) -> list[Method]:
-    """StablePaint at 100% corruption, untrained and as it is. Raises: ModelUnavailable."""
-    trained = StablePaintPipeline.from_pretrained(str(weights / "stablepaint"), device=device)
-    torch.manual_seed(0)
-    copy = StablePaint(trained.model.config).to(device).eval().requires_grad_(False)
-    raw = "untrained StablePaint"
-    methods = list[Method]()
-    rows = ((raw, StablePaintPipeline(copy), ()), ("StablePaint", trained, (FILL, raw)))
-    for title, model, rivals in rows:
-
-        def of(
-            one: tuple[Image.Image, Image.Image | None, int],
-            mask: Image.Image | None = None,
-            picture: Image.Image | None = None,
-            model: StablePaintPipeline = model,
-        ) -> Image.Image:
-            lineart, hints, seed = one
-            settings = StablePaintConfig(
-                variations=1, steps=config.steps, guidance=config.guidance,
-                sampler=config.sampler, seed=seed, preview_every=config.steps,
-            )  # fmt: skip
-            return model(lineart, hints, settings, mask=mask, picture=picture).pictures[0]
-
-        methods.append(
-            Method(
-                title,
-                lambda lineart, hints, seed, of=of: of((lineart, hints, seed)),
-                lambda s, of=of: of((s.lineart, s.hints["sparse"], s.seed), s.mask, s.picture),
-                rivals,
-                live=False,
-            )
-        )
-    return methods
-
-
-def planned(method: Method, planner: ColourPlanner) -> Method:
-    """A method that is told the planner's choice where there is no hint.
-
-    As in the app, a choice holds for its drawing, and strokes are carried on from it.
-    """
-    last: tuple[Image.Image, int, Image.Image] | None = None
-
-    def paint(lineart: Image.Image, hints: Image.Image | None, seed: int) -> Image.Image:
-        nonlocal last
-        if last is None or last[0] is not lineart or last[1] != seed:
-            last = lineart, seed, planner(lineart, seed=seed)
-        told = planner.after_strokes(last[2], lineart, None, hints, seed=seed)
-        return method.paint(lineart, told, seed)
-
-    return Method(
-        method.name + PLANNED, paint, None, method.baselines, live=method.live, planned=True
-    )
-
-
-def all_methods(
-    weights: Path, device: torch.device, config: StablePaintConfig = StablePaintConfig()
-) -> list[Method]:
-    """The baselines and every model that `weights` holds; what is missing is said and left out."""
-
-    def nearest(lineart: Image.Image, hints: Image.Image | None, seed: int) -> Image.Image:
-        return fill(find_regions(lineart), lineart, hints)
-
-    methods = [Method(FILL, nearest, live=False)]
-    loaders: tuple[Callable[[], list[Method]], ...] = (
-        lambda: generator_methods("paintstorch", weights, device),
-        lambda: generator_methods("stenciltorch", weights, device),
-        lambda: stablepaint_methods(weights, device, config),
-    )
-    for load in loaders:
-        try:
-            methods += load()
-        except ModelUnavailable as error:
-            tqdm.write(f"left out: {error}")
-    try:
-        planner = ColourPlanner.from_pretrained(str(weights / "planner"), device=device)
-    except ModelUnavailable as error:
-        tqdm.write(f"left out: {error}")
-        return methods
-    return [
-        m for one in methods for m in ((one, planned(one, planner)) if one.baselines else (one,))
-    ]
-
-
-# --- measuring -----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from finetune.data.illustrations import UNKNOWN, ByteBatch, ColourBatch
+from finetune.colour_test_set import Sample
+from finetune.data.illustrations import ByteBatch, ColourBatch
+from finetune.data.picture_sources import UNKNOWN
 from finetune.data.scenes import CELLS
 from finetune.data.simplify import flatten
-from finetune.evaluate_colorize import Sample
 from finetune.planner import Cells, alike, loss_of, wanted_colours
 from pipelines.colorize.hints import hint_map, read_mask
 from pipelines.colorize.planner import Planner

@@ -266,7 +266,7 @@ def save(model: GPT2Writer, config: dict[str, Any], folder: Path) -> None:
 def main() -> None:
     taught = {"--base", "--data", "--dry-run"}  # without a base the other parser says so
     if any(a.partition("=")[0] in taught for a in sys.argv[1:]):
-        from finetune.language_model import main as teach
+        from finetune.gpt2_command import main as teach
 
         teach()
         return

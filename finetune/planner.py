@@ -24,12 +24,12 @@ from torch import Tensor
 from finetune.colorizer import Batches, load
 from finetune.colour_samples import over_lines, write_columns
 from finetune.data.illustrations import (
-    UNKNOWN,
     ColourBatch,
     IllustrationSet,
     Regimes,
     byte_batch,
 )
+from finetune.data.picture_sources import UNKNOWN
 from finetune.data.scenes import tags
 from finetune.data.simplify import to_lab
 from finetune.distributed import average_gradients, leave, processes, rank

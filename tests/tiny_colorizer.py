@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw
 
-from finetune.data.illustrations import ClipArt, ColourBatch, IllustrationSet, batch, build
+from finetune.data.illustrations import ColourBatch, IllustrationSet, batch, build
+from finetune.data.picture_sources import ClipArt
 from pipelines.colorize.generator import Generator, GeneratorConfig
 from pipelines.colorize.planner import Planner, PlannerConfig
 

@@ -17,28 +17,22 @@ from torch import Tensor
 from finetune import colour_metrics as metrics
 from finetune import evaluate, evaluate_planner, perceptual
 from finetune import evaluate_colorize as module
+from finetune.colour_methods import FILL, PLANNED, Method, all_methods, fill
+from finetune.colour_test_set import Sample, sample, samples
 from finetune.evaluate_colorize import (
     COLUMNS,
-    FILL,
     HINTS,
     LATENCY,
     LEAKAGE,
     LPIPS,
     OUTSIDE,
-    PLANNED,
     PSNR,
     WITHIN,
-    Method,
     Row,
-    Sample,
-    all_methods,
     cell,
-    fill,
     grid,
     measure,
     run,
-    sample,
-    samples,
 )
 from finetune.planner import wanted_colours
 from pipelines.colorize.regions import find_regions

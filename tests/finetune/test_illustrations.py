@@ -17,13 +17,7 @@ from PIL import Image, ImageDraw, ImageFilter, ImageFont
 from finetune.data import illustrations
 from finetune.data.curation import curate, examine
 from finetune.data.illustrations import (
-    SIDE,
-    UNKNOWN,
-    ClipArt,
     IllustrationSet,
-    Pictures,
-    Source,
-    StoryWorld,
     batch,
     build,
     byte_batch,
@@ -31,6 +25,7 @@ from finetune.data.illustrations import (
     make_item,
     pictures_in,
 )
+from finetune.data.picture_sources import SIDE, UNKNOWN, ClipArt, Pictures, Source, StoryWorld
 from finetune.data.scans import wear
 from finetune.data.scenes import tags
 from finetune.data.simplify import MOST_COLOURS, flatten, l0_smooth

@@ -24,11 +24,11 @@ from finetune.data.documents import Document
 from finetune.data.packing import SKIPPED
 from finetune.data.recipes import sources
 from finetune.gpt2 import build, save
+from finetune.gpt2_command import main
 from finetune.language_model import (
     SampleStory,
     Taught,
     Tuning,
-    main,
     teach,
 )
 from finetune.texts import Lesson, LessonPlan, lesson

@@ -14,7 +14,7 @@ from finetune import (
     clip_pairs,
     code_transformer,
     gpt2,
-    language_model,
+    gpt2_command,
     paintstorch,
     planner,
     stablepaint,
@@ -95,7 +95,7 @@ def test_a_writer_is_refused_before_it_is_taught(tmp_path: Path) -> None:
     (tmp_path / "texts" / "fox.txt").write_text("A fox ran.")
     for out in (tmp_path / "texts", tmp_path):
         with pytest.raises(SystemExit, match="lie in each other"):
-            language_model.main(["--base", "embedded", "--data", str(tmp_path / "texts"),
+            gpt2_command.main(["--base", "embedded", "--data", str(tmp_path / "texts"),
                                  "--out", str(out), "--runs", "runs"])  # fmt: skip
     assert (tmp_path / "texts" / "fox.txt").is_file()
 
@@ -111,14 +111,14 @@ def test_where_nothing_can_be_written_nothing_is_trained(
     (tmp_path / "file").touch()
     mine = [f"--runs={tmp_path / 'runs'}", "--device=cpu", *(["--dry-run"] if dry else [])]
     monkeypatch.setattr(clip_pairs, "train", lambda *_, **more: pytest.fail("trains"))
-    monkeypatch.setattr(language_model, "teach", lambda *_: pytest.fail("trains"))
+    monkeypatch.setattr(gpt2_command, "teach", lambda *_: pytest.fail("trains"))
 
     def said(out: Path, why: str) -> None:
         monkeypatch.setattr(sys, "argv", ["clip", f"--pairs={pictures}", f"--out={out}", *mine])
         with pytest.raises(SystemExit, match=why):
             clip.main()
         with pytest.raises(SystemExit, match=why):
-            language_model.main(["--base=embedded", f"--data={tmp_path / 'texts'}", f"--out={out}",
+            gpt2_command.main(["--base=embedded", f"--data={tmp_path / 'texts'}", f"--out={out}",
                                  *mine])  # fmt: skip
 
     said(tmp_path / "file" / "mine", "file is a file")

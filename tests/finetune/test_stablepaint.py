@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from finetune import stablepaint as command
-from finetune.data.illustrations import ClipArt, ColourBatch, IllustrationSet, batch, build
+from finetune.data.illustrations import ColourBatch, IllustrationSet, batch, build
+from finetune.data.picture_sources import ClipArt
 from finetune.sharpen import PatchDiscriminator
 from finetune.stablepaint import (
     Batches,
