@@ -140,8 +140,10 @@ class Desk:
 
     @property
     def book(self) -> Book | None:
+        """The book of the story in the editor, with words and pages as they are there now: its
+        pages have the numbers that the page shows."""
         tale = self.tale
-        return tale.book if tale else None
+        return tale.manuscript.revise(tale.book) if tale and tale.book else None
 
     def gone(self, grace: float) -> bool:
         """Whether no page has shown this desk for so many seconds."""

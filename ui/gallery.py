@@ -101,10 +101,10 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
     def read_own(desk: Desk, value: Any) -> None:
         """Read the book that is being worked on, with the words as they are now."""
         desk.remember(value)
-        tale = desk.tale
-        if tale is None or tale.book is None:
+        book = desk.book
+        if book is None:
             raise InvalidInput("There is no book yet: paint the story first.")
-        desk.reading = reading(tale.manuscript.revise(tale.book))
+        desk.reading = reading(book)
         desk.shown = "gallery"
 
     def shut(desk: Desk, *place: Any) -> dict[Any, Any]:

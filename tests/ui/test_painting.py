@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,19 @@ import pytest
 
 from pipelines.book import Book, Page
 from pipelines.errors import InvalidInput, StorageError
+from pipelines.events import Sentence
 from pipelines.presets import PictureConfig, StoryConfig
 from storage.base import Library
 from storage.local import LocalLibrary
 from storage.memory import MemoryLibrary
 from tests.ui.stand_in import QuickPainter, QuickWriter
-from ui.desk import Desk, Tale
+from ui.desk import Desk, Retry, Tale
 from ui.film import PaintingFilms
 from ui.jobs import Job
 from ui.make import make_book
 from ui.manuscript import Manuscript
 from ui.pictures import Moment, paint, paint_pages
-from ui.repaint import begun_as
+from ui.repaint import begun_as, page_of
 from ui.workshop import Workshop
 
 CONFIG = PictureConfig(steps=2, width=128, height=128, seed=1)
@@ -126,6 +128,19 @@ def test_every_try_from_scratch_has_another_seed(
 ) -> None:
     config = begun_as(way, CONFIG, given=given)
     assert (config.seed, config.start) == (seed, start)
+
+
+def test_a_page_that_has_moved_is_painted_again_as_the_page_that_is_shown() -> None:
+    pages = (Page("A fox slept.", "fox @forest day", b"1"), Page("It woke.", "fox @lake day", b"2"))
+    book = Book("Pip", pages)
+    told = Manuscript.from_book(book)
+    moved = replace(told, sentences=(Sentence("An owl came.", "owl"), *told.sentences[::-1]))
+    desk = Desk("ada", "tab", retry=Retry(1))
+    desk.add((Tale(moved, book=book),), choose=True)
+    assert page_of(desk) == pages[1]
+    desk.retry = Retry(0)
+    with pytest.raises(InvalidInput, match="gone"):
+        page_of(desk)
 
 
 @pytest.mark.parametrize(
