@@ -63,7 +63,7 @@ def build(
             wanted = request.query_params.get("book", "")
             open_address(shop, visit.desk, wanted, again=memory.get("again") is True)
             if visit.desk.tale is not None:
-                visit.desk.handed = visit.desk.tale.manuscript.to_value()
+                visit.desk.handed = visit.desk.tale.to_value()
             if visit.desk.shown == FIRST_TAB:
                 runner.knows_tab(visit, FIRST_TAB)  # or a quick click on another would be undone
             drawn = runner.draw(visit)

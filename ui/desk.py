@@ -6,10 +6,11 @@ else has them. What a page shows is drawn from its desk (`ui/running.py`).
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,9 @@ class Tale:
     book: Book | None = None
     prompts: frozenset[str] = frozenset()
     """Those of its lines that are prompts with weights or phases, not plain text."""
+    key: str = field(default_factory=lambda: secrets.token_hex(8))
+    """What the editor calls it: of two stories one after another, a page may still send the first
+    when the second lies there already."""
 
     @property
     def touched(self) -> bool:
@@ -65,6 +69,10 @@ class Tale:
         if self.origin is None or self.book is not None:
             return any(s.text for s in self.manuscript.sentences)
         return self.manuscript != Manuscript.from_draft(self.origin.draft)
+
+    def to_value(self) -> dict[str, Any]:
+        """What the editor shows of it."""
+        return {**self.manuscript.to_value(), "of": self.key}
 
 
 @dataclass(frozen=True)
@@ -176,15 +184,16 @@ class Desk:
             return job.error
 
     def remember(self, value: object) -> None:
-        """Take over the words as they stand in the editor; what cannot be read changes nothing."""
+        """Take over the words as they stand in an editor, into the story that stood there, which
+        need not be the chosen one any more; what cannot be read changes nothing."""
+        key = value.get("of") if isinstance(value, Mapping) else None
         with self.lock:
-            tale = self.tale
-            if tale is None:
+            keys = [tale.key for tale in self.tales]
+            at = keys.index(key) if key in keys else self.chosen if key is None else None
+            if at is None:
                 return
-            try:
-                self._put(replace(tale, manuscript=Manuscript.from_value(value)))
-            except InvalidInput:
-                return
+            with suppress(InvalidInput):
+                self._put(replace(self.tales[at], manuscript=Manuscript.from_value(value)), at)
 
     def shows_instead(self, sentence: Sentence, brief: str) -> None:
         """What the picture of a sentence shows was said in other words: the editor says so, too.
@@ -197,15 +206,16 @@ class Desk:
                 return
             told = tale.manuscript
             fresh = [replace(s, brief=brief) if s == sentence else s for s in told.sentences]
-            self._put(replace(tale, manuscript=replace(told, sentences=tuple(fresh))))
-            self.handed = replace(told, sentences=tuple(fresh)).to_value()
+            tale = replace(tale, manuscript=replace(told, sentences=tuple(fresh)))
+            self._put(tale, self.chosen)
+            self.handed = tale.to_value()
 
     def keep_book(self, book: Book) -> None:
         """The story in the editor has become this book."""
         with self.lock:
             tale = self.tale
             if tale is not None:
-                self._put(replace(tale, book=book))
+                self._put(replace(tale, book=book), self.chosen)
 
     def add(self, tales: tuple[Tale, ...], choose: bool) -> None:
         """Put new stories first; of the others those stay that a person has worked on.
@@ -214,13 +224,12 @@ class Desk:
         """
         with self.lock:
             chosen = self.tale
-            stay = tuple(t for t in self.tales if t.touched)
-            self.tales = (*tales, *stay)
+            self.tales = (*tales, *(t for t in self.tales if t.touched))
             self.chosen = None
             if choose and tales:
                 self.choose(0)
-            elif chosen in stay:
-                self.chosen = len(tales) + stay.index(chosen)
+            elif chosen is not None and chosen.touched:
+                self.chosen = self.tales.index(chosen)
             else:
                 self.handed = Manuscript().to_value()
 
@@ -228,12 +237,11 @@ class Desk:
         """Put a story into the editor, as it was when it was last there."""
         with self.lock:
             self.chosen = index
-            self.handed = self.tales[index].manuscript.to_value()
+            self.handed = self.tales[index].to_value()
 
-    def _put(self, tale: Tale) -> None:
-        n = self.chosen
-        assert n is not None
-        self.tales = (*self.tales[:n], tale, *self.tales[n + 1 :])
+    def _put(self, tale: Tale, at: int | None) -> None:
+        assert at is not None
+        self.tales = (*self.tales[:at], tale, *self.tales[at + 1 :])
 
 
 @dataclass

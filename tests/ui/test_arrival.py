@@ -49,7 +49,7 @@ def test_a_story_comes_back_with_its_book_if_that_is_ones_own(
     library.save(BOOK)
     desk = Desk(owner, "tab")
     restore(Workshop(nothing, nothing, library), desk, {"tale": TALE, "book": wanted})
-    assert desk.handed == TALE
+    assert desk.handed.items() >= TALE.items()
     assert (desk.book is not None) is found
 
 

@@ -248,4 +248,24 @@ def test_what_cannot_be_read_from_the_editor_changes_nothing() -> None:
     desk.add((draft("Pip"),), choose=True)
     for odd in (None, 7, {"sentences": []}, {"sentences": [{"text": "a " * 600}]}):
         desk.remember(odd)
-        assert desk.tale == draft("Pip")
+        assert titles(desk) == ["Pip"]
+
+
+def test_what_a_page_still_sends_of_another_story_goes_into_that_one() -> None:
+    desk = Desk("ada", "tab")
+    desk.add((draft("Pip"),), choose=True)
+    old = {**desk.handed, "title": "Mine"}
+    desk.add((draft("Tom"), *desk.tales), choose=True)
+    desk.remember(old)
+    assert titles(desk) == ["Tom", "Mine"]
+    desk.add((), choose=False)  # which drops what nobody has touched
+    desk.remember({**desk.handed, "of": "a story that is gone"})
+    assert titles(desk) == ["Mine"]
+
+
+def test_the_same_story_once_more_is_handed_to_the_editor_once_more() -> None:
+    desk, handed = Desk("ada", "tab"), list[object]()
+    for _ in range(2):
+        desk.add((draft("Pip"),), choose=True)
+        handed.append(desk.handed)
+    assert handed[0] != handed[1]

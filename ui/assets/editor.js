@@ -3,6 +3,7 @@
 // watch. Every change goes to props.value at once: what is on the screen is what gets painted.
 const root = element.querySelector('.manuscript');
 let rows = [];
+let of; // which story of the desk it is
 let title;
 let author;
 let deleted = null;
@@ -21,6 +22,7 @@ function make(tag, attributes, ...children) {
 
 function commit() {
   props.value = {
+    of,
     title: title ? title.value : '',
     author: author ? author.value : '',
     sentences: rows.map(({ text, brief, shows }) => ({ text, brief, shows })),
@@ -177,6 +179,7 @@ function draw() {
 
 function load() { // a story came from the server
   const value = props.value || {};
+  of = value.of;
   rows = (value.sentences || []).map((row) => ({ ...row, asked: row.text }));
   deleted = null;
   title = { value: value.title || '' };
