@@ -213,6 +213,15 @@ def test_sentences_are_moved_split_joined_and_brought_back(quick: Server, visit:
     assert sentences(page) == story[:2] + story[3:]
     page.get_by_role("button", name="Put back").click()
     assert sentences(page) == story
+    third = page.get_by_role("textbox", name="Sentence 3", exact=True)
+    expect(third).to_be_focused()
+    # Painted before the browser could ask, it is painted from what it says now.
+    third.fill("A dragon slept in the cave.")
+    kept = page.evaluate("JSON.parse(sessionStorage['storybrush-desk']).tale.sentences[2]")
+    assert (kept["text"], kept["brief"]) == ("A dragon slept in the cave.", "")
+    third.blur()
+    expect(page.locator(".line").nth(2)).to_contain_text("a dragon, in a cave")
+    third.fill(story[2])
     page.get_by_role("button", name="Add a sentence below sentence 1").click()
     page.keyboard.type("One two. Three four.")
     for _ in " Three four.":
