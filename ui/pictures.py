@@ -188,7 +188,8 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
             line = markup.status(now.line, "busy", now.left) + markup.bar(now.done, "Painted")
             book = job.moment.book
             films = of_pages(desk, book)
-            shown = markup.spreads(book, job.moment.live, changeable=False, films=films)
+            of = tale.key if tale else ""
+            shown = markup.spreads(book, job.moment.live, of=of, changeable=False, films=films)
         elif job and job.kind == "make":
             line, shown = markup.status("Your story is being written…", "busy"), SOON
         elif tale is None:
@@ -197,7 +198,8 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
             if job:
                 line = markup.waiting(shop.jobs.ahead(job))
             book = mine or tale.manuscript.revise(Book("My story", (), id=""))
-            shown = markup.spreads(book, changeable=not busy, films=of_pages(desk, book))
+            films = of_pages(desk, book)
+            shown = markup.spreads(book, of=tale.key, changeable=not busy, films=films)
         painted = [p.picture is not None for p in mine.pages] if mine else []
         whole = bool(painted) and all(painted)
         name = "Paint it anew" if whole else "Go on painting" if any(painted) else "Paint"
