@@ -68,7 +68,7 @@ def build(
                 visit.desk.handed = visit.desk.tale.to_value()
             if visit.desk.shown == FIRST_TAB:
                 runner.knows_tab(visit, FIRST_TAB)  # or a quick click on another would be undone
-            drawn = runner.draw(visit)
+            drawn = {**runner.draw(visit), **runner.greeting(visit.desk)}
         finally:
             visit.ready = True
         found: dict[Any, Any] = {secret: known}
@@ -91,7 +91,7 @@ def build(
     arrived = demo.load(
         arrive,
         [secret, kept],
-        [secret, *wanted, *runner.outputs],
+        [secret, *wanted, *runner.outputs, *runner.greeted],
         js="(secret) => [secret, storybrush.kept()]",
         **QUIET,
     )

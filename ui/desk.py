@@ -92,6 +92,8 @@ class Retry:
     new: Page | None = None
     wish: str | None = None
     """What the new picture is to show, in a person's words, once it was asked for."""
+    given: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What the dialog's other widgets said when it was asked for."""
 
 
 @dataclass(eq=False)

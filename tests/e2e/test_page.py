@@ -187,6 +187,8 @@ def test_a_page_is_painted_again_and_the_better_one_kept(quick: Server, visit: V
             expect(page.get_by_test_id("toast-text")).to_have_text(re.compile("Add your picture"))
             page.locator("#upload input[type=file]").set_input_files(SAMPLE)
             expect(page.locator("#upload img")).to_be_visible()
+        else:
+            page.get_by_label("From the picture it has").check()
         page.locator("#repaint-go").click()
         expect(page.get_by_role("button", name="Keep the new one")).to_be_visible()
         if changed:
@@ -194,6 +196,7 @@ def test_a_page_is_painted_again_and_the_better_one_kept(quick: Server, visit: V
         else:  # the button that had the keyboard has gone
             page.reload()
             expect(page.get_by_label("What the picture shows")).to_have_value(re.compile("castle"))
+            expect(page.get_by_label("From the picture it has")).to_be_checked()
             expect(page.locator("#repaint")).to_have_attribute("role", "dialog")
             page.keyboard.press("Escape")
         expect(page.locator("#repaint")).to_be_hidden()

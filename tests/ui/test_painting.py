@@ -23,8 +23,9 @@ from ui.film import PaintingFilms
 from ui.jobs import Job
 from ui.make import make_book
 from ui.manuscript import Manuscript
+from ui.moving import Moving
 from ui.pictures import Moment, paint, paint_pages
-from ui.repaint import begun_as, page_of
+from ui.repaint import begun_as, compared, page_of
 from ui.workshop import Workshop
 
 CONFIG = PictureConfig(steps=2, width=128, height=128, seed=1)
@@ -141,6 +142,17 @@ def test_a_page_that_has_moved_is_painted_again_as_the_page_that_is_shown() -> N
     desk.retry = Retry(0)
     with pytest.raises(InvalidInput, match="gone"):
         page_of(desk)
+
+
+def test_while_a_film_is_made_the_new_picture_stays_and_nothing_else_is_got_ready() -> None:
+    shop, desk = workshop(MemoryLibrary()), Desk("ada", "tab")
+    old, new = (Page("A fox slept.", "fox @forest day", png) for png in (b"old", b"new"))
+    desk.retry = Retry(0, new)
+    desk._job = job = Job("move", lambda job: iter(()))
+    begun = compared(shop, desk, old)
+    job.moment = Moving(0, 12)
+    assert ["Getting ready" in html for html in (begun, compared(shop, desk, old))] == [True, False]
+    assert "New picture" in compared(shop, desk, old)
 
 
 @pytest.mark.parametrize(
