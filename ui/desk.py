@@ -126,7 +126,6 @@ class Desk:
     """Style and offset of the books on the shelf; None while others are looked up."""
     admin: bool = False
     """Whether this visitor has shown to be the administrator."""
-    settings: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
     sessions: set[str] = field(default_factory=set[str])
     left: float = field(default_factory=time.monotonic)
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
