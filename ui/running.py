@@ -129,7 +129,7 @@ class Runner:
             soon = time.monotonic() + QUICK
             while visit.desk.job is not None and time.monotonic() < soon:
                 await asyncio.sleep(LOOK_EVERY / 2)
-            yield {**await asyncio.to_thread(self.draw, visit), **more}
+            yield {**await asyncio.to_thread(guarded(self.draw), visit), **more}
             async for changes in self._watch(request):
                 yield changes
 
