@@ -166,7 +166,9 @@ def test_stop_keeps_finished_pages_and_paint_goes_on(quick: Server, visit: Visit
     expect(page.get_by_text("Stopped:")).to_be_visible()
     quick.hold.unlink()
     source = page.locator(".spread img").first.get_attribute("src")
-    page.get_by_role("button", name="Go on painting").click()
+    page.keyboard.press("Tab")  # from here on, whoever sits there takes the keyboard
+    page.get_by_role("button", name="Go on painting").press("Enter")
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_focused()
     expect(page.get_by_text("Finished: your book is in the gallery.")).to_be_visible()
     assert page.locator(".spread img").first.get_attribute("src") == source
 
@@ -293,7 +295,14 @@ def test_own_books_can_be_deleted_after_asking(quick: Server, visit: Visit) -> N
     page.reload()  # the browser still knows what is its own
     expect(page.get_by_role("tab", name="Pictures", selected=True)).to_be_visible()
     page.get_by_role("tab", name="Gallery").click()
-    page.get_by_role("button", name="Open Not for long").click()
+    cover = page.get_by_role("button", name="Open Not for long")
+    cover.press("Enter")
+    page.get_by_role("button", name="Delete", exact=True).press("Enter")
+    page.get_by_role("button", name="Keep it").press("Enter")
+    expect(page.get_by_role("button", name="Delete", exact=True)).to_be_focused()
+    page.get_by_role("button", name="All books").press("Enter")
+    expect(cover).to_be_focused()
+    cover.press("Enter")
     page.get_by_role("button", name="Work on it").click()
     expect(page.locator(".spread.painted").first).to_be_visible()
     page.get_by_role("tab", name="Gallery").click()
