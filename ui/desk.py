@@ -255,6 +255,8 @@ class Visit:
     """False until the page has been told how its desk looks."""
     mounted: bool = False
     """Whether the page has said that its first tab is open, as every page does by itself."""
+    left: float | None = None
+    """When its page was closed, or has lost its connection."""
     heard: str = ""
     """The tab that the page has last said to be open."""
     goes: str = ""
@@ -269,6 +271,10 @@ class Visit:
     that are on their way at once, the older may arrive last, and would stay."""
     _looked: float = field(default=0.0, repr=False, compare=False)
     _asks: bool = field(default=False, repr=False, compare=False)
+
+    def gone(self, seconds: float) -> bool:
+        """Whether nobody has seen its page for so long."""
+        return self.left is not None and time.monotonic() - self.left > seconds
 
     @contextmanager
     def moving(self) -> Iterator[None]:
@@ -321,6 +327,8 @@ class Desks:
         self._visits: dict[str, Visit] = {}
         self._early: dict[str, list[str]] = {}
         """Tabs that a page has said are open before it was ready, in that order, by session."""
+        self._hasty: dict[str, float] = {}
+        """Pages that were closed before they had arrived, by session, and when."""
 
     def arrive(
         self, session: str, owner: str, tab: str, last: str = "", *, ready: bool = True
@@ -332,8 +340,7 @@ class Desks:
         when the visit is (`Visit.ready`).
         """
         with self._lock:
-            self._desks = [d for d in self._desks if not d.gone(KEEP_DESKS)]
-            self._visits = {s: v for s, v in self._visits.items() if v.desk in self._desks}
+            self._forget()
             mine = [d for d in self._desks if d.owner == owner]
             desk = next((d for d in mine if d.tab == tab), None)
             if desk is None:
@@ -346,7 +353,10 @@ class Desks:
             else:
                 belongs = desk.tab == last
             desk.tab = tab
-            desk.sessions.add(session)
+            if self._hasty.pop(session, None) is None:
+                desk.sessions.add(session)
+            else:
+                desk.left = time.monotonic()
             visit = self._visits[session] = Visit(desk, ready=ready)
             visit.took(self._early.get(session, ()))
             return visit, belongs
@@ -379,6 +389,7 @@ class Desks:
             if visit is None:
                 raise InvalidInput(STARTED_AGAIN)
             visit.desk.sessions.add(session)  # it may have been offline for a while
+            visit.left = None
             return visit
 
     def _wait_until(self, so: Callable[[Visit], bool], session: str, seconds: float) -> None:
@@ -395,6 +406,18 @@ class Desks:
         """A page was closed, or its connection was lost."""
         with self._lock:
             visit = self._visits.get(session)
-            if visit is not None:
-                visit.desk.sessions.discard(session)
-                visit.desk.left = time.monotonic()
+            if visit is None:
+                self._hasty[session] = time.monotonic()
+                return
+            visit.desk.sessions.discard(session)
+            visit.left = visit.desk.left = time.monotonic()
+
+    def _forget(self) -> None:
+        """Who has been away for long is not waited for, nor the pages that somebody had open before
+        they were loaded again."""
+        self._desks = [d for d in self._desks if not d.gone(KEEP_DESKS)]
+        known = set(self._desks)
+        visits = self._visits.items()
+        self._visits = {s: v for s, v in visits if v.desk in known and not v.gone(KEEP_DESKS)}
+        latest = time.monotonic() - KEEP_DESKS
+        self._hasty = {s: at for s, at in self._hasty.items() if at > latest}

@@ -13,6 +13,7 @@ from pipelines.errors import InvalidInput
 from pipelines.events import Draft, Sentence
 from pipelines.presets import StoryConfig
 from tests.ui.test_jobs import Gate, until
+from ui import desk
 from ui.desk import Desk, Desks, Origin, Tale, Visit
 from ui.jobs import Job, Jobs
 from ui.manuscript import Manuscript
@@ -59,6 +60,32 @@ def test_a_page_loaded_again_finds_its_desk_before_the_old_one_is_missed() -> No
     assert not first.desk.gone(60)
     time.sleep(0.01)
     assert first.desk.gone(0.001)
+
+
+def test_pages_that_were_closed_are_forgotten_while_their_desk_is_in_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desks = Desks()
+    desks.arrive("page 1", "ada", "tab")
+    desks.leave("page 1")
+    desks.arrive("page 2", "ada", "tab")
+    desks.leave("page 1")
+    monkeypatch.setattr(desk, "KEEP_DESKS", 0.0)
+    time.sleep(0.01)
+    desks.arrive("page 3", "ada", "tab")
+    assert desks.visit("page 2").desk is desks.visit("page 3").desk
+    with pytest.raises(InvalidInput):
+        desks.visit("page 1")
+
+
+def test_a_page_that_was_closed_before_it_arrived_keeps_no_desk() -> None:
+    desks = Desks()
+    desks.leave("page")
+    visit, _ = desks.arrive("page", "ada", "tab")
+    time.sleep(0.01)
+    assert visit.desk.gone(0)
+    desks.visit("page")  # it is there after all
+    assert not visit.desk.gone(0)
 
 
 def test_a_second_tab_has_a_desk_of_its_own_until_the_first_is_closed() -> None:
