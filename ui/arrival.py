@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from html import escape
 from typing import Any
 
@@ -63,10 +65,10 @@ def build(
             wanted = request.query_params.get("book", "")
             open_address(shop, visit.desk, wanted, again=memory.get("again") is True)
             if visit.desk.tale is not None:
-                visit.desk.handed = visit.desk.tale.manuscript.to_value()
+                visit.desk.handed = visit.desk.tale.to_value()
             if visit.desk.shown == FIRST_TAB:
                 runner.knows_tab(visit, FIRST_TAB)  # or a quick click on another would be undone
-            drawn = runner.draw(visit)
+            drawn = {**runner.draw(visit), **runner.greeting(visit.desk)}
         finally:
             visit.ready = True
         found: dict[Any, Any] = {secret: known}
@@ -89,7 +91,7 @@ def build(
     arrived = demo.load(
         arrive,
         [secret, kept],
-        [secret, *wanted, *runner.outputs],
+        [secret, *wanted, *runner.outputs, *runner.greeted],
         js="(secret) => [secret, storybrush.kept()]",
         **QUIET,
     )
@@ -98,8 +100,8 @@ def build(
 
 
 def read_memory(kept: object) -> Mapping[str, Any]:
-    """What the browser kept, which may be anything: "tab", "last", "again", "tale", "book" and
-    settings."""
+    """What the browser kept, which may be anything: "tab", "last", "again", "tale" (as
+    `Tale.to_value` gives it), "book" ({"id", "of"}: of which tale it is) and settings."""
     if not isinstance(kept, str) or len(kept) > MAX_KEPT:
         return {}
     try:
@@ -110,22 +112,23 @@ def read_memory(kept: object) -> Mapping[str, Any]:
 
 
 def restore(shop: Workshop, desk: Desk, memory: Mapping[str, Any]) -> None:
-    """Put the story that the browser remembers on a new desk, with its book if that is its own."""
+    """Put the story that the browser remembers on a new desk, with its book if that is the
+    visitor's own, and painted from that story: it would be painted over otherwise."""
     try:
-        manuscript = Manuscript.from_value(memory.get("tale"))
+        tale = Tale(Manuscript.from_value(memory.get("tale")))
     except InvalidInput:
         return
-    book, wanted = None, memory.get("book")
+    if isinstance(key := memory["tale"].get("of"), str) and len(key) < 40:
+        tale = replace(tale, key=key)
+    kept = memory.get("book")
+    wanted = kept.get("id") if isinstance(kept, Mapping) and kept.get("of") == tale.key else None
     if isinstance(wanted, str) and BOOK_ID.fullmatch(wanted):
-        try:
-            found = shop.read(wanted, desk)
-            book = found if found.owner == desk.owner else None
-            if book is not None:
+        with suppress(AppError):
+            book = shop.read(wanted, desk)
+            if book.owner == desk.owner:
                 shop.took_up(desk, book)
-        except AppError:
-            book = None
-    prompts = prompts_in(book) if book is not None else frozenset[str]()
-    desk.add((Tale(manuscript, None, book, prompts),), choose=True)
+                tale = replace(tale, book=book, prompts=prompts_in(book))
+    desk.add((tale,), choose=True)
 
 
 def open_address(shop: Workshop, desk: Desk, wanted: str, *, again: bool = False) -> None:

@@ -6,10 +6,11 @@ else has them. What a page shows is drawn from its desk (`ui/running.py`).
 
 from __future__ import annotations
 
+import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -58,6 +59,9 @@ class Tale:
     book: Book | None = None
     prompts: frozenset[str] = frozenset()
     """Those of its lines that are prompts with weights or phases, not plain text."""
+    key: str = field(default_factory=lambda: secrets.token_hex(8))
+    """What the editor calls it: of two stories one after another, a page may still send the first
+    when the second lies there already."""
 
     @property
     def touched(self) -> bool:
@@ -65,6 +69,10 @@ class Tale:
         if self.origin is None or self.book is not None:
             return any(s.text for s in self.manuscript.sentences)
         return self.manuscript != Manuscript.from_draft(self.origin.draft)
+
+    def to_value(self) -> dict[str, Any]:
+        """What the editor shows of it."""
+        return {**self.manuscript.to_value(), "of": self.key}
 
 
 @dataclass(frozen=True)
@@ -84,6 +92,8 @@ class Retry:
     new: Page | None = None
     wish: str | None = None
     """What the new picture is to show, in a person's words, once it was asked for."""
+    given: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What the dialog's other widgets said when it was asked for."""
 
 
 @dataclass(eq=False)
@@ -116,7 +126,6 @@ class Desk:
     """Style and offset of the books on the shelf; None while others are looked up."""
     admin: bool = False
     """Whether this visitor has shown to be the administrator."""
-    settings: dict[str, list[Any]] = field(default_factory=dict[str, list[Any]])
     sessions: set[str] = field(default_factory=set[str])
     left: float = field(default_factory=time.monotonic)
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
@@ -140,8 +149,10 @@ class Desk:
 
     @property
     def book(self) -> Book | None:
+        """The book of the story in the editor, with words and pages as they are there now: its
+        pages have the numbers that the page shows."""
         tale = self.tale
-        return tale.book if tale else None
+        return tale.manuscript.revise(tale.book) if tale and tale.book else None
 
     def gone(self, grace: float) -> bool:
         """Whether no page has shown this desk for so many seconds."""
@@ -174,15 +185,16 @@ class Desk:
             return job.error
 
     def remember(self, value: object) -> None:
-        """Take over the words as they stand in the editor; what cannot be read changes nothing."""
+        """Take over the words as they stand in an editor, into the story that stood there, which
+        need not be the chosen one any more; what cannot be read changes nothing."""
+        key = value.get("of") if isinstance(value, Mapping) else None
         with self.lock:
-            tale = self.tale
-            if tale is None:
+            keys = [tale.key for tale in self.tales]
+            at = keys.index(key) if key in keys else self.chosen if key is None else None
+            if at is None:
                 return
-            try:
-                self._put(replace(tale, manuscript=Manuscript.from_value(value)))
-            except InvalidInput:
-                return
+            with suppress(InvalidInput):
+                self._put(replace(self.tales[at], manuscript=Manuscript.from_value(value)), at)
 
     def shows_instead(self, sentence: Sentence, brief: str) -> None:
         """What the picture of a sentence shows was said in other words: the editor says so, too.
@@ -195,15 +207,16 @@ class Desk:
                 return
             told = tale.manuscript
             fresh = [replace(s, brief=brief) if s == sentence else s for s in told.sentences]
-            self._put(replace(tale, manuscript=replace(told, sentences=tuple(fresh))))
-            self.handed = replace(told, sentences=tuple(fresh)).to_value()
+            tale = replace(tale, manuscript=replace(told, sentences=tuple(fresh)))
+            self._put(tale, self.chosen)
+            self.handed = tale.to_value()
 
     def keep_book(self, book: Book) -> None:
         """The story in the editor has become this book."""
         with self.lock:
             tale = self.tale
             if tale is not None:
-                self._put(replace(tale, book=book))
+                self._put(replace(tale, book=book), self.chosen)
 
     def add(self, tales: tuple[Tale, ...], choose: bool) -> None:
         """Put new stories first; of the others those stay that a person has worked on.
@@ -212,13 +225,12 @@ class Desk:
         """
         with self.lock:
             chosen = self.tale
-            stay = tuple(t for t in self.tales if t.touched)
-            self.tales = (*tales, *stay)
+            self.tales = (*tales, *(t for t in self.tales if t.touched))
             self.chosen = None
             if choose and tales:
                 self.choose(0)
-            elif chosen in stay:
-                self.chosen = len(tales) + stay.index(chosen)
+            elif chosen is not None and chosen.touched:
+                self.chosen = self.tales.index(chosen)
             else:
                 self.handed = Manuscript().to_value()
 
@@ -226,12 +238,11 @@ class Desk:
         """Put a story into the editor, as it was when it was last there."""
         with self.lock:
             self.chosen = index
-            self.handed = self.tales[index].manuscript.to_value()
+            self.handed = self.tales[index].to_value()
 
-    def _put(self, tale: Tale) -> None:
-        n = self.chosen
-        assert n is not None
-        self.tales = (*self.tales[:n], tale, *self.tales[n + 1 :])
+    def _put(self, tale: Tale, at: int | None) -> None:
+        assert at is not None
+        self.tales = (*self.tales[:at], tale, *self.tales[at + 1 :])
 
 
 @dataclass
@@ -244,6 +255,8 @@ class Visit:
     """False until the page has been told how its desk looks."""
     mounted: bool = False
     """Whether the page has said that its first tab is open, as every page does by itself."""
+    left: float | None = None
+    """When its page was closed, or has lost its connection."""
     heard: str = ""
     """The tab that the page has last said to be open."""
     goes: str = ""
@@ -258,6 +271,10 @@ class Visit:
     that are on their way at once, the older may arrive last, and would stay."""
     _looked: float = field(default=0.0, repr=False, compare=False)
     _asks: bool = field(default=False, repr=False, compare=False)
+
+    def gone(self, seconds: float) -> bool:
+        """Whether nobody has seen its page for so long."""
+        return self.left is not None and time.monotonic() - self.left > seconds
 
     @contextmanager
     def moving(self) -> Iterator[None]:
@@ -310,6 +327,8 @@ class Desks:
         self._visits: dict[str, Visit] = {}
         self._early: dict[str, list[str]] = {}
         """Tabs that a page has said are open before it was ready, in that order, by session."""
+        self._hasty: dict[str, float] = {}
+        """Pages that were closed before they had arrived, by session, and when."""
 
     def arrive(
         self, session: str, owner: str, tab: str, last: str = "", *, ready: bool = True
@@ -321,8 +340,7 @@ class Desks:
         when the visit is (`Visit.ready`).
         """
         with self._lock:
-            self._desks = [d for d in self._desks if not d.gone(KEEP_DESKS)]
-            self._visits = {s: v for s, v in self._visits.items() if v.desk in self._desks}
+            self._forget()
             mine = [d for d in self._desks if d.owner == owner]
             desk = next((d for d in mine if d.tab == tab), None)
             if desk is None:
@@ -335,7 +353,10 @@ class Desks:
             else:
                 belongs = desk.tab == last
             desk.tab = tab
-            desk.sessions.add(session)
+            if self._hasty.pop(session, None) is None:
+                desk.sessions.add(session)
+            else:
+                desk.left = time.monotonic()
             visit = self._visits[session] = Visit(desk, ready=ready)
             visit.took(self._early.get(session, ()))
             return visit, belongs
@@ -368,6 +389,7 @@ class Desks:
             if visit is None:
                 raise InvalidInput(STARTED_AGAIN)
             visit.desk.sessions.add(session)  # it may have been offline for a while
+            visit.left = None
             return visit
 
     def _wait_until(self, so: Callable[[Visit], bool], session: str, seconds: float) -> None:
@@ -384,6 +406,18 @@ class Desks:
         """A page was closed, or its connection was lost."""
         with self._lock:
             visit = self._visits.get(session)
-            if visit is not None:
-                visit.desk.sessions.discard(session)
-                visit.desk.left = time.monotonic()
+            if visit is None:
+                self._hasty[session] = time.monotonic()
+                return
+            visit.desk.sessions.discard(session)
+            visit.left = visit.desk.left = time.monotonic()
+
+    def _forget(self) -> None:
+        """Who has been away for long is not waited for, nor the pages that somebody had open before
+        they were loaded again."""
+        self._desks = [d for d in self._desks if not d.gone(KEEP_DESKS)]
+        known = set(self._desks)
+        visits = self._visits.items()
+        self._visits = {s: v for s, v in visits if v.desk in known and not v.gone(KEEP_DESKS)}
+        latest = time.monotonic() - KEEP_DESKS
+        self._hasty = {s: at for s, at in self._hasty.items() if at > latest}

@@ -1,8 +1,8 @@
 """The story editor: a Gradio component of our own, written in `assets/editor.js`.
 
-Its value is what `Manuscript.to_value` gives and `Manuscript.from_value` reads. Sentences are
-moved, split and joined in the browser; only the question what a new sentence shows goes to the
-server, outside the queue.
+Its value is what `Tale.to_value` gives and `Manuscript.from_value` reads. Sentences are moved,
+split and joined in the browser; only the question what a new sentence shows goes to the server,
+outside the queue.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any
 import gradio as gr
 
 from pipelines.book import Book
-from pipelines.errors import AppError, InvalidInput
+from pipelines.errors import AppError, InvalidInput, NotFound
 from storage.base import BOOK_ID
 from ui import bookcase, markup, review, takeaway
 from ui.desk import Desk, Reading, Tale
@@ -25,7 +25,8 @@ from ui.workshop import QUIET, Workshop, clicked
 
 CONFIRM = "Delete this book for good? Nobody can bring it back."
 
-TO_TOP = bookcase.TO_TOP
+TO_DELETE = "() => setTimeout(() => document.querySelector('#delete')?.focus(), 60)"
+"""The keyboard goes back to where the question came from."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,10 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
     def read_own(desk: Desk, value: Any) -> None:
         """Read the book that is being worked on, with the words as they are now."""
         desk.remember(value)
-        tale = desk.tale
-        if tale is None or tale.book is None:
+        book = desk.book
+        if book is None:
             raise InvalidInput("There is no book yet: paint the story first.")
-        desk.reading = reading(tale.manuscript.revise(tale.book))
+        desk.reading = reading(book)
         desk.shown = "gallery"
 
     def shut(desk: Desk, *place: Any) -> dict[Any, Any]:
@@ -112,7 +113,8 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
         return case.fill(desk, *place)
 
     def remove(desk: Desk, *place: Any) -> dict[Any, Any]:
-        shop.delete(takeaway.open_book(desk).id, desk)
+        with suppress(NotFound):  # it was deleted in another tab, which is as well
+            shop.delete(takeaway.open_book(desk).id, desk)
         gr.Info("The book is deleted.")
         return shut(desk, *place)
 
@@ -191,11 +193,14 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
         (office.refuse.click, refuse),
     ):
         runner.acts(event, act, case.place, case.shown)
-    runner.acts(alike.click, make_alike, (), everything, js=TO_TOP)
-    runner.acts(recipe.same, lambda desk: make_alike(desk, same=True), (), everything, js=TO_TOP)
+    runner.acts(alike.click, make_alike, (), everything, js=bookcase.TO_TOP)
+    runner.acts(
+        recipe.same, lambda desk: make_alike(desk, same=True), (), everything, js=bookcase.TO_TOP
+    )
     runner.acts(work_on.click, resume, [story.editor], [pictures.settings[0]])
     delete.click(lambda: gr.update(visible=True), None, confirm, **QUIET)
-    spare.click(lambda: gr.update(visible=False), None, confirm, **QUIET)
+    spared = spare.click(lambda: gr.update(visible=False), None, confirm, **QUIET)
+    spared.success(None, js=TO_DELETE)
     return GalleryTab(reader)
 
 

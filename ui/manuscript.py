@@ -51,7 +51,8 @@ class Manuscript:
     def from_value(value: object) -> Manuscript:
         """Read what the browser sends, which may be anything.
 
-        Empty sentences are left out; where a brief is missing it is read from the words.
+        Empty sentences are left out; where a brief is missing it is read from the words, or from
+        what the picture is wished to show.
         Raises: InvalidInput.
         """
         if not isinstance(value, Mapping) or not isinstance(value.get("sentences"), list):
@@ -72,7 +73,7 @@ class Manuscript:
                 )
             brief = _line(row.get("brief"))
             if not shows(brief):
-                brief = brief_for(text, sentences)
+                brief = brief_for(text, sentences, _line(row.get("wish"))[:MAX_SENTENCE])
             sentences.append(Sentence(text, brief))
         if not sentences:
             raise InvalidInput("There is no story yet: write or choose one first.")

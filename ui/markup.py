@@ -151,19 +151,21 @@ def spreads(
     book: Book,
     live: Live | None = None,
     *,
+    of: str = "",
     changeable: bool = True,
     films: Mapping[int, str] = MappingProxyType({}),
 ) -> str:
     """All pages of a book in order: the picture large, the sentence beneath.
 
-    `films` is more HTML beneath some pages (from 0): how they were painted.
+    `of` is the key of the story it is painted from. `films` is more HTML beneath some pages (from
+    0): how they were painted.
     """
     cards = [
         _spread(n, page, live if live and live.index == n else None, changeable, films.get(n, ""))
         for n, page in enumerate(book.pages)
     ]
     by = f'<p class="by">by {escape(book.author)}</p>' if book.author else ""
-    return f"""<div class="book" data-book="{escape(book.id)}">
+    return f"""<div class="book" data-book="{escape(book.id)}" data-of="{escape(of)}">
 <h2 class="book-title">{escape(book.title)}</h2>{by}
 <ol class="spreads">{"".join(cards)}</ol></div>"""
 

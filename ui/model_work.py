@@ -48,9 +48,6 @@ PATIENCE = 60.0
 NICE = 10
 """How far training stands back behind the page and its painting."""
 
-STAGES = ("none", "checking", "checked", "running", "stopped", "elsewhere")
-"""checked: waits to be started. elsewhere: a process runs that an earlier app has begun."""
-
 
 @dataclass
 class Record:
@@ -65,7 +62,6 @@ class Record:
     """Metrics by phase and step."""
     phase: str = ""
     step: int = 0
-    of: int = 0
     eta: float | None = None
     """Seconds left of the phase."""
     stories: list[dict[str, Any]] = field(default_factory=list[Any])
@@ -75,20 +71,19 @@ class Record:
     done: bool = False
     _offset: int = 0
 
-    def read(self) -> bool:
-        """Take in what is new -> whether there was anything."""
+    def read(self) -> None:
+        """Take in what is new."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._offset)
                 data = file.read()
         except OSError:
-            return False
+            return
         whole = data[: data.rfind(b"\n") + 1]  # the last line may still be being written
         self._offset += len(whole)
         for line in whole.splitlines():
             with suppress(ValueError, KeyError, TypeError):
                 self._take(json.loads(line))
-        return bool(whole)
 
     def _take(self, event: dict[str, Any]) -> None:
         kind = event["event"]
@@ -97,7 +92,7 @@ class Record:
         elif kind == "plan":
             self.plan = int(event["steps"]), float(event["seconds"])
         elif kind == "step":
-            self.phase, self.step, self.of = event.get("phase", ""), event["step"], event["of"]
+            self.phase, self.step = event.get("phase", ""), event["step"]
             self.eta = event["eta"]
             self.steps.setdefault((self.phase, self.step), {}).update(event["metrics"])
         elif kind == "story":
@@ -113,6 +108,8 @@ class Moment:
     """The training as a page shows it."""
 
     stage: str = "none"
+    """none, checking, checked (waits to be started), running, stopped, or elsewhere (a process runs
+    that an earlier app has begun)."""
     order: Order | None = None
     record: Record | None = None
     steps: int = 0
@@ -141,8 +138,6 @@ class Training:
         self._follower: threading.Thread | None = None
         self._begun = 0.0
         self._closing = False
-        self.changes = 0
-        """Grows with everything that happens."""
         self._find_again()
 
     # --- what pages see ------------------------------------------------------------------
@@ -160,7 +155,6 @@ class Training:
         with self._lock:
             if self._now.stage == "elsewhere" and not self._locked():
                 self._find_again()
-                self.changes += 1
 
     # --- what buttons do -----------------------------------------------------------------
 
@@ -282,8 +276,8 @@ class Training:
     def _follow(self, process: subprocess.Popen[bytes]) -> None:
         while process.poll() is None:
             with self._lock:
-                if self._now.record is not None and self._now.record.read():
-                    self.changes += 1
+                if self._now.record is not None:
+                    self._now.record.read()
             time.sleep(LOOK_EVERY)
         try:
             with self._lock:
@@ -398,7 +392,6 @@ class Training:
 
     def _set(self, now: Moment) -> None:
         self._now = now
-        self.changes += 1
         if now.order is not None and now.stage != "none":
             values = {"order": now.order.to_json(), "stage": now.stage, "steps": now.steps,
                       "passed": now.passed, "trouble": now.trouble}  # fmt: skip

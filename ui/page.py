@@ -4,7 +4,7 @@ To add a tab: a module with `build(runner, ...)` that lays out a `gr.Tab`, tells
 shows and does, and is called here. A button on every painted page comes with a line in
 `markup.PAGE_ACTIONS`: the pages then have a Gradio event of that name, which carries the page's
 index (from 0), and `runner.acts(pictures_tab.pages.NAME, ...)` connects it. `desk.book` has the
-page, and `desk.keep_book` takes the changed book.
+page under that index, and `desk.keep_book` takes the changed book.
 """
 
 from __future__ import annotations

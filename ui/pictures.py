@@ -180,7 +180,7 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
         )
 
     def draw(desk: Desk) -> dict[Any, Any]:
-        job, tale = desk.job_of("paint", "make"), desk.tale
+        job, tale, mine = desk.job_of("paint", "make"), desk.tale, desk.book
         busy = job is not None
         line = markup.status(*desk.lines.get("pictures", ("", "")))
         if job and isinstance(job.moment, Moment):
@@ -188,7 +188,8 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
             line = markup.status(now.line, "busy", now.left) + markup.bar(now.done, "Painted")
             book = job.moment.book
             films = of_pages(desk, book)
-            shown = markup.spreads(book, job.moment.live, changeable=False, films=films)
+            of = tale.key if tale else ""
+            shown = markup.spreads(book, job.moment.live, of=of, changeable=False, films=films)
         elif job and job.kind == "make":
             line, shown = markup.status("Your story is being written…", "busy"), SOON
         elif tale is None:
@@ -196,9 +197,10 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
         else:
             if job:
                 line = markup.waiting(shop.jobs.ahead(job))
-            book = tale.manuscript.revise(tale.book or Book("My story", (), id=""))
-            shown = markup.spreads(book, changeable=not busy, films=of_pages(desk, book))
-        painted = [p.picture is not None for p in tale.book.pages] if tale and tale.book else []
+            book = mine or tale.manuscript.revise(Book("My story", (), id=""))
+            films = of_pages(desk, book)
+            shown = markup.spreads(book, of=tale.key, changeable=not busy, films=films)
+        painted = [p.picture is not None for p in mine.pages] if mine else []
         whole = bool(painted) and all(painted)
         name = "Paint it anew" if whole else "Go on painting" if any(painted) else "Paint"
         return {
@@ -225,13 +227,11 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
 
     def keep(desk: Desk, value: Any) -> None:
         """Save the words as they are in the editor, with the pictures there are."""
-        story = Manuscript.from_value(value)
+        Manuscript.from_value(value)  # or say what is wrong with it
         desk.remember(value)
-        tale = desk.tale
-        if tale is None or tale.book is None:
+        if (book := desk.book) is None:
             return
-        book = shop.save(story.revise(tale.book), desk)
-        desk.keep_book(book)
+        desk.keep_book(shop.save(book, desk))
         desk.lines["pictures"] = (SAVED if shop.waiting is None else WAITS, "done")
 
     runner.shows(draw, [read, go, stop, save, status, pages])

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -114,7 +115,14 @@ def paint_again(
                 films.finish(event, desk.retry.index)
                 if not wanted.sentence.text:  # a line of prompts stays as it was typed
                     event = replace(event, text=page.text, brief=page.brief)
-                desk.retry = replace(desk.retry, new=event)
+                changed(desk, new=event)
+
+
+def changed(desk: Desk, **fields: Any) -> None:
+    """Note something of the page that is painted again, as long as it is."""
+    with desk.lock:
+        if desk.retry is not None:
+            desk.retry = replace(desk.retry, **fields)
 
 
 def begun_as(way: str, config: PictureConfig, *, given: bool) -> PictureConfig:
@@ -146,6 +154,16 @@ def brushed(value: object) -> Image | None:
     if found is None or not found.getbbox():
         return None
     return found.point(lambda a: 255 if a > 0 else 0)
+
+
+def compared(shop: Workshop, desk: Desk, page: Page) -> str:
+    """HTML: the picture beside the new one as far as there is one, and the place in line."""
+    job, new = desk.job_of("repaint", "move"), desk.retry.new if desk.retry else None
+    live = None
+    if job is not None and job.kind == "repaint":
+        live, new = job.moment.live if job.moment else None, None
+    line = markup.waiting(shop.jobs.ahead(job)) if job and job.moment is None else ""
+    return markup.comparison(page, live, new) + line
 
 
 def _advanced() -> tuple[gr.ImageEditor, gr.Image, gr.Slider]:
@@ -216,17 +234,14 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
         book, retry, job = desk.book, desk.retry, desk.job_of("repaint", "move")
         if book is None or retry is None or retry.index >= len(book.pages):
             return {dialog: gr.update(visible=False), versus: "", heading: ""}
-        busy = job is not None
-        live = job.moment.live if job and isinstance(job.moment, Repainting) else None
-        found = retry.new is not None
-        line = markup.waiting(shop.jobs.ahead(job)) if job and live is None else ""
+        busy, found = job is not None, retry.new is not None
         page = book.pages[retry.index]
         return {
             dialog: gr.update(visible=True),
             heading: f'<h2 id="repaint-title" data-page="{retry.index}">'
             f"Page {retry.index + 1}, painted again</h2>",
             wish: words_of(page) if retry.wish is None else retry.wish,
-            versus: markup.comparison(page, live, None if busy else retry.new) + line,
+            versus: compared(shop, desk, page),
             keep: gr.update(visible=found and not busy),
             again: gr.update(visible=not busy, variant="secondary" if found else "primary"),
             stop: gr.update(visible=busy),
@@ -252,17 +267,32 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
         except InvalidInput:
             desk.retry = None
             raise
-        canvas = {"background": page.image(), "layers": [], "composite": None}
+        return {wish: words_of(page), **laid_out(page, {})}
+
+    def laid_out(page: Page, given: Mapping[str, Any]) -> dict[Any, Any]:
+        """The widgets as they were `given`, or as they are at first."""
+        begun = given.get("way", "seed")
         return {
-            wish: words_of(page), way: "seed", upload: gr.update(value=None, visible=False),
-            part: canvas, like: None,
-        }  # fmt: skip
+            way: begun,
+            upload: gr.update(value=given.get("upload"), visible=begun == "upload"),
+            # Without what was brushed: Gradio's editor shows no strokes that it is handed.
+            part: {"background": page.image(), "layers": [], "composite": None},
+            like: given.get("like"),
+            weight: given.get("weight", 1),
+        }
+
+    def greet(desk: Desk) -> dict[Any, Any]:
+        if desk.retry is None:
+            return {}
+        with suppress(InvalidInput):
+            return laid_out(page_of(desk), desk.retry.given)
+        return {}
 
     def begin(
         desk: Desk,
+        wish: str,
         way: str,
         upload: Image | None,
-        wish: str,
         part: object,
         like: Image | None,
         weight: float,
@@ -286,8 +316,8 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
         wanted = request(page, wish or "", config)
         wanted = replace(wanted, picture=picture, mask=mask, image_prompts=shown)
         shop.rules.check_pictures(wanted.config)
-        if desk.retry is not None:
-            desk.retry = replace(desk.retry, wish=wish or "")
+        given = {"way": way, "upload": upload, "like": like, "weight": weight}
+        changed(desk, wish=wish or "", given=given)
         return lambda job: paint_again(shop, desk, job, page, wanted)
 
     def begin_moving(desk: Desk, *values: Any) -> Work:
@@ -317,12 +347,14 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
     runner.shows(draw, [dialog, heading, wish, versus, keep, again, stop, close])
     if moves is not None:
         runner.shows(draw_moving, [moves.shown, moves.go])
-        given = [*moves.settings, *pictures.settings]
-        runner.starts(moves.go.click, "move", begin_moving, given)
-    runner.acts(pictures.pages.repaint, open_dialog, (), [wish, way, upload, part, like], js=OPENED)
+        wanted = [*moves.settings, *pictures.settings]
+        runner.starts(moves.go.click, "move", begin_moving, wanted)
+    asked = [way, upload, part, like, weight]
+    runner.greets(greet, asked)
+    runner.acts(pictures.pages.repaint, open_dialog, (), [wish, *asked], js=OPENED)
     way.change(lambda way: gr.update(visible=way == "upload"), way, upload, **QUIET)
-    given = [way, upload, wish, part, like, weight, *pictures.settings]
-    runner.starts(again.click, "repaint", begin, given, js=TO_STOP)
+    wanted = [wish, *asked, *pictures.settings]
+    runner.starts(again.click, "repaint", begin, wanted, js=TO_STOP)
     runner.stops(stop.click)
     runner.acts(keep.click, keep_new, [editor], js=CLOSED)
     runner.acts(close.click, close_dialog, js=CLOSED)

@@ -49,6 +49,9 @@ class Runner:
     _shown: list[Component] = field(default_factory=list[Component])
     _waiting: list[Callable[[], Any]] = field(default_factory=list[Any])
     _next: list[Callable[[Desk], bool]] = field(default_factory=list[Any])
+    _greetings: list[Callable[[Desk], Drawing]] = field(default_factory=list[Any])
+    greeted: list[Component] = field(default_factory=list[Component])
+    """What is shown to a page that arrives, and left to its visitor from then on."""
 
     def __post_init__(self) -> None:
         self.shows(lambda desk: {self.tabs: gr.update(selected=desk.shown)}, [self.tabs])
@@ -57,6 +60,15 @@ class Runner:
         """`draw` says what these components show; it must be quick and change nothing."""
         self._drawings.append(draw)
         self._shown.extend(components)
+
+    def greets(self, greet: Callable[[Desk], Drawing], components: Sequence[Any]) -> None:
+        """`greet` says what these components show to a page that arrives."""
+        self._greetings.append(greet)
+        self.greeted.extend(components)
+
+    def greeting(self, desk: Desk) -> dict[Any, Any]:
+        """What a page that arrives is shown, and no other."""
+        return {c: value for greet in self._greetings for c, value in greet(desk).items()}
 
     def starts(
         self,
@@ -117,7 +129,7 @@ class Runner:
             soon = time.monotonic() + QUICK
             while visit.desk.job is not None and time.monotonic() < soon:
                 await asyncio.sleep(LOOK_EVERY / 2)
-            yield {**await asyncio.to_thread(self.draw, visit), **more}
+            yield {**await asyncio.to_thread(guarded(self.draw), visit), **more}
             async for changes in self._watch(request):
                 yield changes
 

@@ -192,6 +192,6 @@ def buttons(book: Book, *, made: Path | None = None, problem: str = "", film: st
         )
         line = f"{escape(made.name)} is ready. {line}".strip()
     return (
-        f'<div class="takeaway" data-book="{book.id}"><h3>Take it with you</h3>'
+        f'<div class="takeaway"><h3>Take it with you</h3>'
         f'<div class="ways">{ways}</div>{link}<p role="status">{line}</p>{film}</div>'
     )

@@ -145,7 +145,8 @@ def head() -> str:
 {asset("colour.css")}
 {asset("film.css")}
 {asset("models.css")}</style>
-<script>{asset("desk.js")}</script>
+<script>{asset("desk.js")}
+{asset("keyboard.js")}</script>
 """
 
 
@@ -174,11 +175,16 @@ HEADER = f"""
 
 HEADER_JS = """
 const root = document.body;
-const saved = localStorage.getItem('storybrush-lamp');
+let saved = null;
+try {
+  saved = localStorage.getItem('storybrush-lamp');
+} catch (error) { /* switched off: light or dark as the system has it */ }
 if (saved) root.classList.toggle('dark', saved === 'dark');
 element.addEventListener('click', (event) => {
   if (!event.target.closest('.lamp')) return;
   const dark = root.classList.toggle('dark');
-  localStorage.setItem('storybrush-lamp', dark ? 'dark' : 'light');
+  try {
+    localStorage.setItem('storybrush-lamp', dark ? 'dark' : 'light');
+  } catch (error) { /* it is so until the page is loaded again */ }
 });
 """

@@ -166,7 +166,9 @@ def test_stop_keeps_finished_pages_and_paint_goes_on(quick: Server, visit: Visit
     expect(page.get_by_text("Stopped:")).to_be_visible()
     quick.hold.unlink()
     source = page.locator(".spread img").first.get_attribute("src")
-    page.get_by_role("button", name="Go on painting").click()
+    page.keyboard.press("Tab")  # from here on, whoever sits there takes the keyboard
+    page.get_by_role("button", name="Go on painting").press("Enter")
+    expect(page.get_by_role("button", name="Stop", exact=True)).to_be_focused()
     expect(page.get_by_text("Finished: your book is in the gallery.")).to_be_visible()
     assert page.locator(".spread img").first.get_attribute("src") == source
 
@@ -187,6 +189,8 @@ def test_a_page_is_painted_again_and_the_better_one_kept(quick: Server, visit: V
             expect(page.get_by_test_id("toast-text")).to_have_text(re.compile("Add your picture"))
             page.locator("#upload input[type=file]").set_input_files(SAMPLE)
             expect(page.locator("#upload img")).to_be_visible()
+        else:
+            page.get_by_label("From the picture it has").check()
         page.locator("#repaint-go").click()
         expect(page.get_by_role("button", name="Keep the new one")).to_be_visible()
         if changed:
@@ -194,6 +198,7 @@ def test_a_page_is_painted_again_and_the_better_one_kept(quick: Server, visit: V
         else:  # the button that had the keyboard has gone
             page.reload()
             expect(page.get_by_label("What the picture shows")).to_have_value(re.compile("castle"))
+            expect(page.get_by_label("From the picture it has")).to_be_checked()
             expect(page.locator("#repaint")).to_have_attribute("role", "dialog")
             page.keyboard.press("Escape")
         expect(page.locator("#repaint")).to_be_hidden()
@@ -213,6 +218,15 @@ def test_sentences_are_moved_split_joined_and_brought_back(quick: Server, visit:
     assert sentences(page) == story[:2] + story[3:]
     page.get_by_role("button", name="Put back").click()
     assert sentences(page) == story
+    third = page.get_by_role("textbox", name="Sentence 3", exact=True)
+    expect(third).to_be_focused()
+    # Painted before the browser could ask, it is painted from what it says now.
+    third.fill("A dragon slept in the cave.")
+    kept = page.evaluate("JSON.parse(sessionStorage['storybrush-desk']).tale.sentences[2]")
+    assert (kept["text"], kept["brief"]) == ("A dragon slept in the cave.", "")
+    third.blur()
+    expect(page.locator(".line").nth(2)).to_contain_text("a dragon, in a cave")
+    third.fill(story[2])
     page.get_by_role("button", name="Add a sentence below sentence 1").click()
     page.keyboard.type("One two. Three four.")
     for _ in " Three four.":
@@ -281,7 +295,14 @@ def test_own_books_can_be_deleted_after_asking(quick: Server, visit: Visit) -> N
     page.reload()  # the browser still knows what is its own
     expect(page.get_by_role("tab", name="Pictures", selected=True)).to_be_visible()
     page.get_by_role("tab", name="Gallery").click()
-    page.get_by_role("button", name="Open Not for long").click()
+    cover = page.get_by_role("button", name="Open Not for long")
+    cover.press("Enter")
+    page.get_by_role("button", name="Delete", exact=True).press("Enter")
+    page.get_by_role("button", name="Keep it").press("Enter")
+    expect(page.get_by_role("button", name="Delete", exact=True)).to_be_focused()
+    page.get_by_role("button", name="All books").press("Enter")
+    expect(cover).to_be_focused()
+    cover.press("Enter")
     page.get_by_role("button", name="Work on it").click()
     expect(page.locator(".spread.painted").first).to_be_visible()
     page.get_by_role("tab", name="Gallery").click()

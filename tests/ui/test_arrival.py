@@ -18,7 +18,7 @@ from ui.manuscript import Manuscript
 from ui.workshop import Workshop
 
 BOOK = Book("Pip", (Page("A fox slept.", "fox @forest day"),), owner="ada")
-TALE = Manuscript.from_book(BOOK).to_value()
+TALE = {**Manuscript.from_book(BOOK).to_value(), "of": "pip"}
 
 
 def nothing() -> Any:
@@ -39,8 +39,15 @@ def test_a_memory_is_json_of_a_sensible_size() -> None:
 
 @pytest.mark.parametrize(
     "owner, wanted, found",
-    [("ada", BOOK.id, True), ("bob", BOOK.id, False), ("ada", "0" * 16, False), ("ada", 7, False)],
-    ids=["one's own", "another's", "none", "nonsense"],
+    [
+        ("ada", {"id": BOOK.id, "of": "pip"}, True),
+        ("bob", {"id": BOOK.id, "of": "pip"}, False),
+        ("ada", {"id": BOOK.id, "of": "tom"}, False),
+        ("ada", {"id": "0" * 16, "of": "pip"}, False),
+        ("ada", {"id": 7, "of": "pip"}, False),
+        ("ada", "pip", False),
+    ],
+    ids=["one's own", "another's", "another story's", "none", "nonsense", "no book"],
 )
 def test_a_story_comes_back_with_its_book_if_that_is_ones_own(
     owner: str, wanted: object, found: bool

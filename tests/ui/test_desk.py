@@ -13,6 +13,7 @@ from pipelines.errors import InvalidInput
 from pipelines.events import Draft, Sentence
 from pipelines.presets import StoryConfig
 from tests.ui.test_jobs import Gate, until
+from ui import desk
 from ui.desk import Desk, Desks, Origin, Tale, Visit
 from ui.jobs import Job, Jobs
 from ui.manuscript import Manuscript
@@ -59,6 +60,32 @@ def test_a_page_loaded_again_finds_its_desk_before_the_old_one_is_missed() -> No
     assert not first.desk.gone(60)
     time.sleep(0.01)
     assert first.desk.gone(0.001)
+
+
+def test_pages_that_were_closed_are_forgotten_while_their_desk_is_in_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    desks = Desks()
+    desks.arrive("page 1", "ada", "tab")
+    desks.leave("page 1")
+    desks.arrive("page 2", "ada", "tab")
+    desks.leave("page 1")
+    monkeypatch.setattr(desk, "KEEP_DESKS", 0.0)
+    time.sleep(0.01)
+    desks.arrive("page 3", "ada", "tab")
+    assert desks.visit("page 2").desk is desks.visit("page 3").desk
+    with pytest.raises(InvalidInput):
+        desks.visit("page 1")
+
+
+def test_a_page_that_was_closed_before_it_arrived_keeps_no_desk() -> None:
+    desks = Desks()
+    desks.leave("page")
+    visit, _ = desks.arrive("page", "ada", "tab")
+    time.sleep(0.01)
+    assert visit.desk.gone(0)
+    desks.visit("page")  # it is there after all
+    assert not visit.desk.gone(0)
 
 
 def test_a_second_tab_has_a_desk_of_its_own_until_the_first_is_closed() -> None:
@@ -248,4 +275,24 @@ def test_what_cannot_be_read_from_the_editor_changes_nothing() -> None:
     desk.add((draft("Pip"),), choose=True)
     for odd in (None, 7, {"sentences": []}, {"sentences": [{"text": "a " * 600}]}):
         desk.remember(odd)
-        assert desk.tale == draft("Pip")
+        assert titles(desk) == ["Pip"]
+
+
+def test_what_a_page_still_sends_of_another_story_goes_into_that_one() -> None:
+    desk = Desk("ada", "tab")
+    desk.add((draft("Pip"),), choose=True)
+    old = {**desk.handed, "title": "Mine"}
+    desk.add((draft("Tom"), *desk.tales), choose=True)
+    desk.remember(old)
+    assert titles(desk) == ["Tom", "Mine"]
+    desk.add((), choose=False)  # which drops what nobody has touched
+    desk.remember({**desk.handed, "of": "a story that is gone"})
+    assert titles(desk) == ["Mine"]
+
+
+def test_the_same_story_once_more_is_handed_to_the_editor_once_more() -> None:
+    desk, handed = Desk("ada", "tab"), list[object]()
+    for _ in range(2):
+        desk.add((draft("Pip"),), choose=True)
+        handed.append(desk.handed)
+    assert handed[0] != handed[1]

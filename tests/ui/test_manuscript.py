@@ -92,6 +92,11 @@ def test_a_broken_brief_is_read_again_from_the_sentence() -> None:
     assert story.sentences[0].brief == "fox @lake day"
 
 
+def test_a_wish_that_the_browser_has_not_asked_about_yet_is_the_picture() -> None:
+    rows = [{"text": "A fox sat by the lake.", "brief": "", "wish": "an owl in the forest"}]
+    assert Manuscript.from_value({"sentences": rows}).sentences[0].brief == "owl @forest day"
+
+
 def test_pictures_move_with_their_sentences() -> None:
     book = painted(STORY)
     moved = Manuscript("Pip", "", (STORY.sentences[2], STORY.sentences[0]))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,18 +12,20 @@ import pytest
 
 from pipelines.book import Book, Page
 from pipelines.errors import InvalidInput, StorageError
+from pipelines.events import Sentence
 from pipelines.presets import PictureConfig, StoryConfig
 from storage.base import Library
 from storage.local import LocalLibrary
 from storage.memory import MemoryLibrary
 from tests.ui.stand_in import QuickPainter, QuickWriter
-from ui.desk import Desk, Tale
+from ui.desk import Desk, Retry, Tale
 from ui.film import PaintingFilms
 from ui.jobs import Job
 from ui.make import make_book
 from ui.manuscript import Manuscript
+from ui.moving import Moving
 from ui.pictures import Moment, paint, paint_pages
-from ui.repaint import begun_as
+from ui.repaint import begun_as, compared, page_of
 from ui.workshop import Workshop
 
 CONFIG = PictureConfig(steps=2, width=128, height=128, seed=1)
@@ -126,6 +129,30 @@ def test_every_try_from_scratch_has_another_seed(
 ) -> None:
     config = begun_as(way, CONFIG, given=given)
     assert (config.seed, config.start) == (seed, start)
+
+
+def test_a_page_that_has_moved_is_painted_again_as_the_page_that_is_shown() -> None:
+    pages = (Page("A fox slept.", "fox @forest day", b"1"), Page("It woke.", "fox @lake day", b"2"))
+    book = Book("Pip", pages)
+    told = Manuscript.from_book(book)
+    moved = replace(told, sentences=(Sentence("An owl came.", "owl"), *told.sentences[::-1]))
+    desk = Desk("ada", "tab", retry=Retry(1))
+    desk.add((Tale(moved, book=book),), choose=True)
+    assert page_of(desk) == pages[1]
+    desk.retry = Retry(0)
+    with pytest.raises(InvalidInput, match="gone"):
+        page_of(desk)
+
+
+def test_while_a_film_is_made_the_new_picture_stays_and_nothing_else_is_got_ready() -> None:
+    shop, desk = workshop(MemoryLibrary()), Desk("ada", "tab")
+    old, new = (Page("A fox slept.", "fox @forest day", png) for png in (b"old", b"new"))
+    desk.retry = Retry(0, new)
+    desk._job = job = Job("move", lambda job: iter(()))
+    begun = compared(shop, desk, old)
+    job.moment = Moving(0, 12)
+    assert ["Getting ready" in html for html in (begun, compared(shop, desk, old))] == [True, False]
+    assert "New picture" in compared(shop, desk, old)
 
 
 @pytest.mark.parametrize(

@@ -153,6 +153,7 @@ def test_a_list_that_is_opened_again_still_is_one() -> None:
     assert prompts_in(Book("From elsewhere", (of_prompts(), Page(":2")))) == {LINE}
     shop, desk = workshop(), Desk("ada", "tab")
     shop.library.save(replace(book, owner="ada"))
-    restore(shop, desk, {"tale": Manuscript.from_book(book).to_value(), "book": book.id})
+    told = {**Manuscript.from_book(book).to_value(), "of": "this"}
+    restore(shop, desk, {"tale": told, "book": {"id": book.id, "of": "this"}})
     assert desk.tale is not None
     assert desk.tale.prompts == {LINE, other}

@@ -3,6 +3,7 @@
 // watch. Every change goes to props.value at once: what is on the screen is what gets painted.
 const root = element.querySelector('.manuscript');
 let rows = [];
+let of; // which story of the desk it is
 let title;
 let author;
 let deleted = null;
@@ -19,11 +20,14 @@ function make(tag, attributes, ...children) {
   return node;
 }
 
+// A picture that the server has not read yet from a new text or wish, it reads when it is painted.
 function commit() {
   props.value = {
+    of,
     title: title ? title.value : '',
     author: author ? author.value : '',
-    sentences: rows.map(({ text, brief, shows }) => ({ text, brief, shows })),
+    sentences: rows.map(({ text, brief, shows, asked, wished }) => (
+      { text, brief: text === asked ? brief : '', shows, wish: wished })),
   };
   if (rows.length) window.storybrush?.keep('tale', props.value);
 }
@@ -38,24 +42,24 @@ async function ask(row, wish) {
   if (!text.trim() && !wish) return;
   const at = rows.indexOf(row);
   const before = rows.slice(0, at).map(({ text, brief }) => ({ text, brief }));
-  try {
-    const found = await server.read_brief({ text, wish: wish || '', before });
-    if (row.text !== text || !rows.includes(row)) return; // asked too early: a newer one follows
-    row.brief = found.brief;
-    row.shows = found.shows;
-    row.asked = text;
-    row.label.textContent = found.shows || '…';
-    if (document.activeElement !== row.wish) row.wish.value = found.shows;
-    commit();
-  } catch (error) {
-    row.brief = ''; // the server reads it from the sentence when the page is painted
-    commit();
-  }
+  const question = row.question = { text, wish: wish || '', before };
+  row.wished = question.wish;
+  row.asked = null;
+  commit();
+  const found = await server.read_brief(question).catch(() => null);
+  if (!found || row.question !== question || row.text !== text || !rows.includes(row)) return;
+  row.brief = found.brief;
+  row.shows = found.shows;
+  row.wished = '';
+  row.asked = text;
+  row.label.textContent = found.shows || '…';
+  if (document.activeElement !== row.wish) row.wish.value = found.shows;
+  commit();
 }
 
 function insert(at, text) {
   if (rows.length >= props.max_sentences) return null;
-  const row = { text: text || '', brief: '', shows: '', asked: null };
+  const row = { text: text || '', brief: '', shows: '', wished: '', asked: null };
   rows.splice(at, 0, row);
   draw();
   row.area.focus();
@@ -166,9 +170,10 @@ function draw() {
   author = heading('Author', author, 'your name, if you like');
   root.append(make('ol', { class: 'lines' }, ...rows.map(line)));
   if (deleted && rows.length < props.max_sentences) {
+    const { row, at } = deleted;
     root.append(make('button', {
-      type: 'button', class: 'link', text: 'Put back “' + deleted.row.text.slice(0, 40) + '…”',
-      onclick: () => { rows.splice(deleted.at, 0, deleted.row); deleted = null; draw(); },
+      type: 'button', class: 'link', text: 'Put back “' + row.text.slice(0, 40) + '…”',
+      onclick: () => { rows.splice(at, 0, row); deleted = null; draw(); row.area.focus(); },
     }));
   }
   rows.forEach((row) => fit(row.area));
@@ -177,6 +182,7 @@ function draw() {
 
 function load() { // a story came from the server
   const value = props.value || {};
+  of = value.of;
   rows = (value.sentences || []).map((row) => ({ ...row, asked: row.text }));
   deleted = null;
   title = { value: value.title || '' };

@@ -64,6 +64,7 @@ function opened() {
     speechSynthesis.addEventListener('voiceschanged', ready, { once: true });
   }
   if (!book.offsetParent) return; // another tab is open
+  window.storybrush.read = book.dataset.book;
   book.focus({ preventScroll: true });
   element.scrollIntoView({ block: 'nearest' });
 }

@@ -2,7 +2,15 @@
 // Only while somebody looks at it.
 let asking = false;
 
-function changed() {}
+// Whoever closes a book is at its cover again; or at the first one, where it was deleted.
+function changed() {
+  setTimeout(() => { // the button that has closed it goes only now
+    const { read } = window.storybrush;
+    if (!read || !panel.offsetParent || document.activeElement !== document.body) return;
+    window.storybrush.read = '';
+    (panel.querySelector('[data-open="' + read + '"]') || panel.querySelector('.cover'))?.focus();
+  }, 100);
+}
 
 // Forward, to a book that was closed: its reader is not on the page to hear of it.
 function walked() {
