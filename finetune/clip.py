@@ -188,7 +188,7 @@ def train(
 
     step = start
     metrics: dict[str, float] = {}
-    for draw in prefetch(draws()):
+    for draw in () if clock.over(step) else prefetch(draws()):
         box, ids = share(draw.box).to(device), share(draw.ids).to(device)
         turn = real is not None and step % REAL_EVERY == REAL_EVERY - 1
         source = real.pictures if turn and real is not None else bank.pictures

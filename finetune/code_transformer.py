@@ -191,7 +191,8 @@ def train(
     start, extra = load_checkpoint(checkpoint, parts, facts)
     clock = Clock(start, steps, minutes, extra.get("progress", 0.0))
     step = start
-    for draw in prefetch(draws(bank.records, seed, start, steps, batch, bank.order)):
+    drawn = draws(bank.records, seed, start, steps, batch, bank.order)
+    for draw in () if clock.over(step) else prefetch(drawn):
         b = bank.batch(share_of(draw.ids), share_of(draw.prompts))
         read, mask = share(draw.read).to(device), share(draw.mask).to(device)
         with autocast(device):

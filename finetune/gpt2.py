@@ -228,7 +228,8 @@ def train(
     start, extra = load_checkpoint(runs / "story.pt", parts)
     clock = Clock(start, steps, minutes, extra.get("progress", 0.0))
     step = start
-    for tokens, targets in batches(seed, start, batch, stories, config["n_positions"], workers):
+    lessons = batches(seed, start, batch, stories, config["n_positions"], workers)
+    for tokens, targets in () if clock.over(step) else lessons:
         set_learning_rate(optimizers.values(), rate(clock.progress(step), peak))
         read, goal = share(tokens).to(device), share(targets).to(device)
         learned = (goal[:, 1:] != SKIPPED).sum()

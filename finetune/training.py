@@ -157,12 +157,12 @@ class Clock:
     def over(self, step: int) -> bool:
         """Whether no step is left, or no time, or the run was asked to stop.
 
-        Of a stop the answer for one step stays the same: what asks after a step, to write its
-        checkpoint, and before the next one must be of one mind.
+        The answer for one step stays the same: what asks after a step, to write its checkpoint, and
+        before the next one must be of one mind.
         """
         if step != self._told[0]:
-            self._told = step, _asked.is_set()
-        return self.progress(step) >= 1.0 or self._told[1]
+            self._told = step, self.progress(step) >= 1.0 or _asked.is_set()
+        return self._told[1]
 
     def eta(self, step: int) -> float | None:
         """Seconds left once `step` steps are done."""

@@ -200,6 +200,10 @@ def test_a_run_that_was_broken_off_ends_the_same(tmp_path: Path) -> None:
     assert [s.step for s in steps] == [3, 4]
     for a, b in zip(whole.parameters(), resumed.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-5)
+    steps, again = run(4, tmp_path / "broken")  # nothing is left to do
+    assert steps == []
+    for a, b in zip(resumed.parameters(), again.parameters(), strict=True):
+        assert torch.equal(a, b)
 
 
 def test_what_is_saved_is_what_the_pipeline_loads(tmp_path: Path) -> None:

@@ -249,7 +249,10 @@ def test_the_clock_keeps_to_its_minutes(monkeypatch: pytest.MonkeyPatch) -> None
     assert clock.progress(100) == pytest.approx(0.5)  # half of the time, a tenth of the steps
     assert clock.progress(700) == pytest.approx(0.7)
     assert clock.eta(100) == pytest.approx(60.0)  # not the 540 s that the steps would take
+    now = 119.0
+    assert not clock.over(100)
     now = 120.0
+    assert not clock.over(100)  # of a step that is taken, or of none
     assert clock.over(101)
     resumed = Clock(100, 1000, minutes=2.0, progress=0.5)
     now = 150.0
