@@ -356,7 +356,7 @@ def parse_brief(brief: str) -> Scene:
             relation = token
         else:
             count, _, word = token.rpartition("*")
-            if word not in vocabulary() or (count and not count.isdecimal()) or place:
+            if word not in vocabulary() or not re.fullmatch(r"\d{0,9}", count) or place:
                 raise InvalidInput(f"“{token}” is no word the painter knows.")
             items.append(Item(word, min(max(int(count or 1), 1), 5), relation if items else ""))
             relation = "+"
