@@ -114,7 +114,8 @@ class StoryPipeline:
         Without `config.seed` the seed is drawn, from `generator` (CPU) if given. The same seed and
         settings give the same drafts. More stories are written than shown: the drafts at the end
         are the best of them.
-        Raises InvalidInput when the request is nothing but banned words.
+        Raises InvalidInput when the request is nothing but banned words, or longer than a plain
+        language model can read.
         """
         import torch
 

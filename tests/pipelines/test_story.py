@@ -948,7 +948,8 @@ def plain_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_any_causal_language_model_writes(plain_folder: Path) -> None:
     pipeline = StoryPipeline.from_pretrained(str(plain_folder))
-    config = StoryConfig("a fox who wanted to fly", sentences=4, drafts=2, seed=1)
+    words = "a fox who wanted to fly"
+    config = StoryConfig(words, 4, drafts=2, seed=1, temperature=1, repetition_penalty=2)
     drafts = pipeline(config)
     assert len(drafts) == 2
     assert pipeline(config) == drafts
@@ -958,6 +959,12 @@ def test_any_causal_language_model_writes(plain_folder: Path) -> None:
         for s in draft.sentences:
             assert ends_properly(s.text)
             parse_brief(s.brief)
+
+
+def test_a_request_that_leaves_no_room_for_a_story_is_refused(plain_folder: Path) -> None:
+    pipeline = StoryPipeline.from_pretrained(str(plain_folder))
+    with pytest.raises(InvalidInput, match=r"of the 256 tokens .* shorten it"):
+        pipeline("猫" * 400)
 
 
 def test_a_folder_without_a_model_says_what_it_needs(tmp_path: Path) -> None:
