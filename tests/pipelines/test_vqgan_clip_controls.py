@@ -154,6 +154,16 @@ def test_a_film_may_have_more_steps_than_a_picture(painter: VQGANCLIPPipeline) -
     assert list(itertools.islice(frames, 3)) == [1, 2, 3]
 
 
+def test_a_film_without_a_seed_has_that_of_its_recipe(painter: VQGANCLIPPipeline) -> None:
+    config = replace(NOISE, steps=0, seed=None)
+    films = [
+        painter.animate(PictureRequest(WORDS, given), Camera(frames=2, steps=0))
+        for given in (config, replace(config, seed=0))
+    ]
+    one, other = (next(e.preview for e in film if e.preview) for film in films)
+    assert one.tobytes() == other.tobytes()
+
+
 # looks
 
 
