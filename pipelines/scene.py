@@ -471,10 +471,10 @@ def split_sentences(text: str) -> list[str]:
     for match in _SENTENCE_END.finditer(text):
         before = text[begin : match.start()].rsplit(None, 1)
         last = before[-1].lower().lstrip("\"'“‘(") if before else ""
-        mark, rest = match.group(1), text[match.end() :]
+        mark, after = match.group(1), text[match.end() : match.end() + 1]
         if mark == "." and (last in _ABBREVIATIONS or re.fullmatch(r"[a-z]", last) and last != "i"):
             continue
-        if rest and re.match(r"[a-z]", rest):  # the speaker, or an ellipsis in mid-sentence
+        if re.match(r"[a-z]", after):  # the speaker, or an ellipsis in mid-sentence
             continue
         # An open quotation goes on: keep "One. Two," in one piece unless it grows long.
         piece = text[begin : match.end(1)].strip()
