@@ -633,7 +633,7 @@ def test_prompts_hold_style_scene_and_sentence() -> None:
 def test_the_candidate_is_taken_that_fits_best_and_is_likely(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pipelines.vqgan_clip.pipeline.UNTIDY", 10.0)  # random weights know little
+    monkeypatch.setattr("pipelines.vqgan_clip.starts.UNTIDY", 10.0)  # random weights know little
     painter, config = pipeline(grid=8), replace(QUICK, steps=0, candidates=6)
     generator = torch.Generator().manual_seed(5)
     prompt = prompt_of(FOX, config)
