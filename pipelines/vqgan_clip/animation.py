@@ -17,7 +17,7 @@ from pipelines.camera import Camera
 from pipelines.errors import InvalidInput
 from pipelines.events import Eta, PictureProgress
 from pipelines.prompts import parse, write
-from pipelines.vqgan_clip.guidance import Canvas
+from pipelines.vqgan_clip.canvas import Canvas
 from pipelines.vqgan_clip.pixels import to_picture
 
 if TYPE_CHECKING:

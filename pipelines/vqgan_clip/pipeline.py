@@ -24,18 +24,10 @@ from pipelines.events import Eta, PictureProgress, Sentence
 from pipelines.picture_request import ImagePrompt, PictureRequest, prompt_of
 from pipelines.presets import PictureConfig, draw_seed
 from pipelines.scene import brief_of
+from pipelines.vqgan_clip.canvas import Aims, Canvas, Kept, Step, resize, small_size
 from pipelines.vqgan_clip.code_transformer import CodeTransformer
 from pipelines.vqgan_clip.cutouts import reduce
-from pipelines.vqgan_clip.guidance import (
-    Aims,
-    Canvas,
-    Guidance,
-    Kept,
-    Step,
-    resize,
-    small_size,
-    usual_views,
-)
+from pipelines.vqgan_clip.guidance import Guidance, usual_views
 from pipelines.vqgan_clip.loading import load_models
 from pipelines.vqgan_clip.losses import Targets
 from pipelines.vqgan_clip.models import (

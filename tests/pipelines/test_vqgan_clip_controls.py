@@ -22,7 +22,8 @@ from pipelines.picture_request import ImagePrompt, PictureRequest, request_from
 from pipelines.presets import PictureConfig, read_palette
 from pipelines.prompts import Prompt
 from pipelines.vqgan_clip import VQGANCLIPPipeline, guidance
-from pipelines.vqgan_clip.guidance import Canvas, Guidance, Step
+from pipelines.vqgan_clip.canvas import Canvas, Step
+from pipelines.vqgan_clip.guidance import Guidance
 from pipelines.vqgan_clip.losses import (
     asymmetry,
     palette_distance,
