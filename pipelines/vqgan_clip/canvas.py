@@ -33,7 +33,7 @@ class Kept:
     mask: Tensor
 
     def over(self, pixels: Tensor) -> Tensor:
-        """A picture with the kept part in its place."""
+        """Pictures (B, 3, H, W) with the kept part in its place."""
         return torch.where(self.mask > 0, self.pixels.lerp(pixels, self.mask), self.pixels)
 
     def resized(self, height: int, width: int) -> Kept:
@@ -151,7 +151,7 @@ class Canvas:
         return self.pull * (1 + (self.config.pull_end - 1) * done)
 
     def apply(self, gradient: Tensor, step: Step) -> None:
-        """One step of the optimiser along `gradient`, of the latents' shape."""
+        """One step of the optimiser along `gradient` (1, C, h, w); `step` is what it has found."""
         if self._paint is not None:
             gradient = gradient * self._paint
         self.latents.grad = gradient
@@ -249,6 +249,6 @@ def resize(pixels: Tensor, height: int, width: int) -> Tensor:
 
 
 def resize_mask(mask: Tensor, height: int, width: int) -> Tensor:
-    """A mask at another size; what is 0 stays 0 at least where all of it was."""
+    """A mask (1, 1, H, W) at another size; what is 0 stays 0 at least where all of it was."""
     mode = "area" if height < mask.shape[-2] else "bilinear"
     return F.interpolate(mask, size=(height, width), mode=mode)

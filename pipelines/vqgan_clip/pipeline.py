@@ -3,7 +3,6 @@ VQGAN+CLIP. Several pictures are painted as one batch."""
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -40,8 +39,6 @@ from pipelines.vqgan_clip.pixels import Frame, to_mask, to_picture, to_pixels
 from pipelines.vqgan_clip.starts import Start, begin, rows_of, take_back
 
 __all__ = ["VQGANCLIPPipeline", "prompt_of", "to_picture", "to_pixels"]
-
-log = logging.getLogger(__name__)
 
 Event = TypeVar("Event")
 

@@ -84,7 +84,7 @@ class VQModelCodec(nn.Module):
         return self.quantizer.lookup(indices, *hidden.shape[2:])
 
     def quantise(self, latents: Tensor) -> Tensor:
-        """The nearest entries; gradients pass straight through."""
+        """The nearest entries, (B, C, h, w) -> the same; gradients pass straight through."""
         return self.quantizer(latents)[0]
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -97,11 +97,11 @@ class VQModelCodec(nn.Module):
     def random_latents(
         self, width: int, height: int, count: int, generator: torch.Generator
     ) -> Tensor:
-        """`count` grids of random codebook entries; `generator` on the CPU."""
+        """`count` grids of random codebook entries, (count, C, h, w); `generator` on the CPU."""
         return self.quantizer.random(grid_of(width, height, self._stride), count, generator)
 
     def bounds(self) -> tuple[Tensor, Tensor]:
-        """Least and greatest value of each channel over the codebook."""
+        """Least and greatest value of each channel over the codebook, (1, C, 1, 1) each."""
         return self.quantizer.bounds()
 
 
