@@ -102,7 +102,7 @@ def _check_folder(folder: Path, force: bool) -> None:
 
 def _draft_of_text(path: Path, words: str) -> Draft:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as e:
         raise InvalidInput(f"{path} cannot be read as UTF-8 text: {e}.") from e
     draft = draft_of_text(text, words)

@@ -10,6 +10,7 @@ from pipelines.errors import InvalidInput, StorageError
 
 
 def add_export_option(p: argparse.ArgumentParser) -> None:
+    """`--export`, as text that `formats_of` reads."""
     p.add_argument(
         "--export", default="", metavar="FORMATS",
         help="the finished book as pdf, epub, html, zip, film, colouring, with commas between",
@@ -20,7 +21,7 @@ def formats_of(args: argparse.Namespace) -> list[str]:
     """The formats asked for, each once. Raises InvalidInput for one that there is not."""
     from storage.export import FORMATS
 
-    names = [name for name in args.export.lower().replace(",", " ").split() if name]
+    names = args.export.lower().replace(",", " ").split()
     for name in names:
         if name not in FORMATS:
             raise InvalidInput(f"--export knows {', '.join(FORMATS)}, not “{name}”.")

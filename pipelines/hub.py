@@ -92,6 +92,11 @@ def is_path(name: str) -> bool:
     return os.sep in name and name.count("/") != 1
 
 
+def bare(name: str) -> str:
+    """A name as recipes, which travel, have it: without the folders of this machine."""
+    return Path(name).name if is_path(located(name)) else name
+
+
 def is_home(name: str) -> bool:
     """Whether a name is a folder of models that belong together, as `finetune.vqgan` and its
     siblings write them: its VQGAN lies in `vqgan`."""

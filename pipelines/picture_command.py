@@ -161,12 +161,16 @@ def read_lines(path: Path) -> list[str]:
 
 
 def open_picture(path: Path) -> Image:
-    """A picture of any kind. Raises: InvalidInput."""
+    """A picture of any kind, upright: PIL RGB. Raises: InvalidInput."""
+    import numpy as np
     from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as picture:
-            return ImageOps.exif_transpose(picture).convert("RGB")
+            upright = ImageOps.exif_transpose(picture)
+            if upright.mode.startswith("I;16"):  # PIL takes all but the darkest of it for white
+                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+            return upright.convert("RGB")
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InvalidInput(f"{path} cannot be opened as a picture: {error}.") from error
 

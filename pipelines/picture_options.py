@@ -29,7 +29,7 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
 
     def option(flag: str, field: str, help: str = "", **kind: Any) -> None:
         small, large = getattr(PictureConfig(), field), getattr(FULL_PICTURE, field)
-        shown = f"{_words(small)}" if small == large else f"{_words(small)}, full {_words(large)}"
+        shown = _words(small) if small == large else f"{_words(small)}, full {_words(large)}"
         kind.setdefault("type", type(small))
         text = f"{help} (default: {shown})" if shown else help
         group.add_argument(flag, dest=field, default=argparse.SUPPRESS, help=text.strip(), **kind)

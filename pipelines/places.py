@@ -17,7 +17,6 @@ from pipelines.interiors import (
 INDOORS = frozenset({"room", "cave", "school", "castle_hall", "underwater", "space"})
 """Places that the weather does not reach."""
 
-_GRASS: RGB = (118, 190, 92)
 _PETALS: tuple[RGB, ...] = ((240, 108, 130), (250, 204, 78), (252, 248, 252), (176, 124, 216))
 
 

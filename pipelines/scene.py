@@ -356,7 +356,7 @@ def parse_brief(brief: str) -> Scene:
             relation = token
         else:
             count, _, word = token.rpartition("*")
-            if word not in vocabulary() or (count and not count.isdecimal()) or place:
+            if word not in vocabulary() or not re.fullmatch(r"\d{0,9}", count) or place:
                 raise InvalidInput(f"“{token}” is no word the painter knows.")
             items.append(Item(word, min(max(int(count or 1), 1), 5), relation if items else ""))
             relation = "+"
@@ -471,10 +471,10 @@ def split_sentences(text: str) -> list[str]:
     for match in _SENTENCE_END.finditer(text):
         before = text[begin : match.start()].rsplit(None, 1)
         last = before[-1].lower().lstrip("\"'“‘(") if before else ""
-        mark, rest = match.group(1), text[match.end() :]
+        mark, after = match.group(1), text[match.end() : match.end() + 1]
         if mark == "." and (last in _ABBREVIATIONS or re.fullmatch(r"[a-z]", last) and last != "i"):
             continue
-        if rest and re.match(r"[a-z]", rest):  # the speaker, or an ellipsis in mid-sentence
+        if re.match(r"[a-z]", after):  # the speaker, or an ellipsis in mid-sentence
             continue
         # An open quotation goes on: keep "One. Two," in one piece unless it grows long.
         piece = text[begin : match.end(1)].strip()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.book import MAX_SENTENCE, MAX_TITLE
 from pipelines.errors import InvalidInput, ModelUnavailable
 from pipelines.events import Draft, StoryProgress
+from pipelines.hub import bare, located
 from pipelines.presets import MAX_SEED, PRESETS, StoryConfig, draw_seed
 from pipelines.scene import split_sentences
 from pipelines.story_ranking import (
@@ -86,18 +87,18 @@ class StoryPipeline:
 
         name = PRESETS[preset_or_path].story if preset_or_path in PRESETS else preset_or_path
         where = pick_device(str(device or "auto"))
-        folder = EMBEDDED / "story" if name == "embedded" else Path(name)
+        folder = EMBEDDED / "story" if name == "embedded" else Path(located(name))
         if name == "embedded" or (folder / LEXICON).is_file():
             # How sure a writer is that was taught other texts, nobody has measured.
             shipped = folder.resolve() == (EMBEDDED / "story").resolve()
             return cls(
-                _load_embedded(folder).to(where), lexicon=_read_lexicon(folder), name=name,
+                _load_embedded(folder).to(where), lexicon=_read_lexicon(folder), name=bare(name),
                 coherent=COHERENT if shipped else float("-inf"),
             )  # fmt: skip
         from pipelines.story_plain import load_plain
 
         model, tokenizer = load_plain(name, where)
-        return cls(model, lexicon=None, tokenizer=tokenizer, name=name)
+        return cls(model, lexicon=None, tokenizer=tokenizer, name=bare(name))
 
     def __call__(
         self, config: StoryConfig | str, *, generator: torch.Generator | None = None
@@ -113,7 +114,8 @@ class StoryPipeline:
         Without `config.seed` the seed is drawn, from `generator` (CPU) if given. The same seed and
         settings give the same drafts. More stories are written than shown: the drafts at the end
         are the best of them.
-        Raises InvalidInput when the request is nothing but banned words.
+        Raises InvalidInput when the request is nothing but banned words, or longer than a plain
+        language model can read.
         """
         import torch
 

@@ -69,7 +69,8 @@ class ConvertedModel:
         banned: Sequence[list[int]],
         generator: torch.Generator,
     ) -> Iterator[list[Continuation]]:
-        """The texts after every few tokens, as `story_plain.continue_text` has them.
+        """The texts after every few tokens, as `story_plain.continue_text` has them. Raises
+        InvalidInput as that does.
 
         CTranslate2 draws by itself, seeded from `generator`. A thread of it takes its seed when it
         first draws, so that only a fresh one draws the same again.

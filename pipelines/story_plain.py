@@ -10,6 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pipelines.errors import InvalidInput
 from pipelines.hub import complete, load_named, located
 from pipelines.presets import StoryConfig
 from pipelines.scene import split_sentences
@@ -74,8 +75,15 @@ class Continuations:
         self.ended = [False] * count
 
     def room(self, positions: int) -> int:
-        """Tokens that may be written, for a model that reads so many in all."""
-        return min(positions - len(self.prompt) - 1, TOKENS_A_SENTENCE * self._sentences)
+        """Tokens that may be written, for a model that reads so many in all. Raises InvalidInput
+        when the request leaves no room for a sentence."""
+        left = positions - len(self.prompt) - 1
+        if left < TOKENS_A_SENTENCE:
+            raise InvalidInput(
+                f"This request takes {len(self.prompt)} of the {positions} tokens that the "
+                "language model can read, a story included: shorten it."
+            )
+        return min(left, TOKENS_A_SENTENCE * self._sentences)
 
     def add(self, row: int, token: int, log_likelihood: float) -> None:
         """Text `row` goes on, until its end or until it has all its sentences."""
@@ -120,7 +128,7 @@ def continue_text(
     """Texts so far, after every few tokens; the last are the whole texts.
 
     Each begins with `words`. Randomness comes from `generator` (CPU) alone. `model` and `tokenizer`
-    are those of `load_plain`.
+    are those of `load_plain`. Raises InvalidInput when the model cannot read so long a request.
     """
     texts = Continuations(tokenizer, words, config, candidates)
     if hasattr(model, "steps"):  # a ConvertedModel, which samples by itself
@@ -135,9 +143,10 @@ def continue_text(
         TopPLogitsWarper,
     )
 
-    processors: list[Any] = [TemperatureLogitsWarper(config.temperature)]
+    # These two take no whole numbers, such as JSON has them.
+    processors: list[Any] = [TemperatureLogitsWarper(float(config.temperature))]
     if config.repetition_penalty != 1.0:
-        processors.insert(0, RepetitionPenaltyLogitsProcessor(config.repetition_penalty))
+        processors.insert(0, RepetitionPenaltyLogitsProcessor(float(config.repetition_penalty)))
     if spelled := spelled_out(tokenizer, banned):
         processors.append(NoBadWordsLogitsProcessor(spelled))
     processors += [TopKLogitsWarper(config.top_k)] if config.top_k else []

@@ -13,7 +13,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field, replace
-from functools import cache, partial
+from functools import cache, lru_cache, partial
 
 from pipelines.errors import InvalidInput
 from pipelines.scene import (
@@ -35,9 +35,9 @@ from pipelines.tokenizer import NEW_WORDS, TITLE
 LONGEST_REQUEST = 24
 """Words of a request that the writer reads; the rest is left out."""
 FOREIGN_WORDS, FOREIGN_LETTERS = 3, 24
+"""At most so much of a run in another script makes one unknown word."""
 LONGEST_WORD = 60
 """Letters that stay of a word: a sentence names it more than once, and has to fit on a page."""
-"""At most so much of a run in another script makes one unknown word."""
 
 # Words without content of their own, and those that nearly every request or story has.
 FUNCTION_WORDS = frozenset(
@@ -127,7 +127,7 @@ def ban_list(own: Iterable[str] = ()) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*(w for w in mine if w), *unsuitable()]))
 
 
-@cache
+@lru_cache(maxsize=64)  # a server meets ever new ban lists
 def _ban_pattern(banned: tuple[str, ...]) -> re.Pattern[str]:
     forms = {f for w in banned for f in (w, plural(w), w + "s")}
     return re.compile("|".join(map(_alone, sorted(forms, key=lambda f: (-len(f), f)))))
@@ -583,7 +583,7 @@ def mentions(text: str, word: str) -> bool:
     return _in_any_form(word).search(low) is not None
 
 
-@cache
+@lru_cache(maxsize=4096)
 def _in_any_form(word: str) -> re.Pattern[str]:
     """A pattern of a word (or of the last of several) and what it is inflected to, and from."""
     *first, last = word.split()

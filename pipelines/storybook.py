@@ -128,6 +128,7 @@ def paint(
     `together` pages are painted as one batch. A page whose text is one of `prompts` is guided by it
     as `pipelines.prompts` reads it, and one that was painted from prompts is by those again; others
     are plain text. `close()` stops; what PageFinished has told stays.
+    Raises InvalidInput for a page that there is not, and as `VQGANCLIPPipeline.stream`.
     """
     todo = [n for n, p in enumerate(book.pages) if p.picture is None] if only is None else [*only]
     for n in todo:

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -161,7 +161,8 @@ def save_model(model: nn.Module, config: Any, folder: Path, *, int8: bool = Fals
         fresh[folder / "config.json"].write_text(text, encoding="utf-8")
     except (OSError, SafetensorError) as e:
         for path in fresh.values():
-            path.unlink(missing_ok=True)
+            with suppress(OSError):
+                path.unlink()
         raise StorageError(
             f"The model could not be written to {folder} ({e}): free some disk space and run the "
             "same command again. What was there is untouched."

@@ -131,6 +131,11 @@ def _job(number: int, line: str, defaults: PictureConfig, models: Mapping[str, s
     written = json.dumps(
         {**defaults.to_settings(), "seed": None, **values}, sort_keys=True, ensure_ascii=False
     )
+    if re.search(r"[\ud800-\udfff]", written):
+        raise InvalidInput(
+            "This line has half of a character, as “\\ud83d” without “\\ude00” is: no file of a "
+            "book can hold that."
+        )
     seed = values.get("seed")
     if seed is None:
         own = hashlib.sha256(f"{number} {written}".encode("utf-8", "replace")).digest()

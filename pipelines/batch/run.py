@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,8 +14,6 @@ from pipelines.book import Book
 from pipelines.errors import AppError
 from pipelines.events import Eta
 from pipelines.storybook import page_request, page_seed
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -152,6 +149,7 @@ class _Batch:
                 yield BookDone(job, book)
 
     def fail(self, number: int, reason: str) -> BookFailed:
+        """Give a book up; what is painted of it stays, and nothing more is expected."""
         book = self.books.pop(number, None)
         kept = 0 if book is None else sum(page.picture is not None for page in book.pages)
         self.expected[number] = kept
@@ -160,6 +158,7 @@ class _Batch:
         return BookFailed(self.jobs[number], reason)
 
     def progress(self, eta: Eta) -> BatchProgress:
+        """How far all books are now."""
         shares = (
             r.share * len(r.task.pages) for r in self.running.values() if isinstance(r.task, Paint)
         )

@@ -17,7 +17,7 @@ from pipelines.camera import Camera
 from pipelines.errors import InvalidInput
 from pipelines.events import Eta, PictureProgress
 from pipelines.prompts import parse, write
-from pipelines.vqgan_clip.guidance import Canvas
+from pipelines.vqgan_clip.canvas import Canvas
 from pipelines.vqgan_clip.pixels import to_picture
 
 if TYPE_CHECKING:
@@ -48,17 +48,16 @@ def animate(
     """Paint the first frame, then move and paint on; every frame is the preview of an event.
 
     The phases of a story have an equal share of the frames each; the first frame is of the first
-    alone. `close()` stops.
+    alone. Without `config.seed` it is 0. `close()` stops.
     Raises: InvalidInput, OutOfMemory.
     """
     if request.mask is not None:
         raise InvalidInput("A picture that moves has no mask: leave one of them out.")
-    eta, seed = Eta(), request.config.seed
-    generator = torch.Generator().manual_seed(0 if seed is None else seed)
+    eta, seed = Eta(), request.config.seed or 0
+    generator = torch.Generator().manual_seed(seed)
     first: Image | None = None
-    opening = replace(
-        request.config, enlarge=False, prompts=write(parse(request.config.prompts)[:1])
-    )
+    prompts = write(parse(request.config.prompts)[:1])
+    opening = replace(request.config, seed=seed, enlarge=False, prompts=prompts)
     for event in pipeline.stream(
         request.sentence, opening, picture=request.picture, image_prompts=request.image_prompts
     ):

@@ -46,7 +46,7 @@ def checkpointed(model: nn.Module) -> Iterator[None]:
 
 
 def bytes_kept(compute: Callable[[], Tensor], model: object) -> int:
-    """What a computation keeps for its backward pass, without the weights of `model`."""
+    """Bytes that a computation keeps for its backward pass, without the weights of `model`."""
     weights: set[int] = set()
     if isinstance(model, nn.Module):
         weights = {t.untyped_storage().data_ptr() for t in (*model.parameters(), *model.buffers())}

@@ -116,8 +116,11 @@ def _kind(path: Path, what: str, source: str) -> str:
     if head.startswith(b"PK\x03\x04"):
         if not zipfile.is_zipfile(path):
             raise refuse("only the beginning of a file (half a download)")
-        with zipfile.ZipFile(path) as archive:
-            names = archive.namelist()
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = archive.namelist()
+        except Exception as e:  # zipfile raises more than BadZipFile over a damaged table
+            raise refuse("a damaged archive") from e
         return "torchscript" if any(n.endswith("/constants.pkl") for n in names) else "zip"
     if len(head) > 8 and head[8:9] == b"{":
         return "safetensors"

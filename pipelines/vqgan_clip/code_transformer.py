@@ -353,9 +353,10 @@ def nll(logits: Sequence[Tensor], codes: Tensor) -> Tensor:
 
 
 def plan_nll(logits: Sequence[Tensor], plan: Tensor) -> Tensor:
-    """Negative log-likelihood of a plan in nats, summed over its entries, mean over the batch.
+    """Negative log-likelihood of a plan in nats, summed over its entries, mean over the batch: ().
 
-    Of the entries of "no piece" only the first word counts: that is where the plan ends.
+    `logits` are those of `CodeTransformer.forward`, `plan` is (B, PIECES * FIELDS). Of the entries
+    of "no piece" only the first word counts: that is where the plan ends.
     """
     pieces = plan.view(len(plan), PIECES, FIELDS)
     none = pieces[..., 0] == 0

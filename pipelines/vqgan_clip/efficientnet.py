@@ -87,7 +87,7 @@ class EfficientNetLite(nn.Module):
         self.head = Convolution(widths[-1], features, 1)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """Gradients reach pixels."""
+        """(B, 3, H, W) in [-1, 1] -> (B, features); gradients reach pixels."""
         x = (pixels * 127.5 + 0.5) / 128  # (0 to 255, less 127) / 128: as the weights were trained
         x = x.contiguous(memory_format=torch.channels_last)  # half the time on a processor
         x = F.relu6(self.stem(x))  # (B, stem, H / 2, W / 2)

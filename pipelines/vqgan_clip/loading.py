@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 
 from pipelines.errors import InvalidInput, ModelUnavailable
-from pipelines.hub import is_home, is_path, located
+from pipelines.hub import bare, is_home, is_path, located
 from pipelines.presets import PRESETS
 from pipelines.vqgan_clip.clip import CLIP
 from pipelines.vqgan_clip.code_transformer import CodeTransformer
@@ -80,16 +80,11 @@ def load_models(preset: str, vqgan: str, clip: str, device: torch.device) -> Pic
             transformer = CodeTransformer.from_pretrained(home / "code_transformer", device)
     # Recipes travel: they name files, not the folders of the machine that they were made on.
     weights = parse_weights(clip) if clip else {}
-    named = [_bare(vqgan)] if vqgan else []
+    named = [bare(vqgan)] if vqgan else []
     for n, weight in weights.items():  # which says nothing of one alone
-        named.append(_bare(n) if weight == 1 or len(weights) == 1 else f"{_bare(n)}:{weight:g}")
-    kept = [] if vqgan and clip else [_bare(folder)]
+        named.append(bare(n) if weight == 1 or len(weights) == 1 else f"{bare(n)}:{weight:g}")
+    kept = [] if vqgan and clip else [bare(folder)]
     return PictureModels(codec, clips, transformer, " + ".join([*kept, *named]))
-
-
-def _bare(name: str) -> str:
-    """A name without the folders of a machine."""
-    return Path(name).name if is_path(located(name)) else name
 
 
 def load_codec(name: str, device: torch.device) -> ImageCodec:

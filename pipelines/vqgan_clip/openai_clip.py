@@ -65,26 +65,29 @@ def read_vocabulary(folder: Path, size: int) -> CLIPTokenizer:
         "https://github.com/openai/CLIP."
     )
     try:
-        if (folder / BPE).is_file():
-            tokenizer = _openai_vocabulary(folder / BPE, size)
-        elif (folder / "tokenizer.json").is_file() or all(
-            (folder / n).is_file() for n in ("vocab.json", "merges.txt")
-        ):
-            tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
-        else:
-            tokenizer = _shared_vocabulary(size)
-            if tokenizer is None:
-                raise ModelUnavailable(f"The vocabulary of CLIP is missing in {folder}. {advice}")
-    except (OSError, ValueError, EOFError) as e:
+        tokenizer = _vocabulary_in(folder, size)
+    except Exception as e:  # gzip and tokenizers raise whatever they stumble over
         raise ModelUnavailable(
             f"The vocabulary of CLIP in {folder} is damaged ({short(e)}). {advice}"
         ) from e
+    if tokenizer is None and (tokenizer := _shared_vocabulary(size)) is None:
+        raise ModelUnavailable(f"The vocabulary of CLIP is missing in {folder}. {advice}")
     if len(tokenizer) != size:
         raise ModelUnavailable(
             f"The vocabulary in {folder} has {len(tokenizer)} tokens, and the CLIP beside it "
             f"{size}: they do not belong together. {advice}"
         )
     return tokenizer
+
+
+def _vocabulary_in(folder: Path, size: int) -> CLIPTokenizer | None:
+    """What the files of a folder hold; None where there are none. Raises whatever is wrong."""
+    if (folder / BPE).is_file():
+        return _openai_vocabulary(folder / BPE, size)
+    whole = (folder / "tokenizer.json").is_file()
+    if whole or all((folder / n).is_file() for n in ("vocab.json", "merges.txt")):
+        return CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    return None
 
 
 def _shared_vocabulary(size: int) -> CLIPTokenizer | None:

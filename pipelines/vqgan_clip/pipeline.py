@@ -3,8 +3,6 @@ VQGAN+CLIP. Several pictures are painted as one batch."""
 
 from __future__ import annotations
 
-import logging
-import random
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -22,22 +20,13 @@ from pipelines.camera import Camera
 from pipelines.device import fast_bf16, is_out_of_memory, pick_device
 from pipelines.errors import OutOfMemory
 from pipelines.events import Eta, PictureProgress, Sentence
-from pipelines.painter import paint
 from pipelines.picture_request import ImagePrompt, PictureRequest, prompt_of
 from pipelines.presets import PictureConfig, draw_seed
-from pipelines.scene import brief_of, parse_brief
-from pipelines.vqgan_clip.code_transformer import CodeTransformer, Drawn
+from pipelines.scene import brief_of
+from pipelines.vqgan_clip.canvas import Aims, Canvas, Kept, Step, resize, small_size
+from pipelines.vqgan_clip.code_transformer import CodeTransformer
 from pipelines.vqgan_clip.cutouts import reduce
-from pipelines.vqgan_clip.guidance import (
-    Aims,
-    Canvas,
-    Guidance,
-    Kept,
-    Step,
-    resize,
-    small_size,
-    usual_views,
-)
+from pipelines.vqgan_clip.guidance import Guidance, usual_views
 from pipelines.vqgan_clip.loading import load_models
 from pipelines.vqgan_clip.losses import Targets
 from pipelines.vqgan_clip.models import (
@@ -47,18 +36,12 @@ from pipelines.vqgan_clip.models import (
     fingerprint,
 )
 from pipelines.vqgan_clip.pixels import Frame, to_mask, to_picture, to_pixels
-from pipelines.vqgan_clip.vqgan import VQGAN, unfinished
-from pipelines.vqgan_clip.window import drawn_grid, sample
+from pipelines.vqgan_clip.starts import Start, begin, rows_of, take_back
 
 __all__ = ["VQGANCLIPPipeline", "prompt_of", "to_picture", "to_pixels"]
 
-log = logging.getLogger(__name__)
-
 Event = TypeVar("Event")
 
-UNTIDY = 0.02
-"""What a nat a position costs a candidate, in CLIP's cosine similarity: of two that fit the words,
-the one without half a barn is the likelier."""
 TOO_LARGE = (
     "There is too little memory for this picture: choose a smaller size, fewer cutouts or fewer "
     "candidates."
@@ -77,11 +60,8 @@ class _Work:
     """Progress events' steps in all: rows of the code transformer, then guidance."""
     step: int = 0
     eta: Eta = field(default_factory=Eta)
+    start: Start | None = None
     canvas: Canvas | None = None
-    drawn: Drawn | None = None
-    """What the code transformer drew, where the canvas began from that."""
-    surprise: Tensor = field(default_factory=lambda: torch.empty(0))
-    """Of each of its positions, (N,) in nats."""
     score: float | None = None
 
     def progress(
@@ -213,27 +193,24 @@ class VQGANCLIPPipeline:
         for index, (request, given) in enumerate(zip(requests, generators, strict=True)):
             request = self._possible(request)
             config = request.config
-            self._latent_shape(config)  # or say what is wrong with its sides
             seed = draw_seed() if config.seed is None else config.seed
             generator = given or torch.Generator().manual_seed(seed)
-            rows = 1
-            if config.start == "transformer" and self.transformer is not None:
-                rows = drawn_grid(self.transformer.config, self._latent_shape(config))[0]
-            works.append(_Work(index, request, seed, generator, rows + config.steps))
+            of = rows_of(self, config) + config.steps
+            works.append(_Work(index, request, seed, generator, of))
         yield from _told(self._paint(works))
 
     def frame(self, config: PictureConfig) -> Frame:
         """Where the picture is on the canvas that it is painted on."""
         return Frame.around(config.width, config.height, self.vqgan.stride)
 
-    def _whole(self, config: PictureConfig) -> PictureConfig:
+    def whole(self, config: PictureConfig) -> PictureConfig:
         """The settings with the sides of the canvas."""
         frame = self.frame(config)
         return replace(config, width=frame.canvas_width, height=frame.canvas_height)
 
-    def _latent_shape(self, config: PictureConfig) -> tuple[int, int]:
-        """(h, w) of the canvas. Raises InvalidInput."""
-        whole = self._whole(config)
+    def latent_shape(self, config: PictureConfig) -> tuple[int, int]:
+        """(h, w) of the canvas."""
+        whole = self.whole(config)
         return self.vqgan.latent_shape(whole.width, whole.height)[1:]
 
     def on_canvas(
@@ -255,20 +232,17 @@ class VQGANCLIPPipeline:
     def _paint(self, works: Sequence[_Work]) -> Iterator[tuple[int, PictureProgress | Page]]:
         # 1. The starts, one after the other.
         for work in works:
-            latents = torch.empty(0)
-            if work.request.config.start == "transformer":
-                for event in self._imagine(work):
-                    if isinstance(event, Tensor):
-                        latents = event
-                    else:
-                        work.step += 1
-                        yield work.progress("start", preview=event)
-            else:
-                latents = self._begin(work)
-                work.step = 1
+            for event in begin(self, work.request, work.seed, work.generator):
+                if isinstance(event, Start):
+                    work.start = event
+                    continue
+                work.step += 1
+                if event is not None:
+                    yield work.progress("start", preview=event)
+            assert work.start is not None
             frame = self.frame(work.request.config)
             with self._lock:
-                work.canvas = self.canvas(work.request, latents, work.generator)
+                work.canvas = self.canvas(work.request, work.start.latents, work.generator)
                 preview = frame.cut(to_picture(work.canvas.decode()[0]))
             yield work.progress("start", preview=preview)
         # 2. Guidance, of all together; whatever is finished leaves.
@@ -300,14 +274,15 @@ class VQGANCLIPPipeline:
 
     def _end(self, work: _Work) -> Iterator[tuple[int, PictureProgress | Page]]:
         """3. The finished page."""
-        request, canvas = work.request, work.canvas
+        request, canvas, start = work.request, work.canvas, work.start
         assert canvas is not None
+        assert start is not None
         note = ""
         if canvas.step < canvas.steps:
             note = f"CLIP's score has not improved any more: finished after {canvas.step} steps."
         with self._lock:
             canvas.settle()
-            self._take_back(work, canvas)
+            take_back(self, request, start, canvas)
             pixels = canvas.decode()
             score = work.score
             if subject := request.subject(-1):
@@ -326,19 +301,6 @@ class VQGANCLIPPipeline:
         text = request.sentence.text or request.subject()
         png = encode_png(final, recipe, text)
         yield index, Page(text, request.sentence.brief, png, score, recipe)
-
-    def _take_back(self, work: _Work, canvas: Canvas) -> None:
-        """What guidance has made of the start, where the code transformer finds it next to
-        impossible: codes of other styles, which CLIP likes and a person sees as hatched skies."""
-        request, most = work.request, work.request.config.surprise
-        if work.drawn is None or not most or not request.sentence_alone or canvas.shrunk:
-            return
-        assert isinstance(self.vqgan, VQGAN)
-        assert self.transformer is not None
-        now = Drawn(work.drawn.plan, self.vqgan.quantizer.indices(canvas.latents))
-        surprise = self.transformer.surprise(request.subject(), now)[0]
-        odd = surprise > work.surprise + most
-        canvas.take_back(odd.view(canvas.latents.shape[-2:]))
 
     def _finish(self, request: PictureRequest, canvas: Canvas, pixels: Tensor) -> Tensor:
         """The canvas at the size it is handed over in, what had to stay as sharp as it was."""
@@ -373,7 +335,7 @@ class VQGANCLIPPipeline:
         self, request: PictureRequest, latents: Tensor, generator: torch.Generator
     ) -> Canvas:
         """A canvas that begins from these latents (1, C, h, w)."""
-        config, stride = self._whole(request.config), self.vqgan.stride
+        config, stride = self.whole(request.config), self.vqgan.stride
         kept = self._kept(request, config.height, config.width)
         height, width = (side * stride for side in latents.shape[-2:])
         if kept is not None and (height, width) != (config.height, config.width):
@@ -458,63 +420,6 @@ class VQGANCLIPPipeline:
             seen = self.embed(model, pixels)
             found = found + weight * (seen @ model.embed_texts([prompt]).T)[:, 0].float()
         return found
-
-    def _imagine(self, work: _Work) -> Iterator[Picture | Tensor]:
-        """Pictures while the code transformer draws, row after row; at last the best latents."""
-        transformer, vqgan, config = self.transformer, self.vqgan, work.request.config
-        assert transformer is not None
-        assert isinstance(vqgan, VQGAN)  # the transformer knows the codes of ours alone
-        prompt = work.request.subject()
-        grid = drawn_grid(transformer.config, self._latent_shape(config))
-        frame = self.frame(config)
-        drawn: Drawn | None = None
-        preview: Picture | None = None
-        sampler = sample(
-            transformer, prompt, config.candidates, grid, guidance=config.guidance,
-            temperature=config.code_temperature, generator=work.generator,
-        )  # fmt: skip
-        for row in range(1, grid[0] + 1):
-            with self._lock:
-                drawn = next(sampler)
-                if preview is None or row % 2 == 0:  # to draw it takes a sixth of a row's time
-                    preview = frame.cut(unfinished(vqgan, drawn.codes[:1], row, grid))
-            yield preview
-        assert drawn is not None
-        with self._lock, torch.no_grad():
-            codes = drawn.codes.to(self.device)
-            pixels = vqgan.decode_indices(codes, grid[0])
-            fit = self.score(pixels, prompt)
-            whole = grid == (transformer.config.grid,) * 2
-            surprise = fit.new_zeros(len(codes), 1)
-            if whole and config.surprise:
-                surprise = transformer.surprise(prompt, drawn)
-            best = int((fit - UNTIDY * surprise.mean(1)).argmax())
-            codes = codes[best : best + 1]
-            latents = vqgan.quantizer.lookup(codes, *grid)
-            if whole and latents.shape[-2:] == self._latent_shape(config):
-                work.drawn = Drawn(drawn.plan[best : best + 1].to(self.device), codes)
-                work.surprise = surprise[best]
-            if latents.shape[-2:] != self._latent_shape(config):
-                shape = (frame.canvas_height, frame.canvas_width)
-                larger = F.interpolate(pixels[best : best + 1], size=shape, mode="bicubic")
-                latents = vqgan.encode(larger.clamp(-1, 1))
-        yield latents
-
-    @torch.no_grad()
-    def _begin(self, work: _Work) -> Tensor:
-        """The latents of the starts that need no sampling."""
-        request, config = work.request, work.request.config
-        if config.start == "noise":
-            whole = self._whole(config)
-            height, width = small_size(whole, self.vqgan.stride) or (whole.height, whole.width)
-            return self.vqgan.random_latents(width, height, 1, work.generator)
-        picture = request.picture
-        if config.start == "sketch":
-            sentence = request.sentence
-            scene = parse_brief(sentence.brief or brief_of(sentence.text or request.subject()))
-            picture = paint(scene, random.Random(work.seed), style=config.style).picture
-        assert picture is not None
-        return self.vqgan.encode(self.on_canvas(picture, config))
 
 
 def _told(events: Iterator[Event]) -> Iterator[Event]:

@@ -14,6 +14,9 @@ from torch import Tensor
 FEATHER = 1 / 20
 """Share of the shorter side over which the edge of a mask is softened, inwards."""
 
+STRIP = 16
+"""Of pictures that are so many times as long as their shape asks, the middle alone is resampled."""
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -77,8 +80,14 @@ def to_picture(pixels: Tensor) -> Picture:
 
 
 def _cut(picture: Picture, width: int, height: int) -> Picture:
+    """The middle of a picture at a size of its own shape or another."""
     scale = max(width / picture.width, height / picture.height)
     size = max(width, round(picture.width * scale)), max(height, round(picture.height * scale))
+    if size[0] * size[1] > STRIP * width * height:  # gigabytes, of which little would be kept
+        w, h = min(width / scale, picture.width), min(height / scale, picture.height)
+        x, y = (picture.width - w) / 2, (picture.height - h) / 2
+        box = (x, y, x + w, y + h)
+        return picture.resize((width, height), Image.Resampling.LANCZOS, box)
     full = picture.resize(size, Image.Resampling.LANCZOS)
     x, y = (full.width - width) // 2, (full.height - height) // 2
     return full.crop((x, y, x + width, y + height))

@@ -84,7 +84,7 @@ class VQModelCodec(nn.Module):
         return self.quantizer.lookup(indices, *hidden.shape[2:])
 
     def quantise(self, latents: Tensor) -> Tensor:
-        """The nearest entries; gradients pass straight through."""
+        """The nearest entries, (B, C, h, w) -> the same; gradients pass straight through."""
         return self.quantizer(latents)[0]
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -97,37 +97,36 @@ class VQModelCodec(nn.Module):
     def random_latents(
         self, width: int, height: int, count: int, generator: torch.Generator
     ) -> Tensor:
-        """`count` grids of random codebook entries; `generator` on the CPU."""
+        """`count` grids of random codebook entries, (count, C, h, w); `generator` on the CPU."""
         return self.quantizer.random(grid_of(width, height, self._stride), count, generator)
 
     def bounds(self) -> tuple[Tensor, Tensor]:
-        """Least and greatest value of each channel over the codebook."""
+        """Least and greatest value of each channel over the codebook, (1, C, 1, 1) each."""
         return self.quantizer.bounds()
 
 
 def _load_diffusers(name: str) -> tuple[VQModel, nn.Conv2d | None]:
-    """A VQModel by folder or hub name, on its own or as a part of a pipeline."""
-    if Path(name, PROJECTION).is_file():
-        return read_converted(Path(name))
+    """A VQModel by folder or hub name, on its own or as a part of a pipeline; as `load_taming`."""
     places = [None, *_SUBFOLDERS]
     if is_path(name):
         places = [s for s in places if Path(name, s or "", "config.json").is_file()] or [None]
 
-    def load(local: bool) -> VQModel:
+    def load(local: bool) -> tuple[VQModel, nn.Conv2d | None]:
+        if Path(name, PROJECTION).is_file():
+            return read_converted(Path(name))
         errors: list[Exception] = []
         for subfolder in places:
             try:
-                return _read_folder(name, subfolder, local)
+                return _read_folder(name, subfolder, local), None
             except (OSError, ValueError) as e:
                 errors.append(e)
         raise errors[0]
 
-    model = load_named(
+    return load_named(
         name, "VQGAN", load,
         needs="config.json and diffusion_pytorch_model.safetensors as diffusers writes them",
         instead=f"a checkpoint of taming-transformers ({SOURCE})",
     )  # fmt: skip
-    return model, None
 
 
 def _read_folder(name: str, subfolder: str | None, local: bool) -> VQModel:

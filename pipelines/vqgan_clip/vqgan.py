@@ -86,6 +86,7 @@ class ResidualBlock(nn.Module):
         nn.init.zeros_(self.second.bias)
 
     def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same."""
         return x + self.second(F.silu(self.first(F.silu(self.norm(x)))))
 
 
@@ -305,7 +306,7 @@ class VQGAN(nn.Module):
         return self.encoder(pixels)
 
     def quantise(self, latents: Tensor) -> Tensor:
-        """The nearest entries; gradients pass straight through."""
+        """The nearest entries, (B, C, h, w) -> the same; gradients pass straight through."""
         return self.quantizer(latents)[0]
 
     def decode(self, latents: Tensor) -> Tensor:
@@ -317,17 +318,17 @@ class VQGAN(nn.Module):
         return self.decoder.draw_large(self.decoder.features(latents))
 
     def finish(self, latents: Tensor) -> Tensor:
-        """As `decode_large` where this VQGAN has it, else as `decode`."""
+        """As `decode_large` (twice the side) where this VQGAN has it, else as `decode`."""
         return self.decode_large(latents) if self.config.large else self.decode(latents)
 
     def random_latents(
         self, width: int, height: int, count: int, generator: torch.Generator
     ) -> Tensor:
-        """`count` grids of random codebook entries; `generator` on the CPU."""
+        """`count` grids of random codebook entries, (count, C, h, w); `generator` on the CPU."""
         return self.quantizer.random(grid_of(width, height, STRIDE), count, generator)
 
     def bounds(self) -> tuple[Tensor, Tensor]:
-        """Least and greatest value of each channel over the codebooks."""
+        """Least and greatest value of each channel over the codebooks, (1, C, 1, 1) each."""
         return self.quantizer.bounds()
 
     def decode_indices(self, indices: Tensor, height: int | None = None) -> Tensor:
@@ -339,7 +340,8 @@ class VQGAN(nn.Module):
 
 @torch.no_grad()
 def unfinished(vqgan: VQGAN, codes: Tensor, rows: int, grid: tuple[int, int]) -> Image:
-    """A picture of which only the upper `rows` rows of codes are drawn; paper below."""
+    """A picture of `grid` (h, w) positions of which only the upper `rows` rows are drawn, codes
+    (1, rows * w, G): PIL RGB, paper below."""
     height, width = (side * vqgan.stride for side in grid)
     pixels = vqgan.decode_indices(codes.to(vqgan.device), rows)[0]
     page = torch.full((3, height, width), 0.93, device=vqgan.device)

@@ -31,8 +31,9 @@ from torch import Tensor, nn
 
 from pipelines.device import fast_bf16
 from pipelines.presets import PictureConfig
+from pipelines.vqgan_clip.canvas import Aims, Canvas, resize
 from pipelines.vqgan_clip.cutouts import draw_views, take
-from pipelines.vqgan_clip.guidance import Aims, Canvas, Guidance, resize, usual_views
+from pipelines.vqgan_clip.guidance import Guidance, usual_views
 from pipelines.vqgan_clip.losses import Targets, spherical_distance
 from pipelines.vqgan_clip.models import ImageCodec, PictureTextModel, WeightedModel
 

@@ -96,6 +96,7 @@ def test_the_seed_follows_from_the_line_and_its_number(tmp_path: Path) -> None:
         ('{"words": "a fox", "start": "picture"}', "cannot begin from a picture"),
         ('{"words": "a fox", "start": "noise", "pull": 1}', "no picture to pull towards"),
         ('{"words": "a fox", "seed": -1}', "Seed must be"),
+        (r'{"words": "a fox", "author": "\ud83d"}', "half of a character"),
         ("{}", "words"),
     ],
 )

@@ -105,6 +105,10 @@ def test_state_dicts_folders_and_other_vocabularies(
     first = load(tmp_path)
     assert isinstance(first, TransformersCLIP)
     (tmp_path / "bpe_simple_vocab_16e6.txt.gz").unlink()
+    for name in ("vocab.json", "merges.txt"):  # half a download
+        (tmp_path / name).write_text('{"a": 1')
+    with pytest.raises(ModelUnavailable, match=r"vocabulary of CLIP in .* is damaged"):
+        load(tmp_path)
     first.tokenizer.save_pretrained(tmp_path)
     assert torch.equal(load(tmp_path).embed_texts(WORDS), first.embed_texts(WORDS))
     alone = tmp_path_factory.mktemp("alone") / "clip.pt"  # an archive, and an earlier download

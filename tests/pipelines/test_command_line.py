@@ -65,6 +65,7 @@ def read(folder: Path) -> Book:
 def test_a_text_becomes_a_book(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    (tmp_path / "tale.txt").write_text(TEXT, encoding="utf-8-sig")  # as Windows' Notepad saves it
     assert run("the fox who flew", "--text", "tale.txt", "--out", "fox", *QUICK) == 0
     folder = tmp_path / "fox"
     names = ["book.json", "index.html", "page-01.png", "page-02.png", "page-03.png"]

@@ -198,8 +198,8 @@ def test_pages_of_a_story_painted_together(run: Run, tmp_path: Path) -> None:
 def test_pictures_that_go_in(run: Run, tmp_path: Path) -> None:
     start = picture(tmp_path / "start.png", "navy")
     goal, mask = picture(tmp_path / "goal.png"), tmp_path / "mask.png"
-    half = np.zeros((128, 128), np.uint8)
-    half[64:] = 255
+    half = np.full((128, 128), 0x4000, np.uint16)  # greys of 16 bits: dark above, bright below
+    half[64:] = 0xC000
     Image.fromarray(half).save(mask)
     given = ["--init", str(start), "--mask", str(mask), "--image-prompt", f"{goal}:0.5"]
     assert run("--prompt", "a fox", *given, "--out", "one", *QUICK) == 0

@@ -148,7 +148,9 @@ def test_what_is_left_out_of_a_brief_has_a_default() -> None:
 
 
 @pytest.mark.parametrize(
-    "brief", ["", "@lake night", "zorblax", "fox @nowhere", "x*fox", "fox @lake owl"]
+    "brief",
+    ["", "@lake night", "zorblax", "fox @nowhere", "x*fox", "9" * 5000 + "*fox", "fox @lake owl"],
+    ids=lambda brief: brief[-12:],
 )
 def test_a_brief_that_makes_no_sense_is_refused(brief: str) -> None:
     with pytest.raises(InvalidInput):

@@ -903,22 +903,27 @@ def test_whatever_the_model_says_a_story_comes_out(
 # Loading
 
 
-def test_a_folder_of_weights_is_loaded(tmp_path: Path, writer: StoryPipeline) -> None:
+def test_a_folder_of_weights_is_loaded(
+    tmp_path: Path, writer: StoryPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
+    folder = hub.models_folder() / "mine"
     config = {k: getattr(writer.model.config, k)
               for k in ("vocab_size", "n_positions", "n_embd", "n_layer", "n_head")}  # fmt: skip
-    save_model(writer.model.transformer, config, tmp_path)
-    (tmp_path / LEXICON).write_text("\n".join(sorted(LEXICON_WORDS)), encoding="utf-8")
-    again = StoryPipeline.from_pretrained(str(tmp_path))
+    save_model(writer.model.transformer, config, folder)
+    (folder / LEXICON).write_text("\n".join(sorted(LEXICON_WORDS)), encoding="utf-8")
+    again = StoryPipeline.from_pretrained("mine")
     assert again.lexicon == LEXICON_WORDS
+    assert StoryPipeline.from_pretrained(str(folder)).name == "mine"  # recipes travel
     assert again.coherent < writer.coherent  # it may be less sure of what it writes
     ids = torch.arange(10)[None]
     assert torch.allclose(again.model(ids), writer.model(ids), atol=1e-2)
-    (tmp_path / "model-01.safetensors").write_bytes(b"broken")
+    (folder / "model-01.safetensors").write_bytes(b"broken")
     with pytest.raises(ModelUnavailable, match="model-01"):
-        StoryPipeline.from_pretrained(str(tmp_path))
-    (tmp_path / "config.json").write_text("{", encoding="utf-8")
+        StoryPipeline.from_pretrained(str(folder))
+    (folder / "config.json").write_text("{", encoding="utf-8")
     with pytest.raises(ModelUnavailable, match=r"config\.json"):
-        StoryPipeline.from_pretrained(str(tmp_path))
+        StoryPipeline.from_pretrained(str(folder))
 
 
 # Other language models
@@ -943,7 +948,8 @@ def plain_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_any_causal_language_model_writes(plain_folder: Path) -> None:
     pipeline = StoryPipeline.from_pretrained(str(plain_folder))
-    config = StoryConfig("a fox who wanted to fly", sentences=4, drafts=2, seed=1)
+    words = "a fox who wanted to fly"
+    config = StoryConfig(words, 4, drafts=2, seed=1, temperature=1, repetition_penalty=2)
     drafts = pipeline(config)
     assert len(drafts) == 2
     assert pipeline(config) == drafts
@@ -953,6 +959,12 @@ def test_any_causal_language_model_writes(plain_folder: Path) -> None:
         for s in draft.sentences:
             assert ends_properly(s.text)
             parse_brief(s.brief)
+
+
+def test_a_request_that_leaves_no_room_for_a_story_is_refused(plain_folder: Path) -> None:
+    pipeline = StoryPipeline.from_pretrained(str(plain_folder))
+    with pytest.raises(InvalidInput, match=r"of the 256 tokens .* shorten it"):
+        pipeline("猫" * 400)
 
 
 def test_a_folder_without_a_model_says_what_it_needs(tmp_path: Path) -> None:

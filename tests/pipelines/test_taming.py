@@ -261,6 +261,14 @@ def test_half_a_download(share: float, tmp_path: Path) -> None:
         load_codec(str(path), CPU)
 
 
+def test_an_archive_with_a_damaged_table_of_contents(tmp_path: Path) -> None:
+    path = tmp_path / "vqgan.ckpt"
+    torch.save({}, path)
+    path.write_bytes(path.read_bytes().replace(b"PK\x01\x02", b"PK\0\0"))
+    with pytest.raises(ModelUnavailable, match=r"vqgan\.ckpt is a damaged archive"):
+        load_codec(str(path), CPU)
+
+
 def test_a_missing_file_and_a_folder_of_several(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match=r"nowhere\.ckpt cannot be read.*Get it \(https"):
         load_codec(str(tmp_path / "nowhere.ckpt"), CPU)
@@ -356,6 +364,10 @@ def test_other_folders_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     weights.write_bytes(weights.read_bytes()[:-500])
     with pytest.raises(ModelUnavailable, match=r"half.*holds no VQGAN.*half downloaded"):
         load_codec(str(tmp_path / "half"), CPU)
+    tiny_vq_model().save_pretrained(tmp_path / "gumbel")
+    (tmp_path / "gumbel" / taming.PROJECTION).write_bytes(b"half")
+    with pytest.raises(ModelUnavailable, match=r"gumbel.*holds no VQGAN.*half downloaded"):
+        load_codec(str(tmp_path / "gumbel"), CPU)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     with pytest.raises(ModelUnavailable, match=r"hf download nobody/vqgan .*taming-transformers#"):
         load_codec("nobody/vqgan", CPU)

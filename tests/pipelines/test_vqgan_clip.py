@@ -181,6 +181,22 @@ def test_pictures_of_any_kind_and_size(mode: str, size: tuple[int, int]) -> None
     assert to_pixels(Image.new(mode, size), 128, 144, CPU).shape == (1, 3, 144, 128)
 
 
+def test_of_a_strip_only_what_is_shown_is_enlarged(monkeypatch: pytest.MonkeyPatch) -> None:
+    strip = Image.new("RGB", (3001, 1), "white")
+    strip.paste("red", (1490, 0, 1510, 1))
+    made: list[tuple[int, int]] = []
+    resize = Image.Image.resize
+
+    def watched(image: Image.Image, size: tuple[int, int], *rest: Any) -> Image.Image:
+        made.append(size)
+        return resize(image, size, *rest)
+
+    monkeypatch.setattr(Image.Image, "resize", watched)
+    taken = to_picture(to_pixels(strip, 128, 128, CPU)[0])
+    assert made == [(128, 128)]
+    assert taken.tobytes() == Image.new("RGB", (128, 128), "red").tobytes()
+
+
 # CLIP
 
 
@@ -617,7 +633,7 @@ def test_prompts_hold_style_scene_and_sentence() -> None:
 def test_the_candidate_is_taken_that_fits_best_and_is_likely(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("pipelines.vqgan_clip.pipeline.UNTIDY", 10.0)  # random weights know little
+    monkeypatch.setattr("pipelines.vqgan_clip.starts.UNTIDY", 10.0)  # random weights know little
     painter, config = pipeline(grid=8), replace(QUICK, steps=0, candidates=6)
     generator = torch.Generator().manual_seed(5)
     prompt = prompt_of(FOX, config)

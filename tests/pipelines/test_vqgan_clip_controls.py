@@ -22,7 +22,8 @@ from pipelines.picture_request import ImagePrompt, PictureRequest, request_from
 from pipelines.presets import PictureConfig, read_palette
 from pipelines.prompts import Prompt
 from pipelines.vqgan_clip import VQGANCLIPPipeline, guidance
-from pipelines.vqgan_clip.guidance import Canvas, Guidance, Step
+from pipelines.vqgan_clip.canvas import Canvas, Step
+from pipelines.vqgan_clip.guidance import Guidance
 from pipelines.vqgan_clip.losses import (
     asymmetry,
     palette_distance,
@@ -152,6 +153,16 @@ def test_a_film_may_have_more_steps_than_a_picture(painter: VQGANCLIPPipeline) -
     film = painter.animate(request, Camera(frames=1000, steps=1))
     frames = (event.step for event in film if event.preview)
     assert list(itertools.islice(frames, 3)) == [1, 2, 3]
+
+
+def test_a_film_without_a_seed_has_that_of_its_recipe(painter: VQGANCLIPPipeline) -> None:
+    config = replace(NOISE, steps=0, seed=None)
+    films = [
+        painter.animate(PictureRequest(WORDS, given), Camera(frames=2, steps=0))
+        for given in (config, replace(config, seed=0))
+    ]
+    one, other = (next(e.preview for e in film if e.preview) for film in films)
+    assert one.tobytes() == other.tobytes()
 
 
 # looks

@@ -14,10 +14,11 @@ from torch.autograd import grad
 
 from pipelines.presets import AUGMENTATIONS, OPTIMISERS, SCHEDULES, PictureConfig
 from pipelines.vqgan_clip import guidance
+from pipelines.vqgan_clip.canvas import Aims, Canvas, Step, small_size
 from pipelines.vqgan_clip.checkpointing import blocks_of, checkpointed
 from pipelines.vqgan_clip.clip import CLIP
 from pipelines.vqgan_clip.cutouts import Views, draw_views, take
-from pipelines.vqgan_clip.guidance import Aims, Canvas, Guidance, Step
+from pipelines.vqgan_clip.guidance import Guidance
 from pipelines.vqgan_clip.losses import (
     Targets,
     asymmetry,
@@ -383,7 +384,7 @@ def test_tired_of_the_small_size_it_goes_on_at_the_large_one(coder: VQGAN, judge
 def test_the_last_step_is_never_at_the_small_size(coder: VQGAN, judge: CLIP, steps: int) -> None:
     config = replace(PLAIN, width=256, height=256, steps=steps, small_first=0.9)
     one = canvas(coder, judge, config, side=256)
-    if size := guidance.small_size(config, coder.stride):
+    if size := small_size(config, coder.stride):
         one.resize(*size)
     while not one.finished:
         one.grow()

@@ -99,6 +99,8 @@ def test_a_full_disk_leaves_the_model_that_was_there(
         save_model(new, {"new": 1}, tmp_path)
     assert len(begun) == 2
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+    with pytest.raises(StorageError, match="could not be written"):
+        save_model(new, {}, tmp_path / "config.json")  # a file is there
 
 
 def test_a_tensor_above_the_limit_has_a_file_of_its_own(
