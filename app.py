@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from pipelines.device import share_the_processor
 from pipelines.errors import AppError
 from pipelines.presets import MAX_SIDE, PRESETS, picture_defaults
-from pipelines.scene import MAX_REQUEST
+from pipelines.reading import MAX_REQUEST
 
 if TYPE_CHECKING:
     from ui.model_work import Training

@@ -28,7 +28,8 @@ from finetune.evaluate_story import distinct
 from finetune.gpt2 import encode_example
 from finetune.writers import BLOCK, Sequence_, Writer, collate
 from pipelines.errors import InvalidInput
-from pipelines.scene import known_word, vocabulary
+from pipelines.reading import known_word
+from pipelines.scene import vocabulary
 from pipelines.story_ranking import named_in
 from pipelines.story_requests import find_banned, unsuitable
 from pipelines.tokenizer import BRIEF, END, SENTENCE, SPECIALS, load_tokenizer
@@ -144,7 +145,7 @@ def repetition(text: str) -> float:
 
 def paintable(sentence: str) -> bool:
     """Whether a sentence names something that can be painted: one of the painter's words, its
-    plural, or another name of it (`pipelines.scene.SYNONYMS`). Pronouns and places do not count.
+    plural, or another name of it (`pipelines.reading.SYNONYMS`). Pronouns and places do not count.
 
     >>> paintable("Two foxes ran."), paintable("It was over at last.")
     (True, False)

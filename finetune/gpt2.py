@@ -53,7 +53,7 @@ from finetune.training import (
     set_learning_rate,
 )
 from pipelines.gpt2 import GPT2Config, GPT2Writer
-from pipelines.scene import split_sentences
+from pipelines.reading import split_sentences
 from pipelines.tokenizer import PAD_ID, SENTENCE, SPECIALS, TITLE, load_tokenizer
 from pipelines.weights import list_hashes, save_model
 

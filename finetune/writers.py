@@ -24,7 +24,7 @@ from finetune.data.retelling import encode, runs, widened_lexicon
 from pipelines.errors import InvalidInput
 from pipelines.gpt2 import GPT2Writer
 from pipelines.presets import StoryConfig
-from pipelines.scene import split_sentences
+from pipelines.reading import split_sentences
 from pipelines.story import LEXICON, StoryPipeline
 from pipelines.story_requests import ban_list, read_request, restore
 from pipelines.tokenizer import END_ID, PAD_ID

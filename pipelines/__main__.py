@@ -40,7 +40,7 @@ from pipelines.picture_command import (
 )
 from pipelines.picture_options import add_picture_options, picture_config, reject
 from pipelines.presets import PRESETS, StoryConfig
-from pipelines.scene import check_words
+from pipelines.reading import check_words
 from pipelines.story_requests import allowed_words, ban_list
 from pipelines.storybook import draft_of_text
 

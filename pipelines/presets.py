@@ -11,7 +11,7 @@ from typing import Any
 from pipelines.errors import InvalidInput
 from pipelines.hub import is_home
 from pipelines.prompts import parse
-from pipelines.scene import check_words
+from pipelines.reading import check_words
 
 MAX_SEED = 2**31 - 1
 MAX_SIDE = 1024
@@ -42,7 +42,7 @@ class StoryConfig:
     """What a story is written from."""
 
     words: str
-    """The request: a few words, at most `scene.MAX_REQUEST` characters."""
+    """The request: a few words, at most `reading.MAX_REQUEST` characters."""
     sentences: int = 7
     """Sentences aimed at, 4 to 12; one sentence is one page."""
     min_words: int = 0

@@ -12,7 +12,7 @@ from pipelines.errors import InvalidInput, ModelUnavailable
 from pipelines.events import Draft, StoryProgress
 from pipelines.hub import bare, located
 from pipelines.presets import MAX_SEED, PRESETS, StoryConfig, draw_seed
-from pipelines.scene import split_sentences
+from pipelines.reading import split_sentences
 from pipelines.story_ranking import (
     COHERENT,
     Candidate,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pipelines.errors import InvalidInput
 from pipelines.hub import complete, load_named, located
 from pipelines.presets import StoryConfig
-from pipelines.scene import split_sentences
+from pipelines.reading import split_sentences
 
 if TYPE_CHECKING:
     import torch

@@ -14,18 +14,8 @@ from itertools import pairwise
 from pipelines.errors import InvalidInput
 from pipelines.events import Sentence
 from pipelines.presets import StoryConfig
-from pipelines.scene import (
-    CHARACTERS,
-    ONLY_HE,
-    ONLY_SHE,
-    Item,
-    Scene,
-    brief_of,
-    known_word,
-    parse_brief,
-    places_asked,
-    vocabulary,
-)
+from pipelines.reading import ONLY_HE, ONLY_SHE, brief_of, known_word, places_asked
+from pipelines.scene import CHARACTERS, Item, Scene, parse_brief, vocabulary
 from pipelines.story_requests import Request, find_banned, mentions, replace_word, restore
 from pipelines.tokenizer import NEW_WORDS
 

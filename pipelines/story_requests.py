@@ -16,20 +16,8 @@ from dataclasses import dataclass, field, replace
 from functools import cache, lru_cache, partial
 
 from pipelines.errors import InvalidInput
-from pipelines.scene import (
-    ASSETS,
-    CHARACTERS,
-    ONLY_HE,
-    ONLY_SHE,
-    SYNONYMS,
-    article,
-    cast_of,
-    known_word,
-    plural,
-    singulars,
-    stand_ins,
-    vocabulary,
-)
+from pipelines.reading import ONLY_HE, ONLY_SHE, SYNONYMS, cast_of, known_word, singulars, stand_ins
+from pipelines.scene import ASSETS, CHARACTERS, article, plural, vocabulary
 from pipelines.tokenizer import NEW_WORDS, TITLE
 
 LONGEST_REQUEST = 24

@@ -28,7 +28,7 @@ from pipelines.presets import (
     StoryConfig,
     draw_seed,
 )
-from pipelines.scene import brief_of, split_sentences
+from pipelines.reading import brief_of, split_sentences
 
 if TYPE_CHECKING:
     from pipelines.story import StoryPipeline

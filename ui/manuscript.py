@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipelines import scene
 from pipelines.book import MAX_SENTENCE, MAX_TITLE, Book, Page
 from pipelines.errors import InvalidInput
 from pipelines.events import Draft, Sentence
+from pipelines.reading import brief_of
+from pipelines.scene import describe
 
 MAX_PAGES = 12
 """Most sentences of a story, one picture each."""
@@ -19,14 +20,14 @@ MAX_PAGES = 12
 def shows(brief: str) -> str:
     """What a picture shows, in plain words; "" for a brief the painter cannot read."""
     try:
-        return scene.describe(brief)
+        return describe(brief)
     except InvalidInput:
         return ""
 
 
 def brief_for(text: str, before: Sequence[Sentence] = (), wish: str = "") -> str:
     """The brief of a sentence; a person's own words for the picture come first."""
-    return scene.brief_of(wish or text, () if wish else before)
+    return brief_of(wish or text, () if wish else before)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from pathlib import Path
 from pipelines.book import Book
 from pipelines.errors import InvalidInput
 from pipelines.presets import MAX_SIDE, PictureConfig, StoryConfig
-from pipelines.scene import MAX_REQUEST
+from pipelines.reading import MAX_REQUEST
 from pipelines.story_requests import find_banned
 
 MAX_BANNED = 5000

@@ -14,7 +14,7 @@ from gradio.components import Component
 from pipelines.errors import AppError, InvalidInput
 from pipelines.events import Draft, Sentence, StoryProgress
 from pipelines.presets import StoryConfig, draw_seed
-from pipelines.scene import split_sentences
+from pipelines.reading import split_sentences
 from ui import markup
 from ui.desk import Desk, Origin, Tale
 from ui.editor import editor

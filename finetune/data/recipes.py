@@ -15,7 +15,7 @@ from finetune.data.cleaning import SHORTEST, CleaningReport, clean
 from finetune.data.documents import Columns, Document, read_file, read_source
 from finetune.data.splitting import Split, split_sources
 from pipelines.errors import InvalidInput
-from pipelines.scene import split_sentences
+from pipelines.reading import split_sentences
 
 
 @dataclass(frozen=True)

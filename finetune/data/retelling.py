@@ -11,7 +11,7 @@ becomes such sequences like this:
   that is longer than the writer may write is ended at a comma or semicolon before;
 - curly quotes, dashes and ellipses take the plain form that the tokenizer was made for;
 - the brief of each sentence is read from its words and from those before it
-  (`pipelines.scene.brief_of`), as the app does for sentences that a person types;
+  (`pipelines.reading.brief_of`), as the app does for sentences that a person types;
 - the request is what a person might have typed for this run: the title, who is in it and where, or
   its first words; words that the writer will not know are left out, as the app would put
   placeholders for them;
@@ -34,7 +34,8 @@ from finetune.data.documents import Document
 from pipelines.book import MAX_TITLE
 from pipelines.errors import InvalidInput
 from pipelines.events import Sentence
-from pipelines.scene import PLACES, article, brief_of, parse_brief, split_sentences
+from pipelines.reading import brief_of, split_sentences
+from pipelines.scene import PLACES, article, parse_brief
 from pipelines.story_requests import FUNCTION_WORDS, normal_form, prompt_of
 from pipelines.tokenizer import BRIEF, END, SENTENCE, SPECIALS, TITLE, load_tokenizer
 

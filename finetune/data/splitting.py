@@ -16,7 +16,7 @@ from itertools import combinations, pairwise
 from finetune.data.cleaning import word_count
 from finetune.data.documents import Document
 from pipelines.errors import InvalidInput
-from pipelines.scene import split_sentences
+from pipelines.reading import split_sentences
 
 SHINGLE = 5
 """Words in a row that are compared."""

@@ -23,15 +23,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipelines.errors import InvalidInput
-from pipelines.scene import (
-    ASSETS,
-    CHARACTERS,
-    PLACE_WORDS,
-    STAND_INS,
-    SYNONYMS,
-    singulars,
-    vocabulary,
-)
+from pipelines.reading import PLACE_WORDS, STAND_INS, SYNONYMS, singulars
+from pipelines.scene import ASSETS, CHARACTERS, vocabulary
 from pipelines.story_requests import FUNCTION_WORDS, find_banned, unsuitable
 from pipelines.weights import EMBEDDED
 

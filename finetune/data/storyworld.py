@@ -18,10 +18,9 @@ from pathlib import Path
 
 from pipelines.errors import InvalidInput
 from pipelines.events import Sentence
+from pipelines.reading import ONLY_HE, ONLY_SHE
 from pipelines.scene import (
     CHARACTERS,
-    ONLY_HE,
-    ONLY_SHE,
     PLACES,
     SKIES,
     TIMES,

@@ -12,7 +12,7 @@ from typing import Any
 
 from pipelines.errors import InvalidInput
 from pipelines.presets import MAX_SEED, PictureConfig, StoryConfig
-from pipelines.scene import check_words, split_sentences
+from pipelines.reading import check_words, split_sentences
 
 MAX_JOBS = 100_000
 """Lines of one file."""

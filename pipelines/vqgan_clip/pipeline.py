@@ -22,7 +22,7 @@ from pipelines.errors import OutOfMemory
 from pipelines.events import Eta, PictureProgress, Sentence
 from pipelines.picture_request import ImagePrompt, PictureRequest, prompt_of
 from pipelines.presets import PictureConfig, draw_seed
-from pipelines.scene import brief_of
+from pipelines.reading import brief_of
 from pipelines.vqgan_clip.canvas import Aims, Canvas, Kept, Step, resize, small_size
 from pipelines.vqgan_clip.code_transformer import CodeTransformer
 from pipelines.vqgan_clip.cutouts import reduce

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from pipelines.painter import paint
 from pipelines.presets import PictureConfig
-from pipelines.scene import brief_of, parse_brief
+from pipelines.reading import brief_of
+from pipelines.scene import parse_brief
 from pipelines.vqgan_clip.canvas import Canvas, small_size
 from pipelines.vqgan_clip.code_transformer import Drawn
 from pipelines.vqgan_clip.vqgan import VQGAN, unfinished

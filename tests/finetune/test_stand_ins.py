@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from finetune.data.stand_ins import WordNet, count_words, stand_ins, write
-from pipelines import scene
+from pipelines import reading
 from pipelines.errors import InvalidInput
 
 # key, file, words, kinds, gloss: a few meanings as WordNet has them
@@ -98,9 +98,9 @@ def test_what_was_written_is_what_is_read(
     wordnet: WordNet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = stand_ins(wordnet, COUNTS, set())
-    write(found, tmp_path / scene.STAND_INS)
-    monkeypatch.setattr(scene, "ASSETS", tmp_path)
-    assert scene.stand_ins.__wrapped__() == found | scene.SYNONYMS
+    write(found, tmp_path / reading.STAND_INS)
+    monkeypatch.setattr(reading, "ASSETS", tmp_path)
+    assert reading.stand_ins.__wrapped__() == found | reading.SYNONYMS
 
 
 def test_a_folder_without_wordnet_is_named(tmp_path: Path) -> None:

@@ -8,27 +8,29 @@ from hypothesis import strategies as st
 
 from pipelines.errors import InvalidInput
 from pipelines.events import Sentence
-from pipelines.scene import (
+from pipelines.reading import (
     MAX_REQUEST,
     PLACE_WORDS,
+    SYNONYMS,
+    brief_of,
+    cast_of,
+    check_words,
+    known_word,
+    places_asked,
+    split_sentences,
+    stand_ins,
+)
+from pipelines.scene import (
     PLACES,
     RELATIONS,
     SKIES,
-    SYNONYMS,
     TIMES,
     Item,
     Scene,
     article,
-    brief_of,
-    cast_of,
-    check_words,
     describe,
-    known_word,
     parse_brief,
-    places_asked,
     plural,
-    split_sentences,
-    stand_ins,
     vocabulary,
 )
 from pipelines.story_requests import find_banned, unsuitable

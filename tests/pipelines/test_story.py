@@ -20,7 +20,8 @@ from pipelines.errors import InvalidInput, ModelUnavailable
 from pipelines.events import Draft, Sentence, StoryProgress
 from pipelines.gpt2 import GPT2Config, GPT2Writer
 from pipelines.presets import StoryConfig
-from pipelines.scene import CHARACTERS, SYNONYMS, parse_brief, plural, vocabulary
+from pipelines.reading import SYNONYMS
+from pipelines.scene import CHARACTERS, parse_brief, plural, vocabulary
 from pipelines.story import LEXICON, StoryPipeline, _best
 from pipelines.story_decoding import (
     Coherence,

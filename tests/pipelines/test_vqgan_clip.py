@@ -16,7 +16,7 @@ from pipelines.book import Page, read_recipe
 from pipelines.errors import InvalidInput, OutOfMemory
 from pipelines.events import PictureProgress, Sentence
 from pipelines.presets import STARTS, PictureConfig
-from pipelines.scene import brief_of
+from pipelines.reading import brief_of
 from pipelines.vqgan_clip import VQGANCLIPPipeline
 from pipelines.vqgan_clip.clip import CLIP, tokenize
 from pipelines.vqgan_clip.code_transformer import (

@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw
 from pipelines.book import Page, Recipe, encode_png
 from pipelines.events import Draft, PictureProgress, Sentence, StoryProgress
 from pipelines.presets import PictureConfig, StoryConfig, draw_seed
-from pipelines.scene import brief_of
+from pipelines.reading import brief_of
 
 TALE = (
     "A fox named Pip looked up at the sky above the forest.",
