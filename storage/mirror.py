@@ -169,7 +169,7 @@ class Cache:
         path = self._place(name)
         with suppress(OSError):
             os.utime(path)
-            return path
+            return path if path.stat().st_size else None  # empty after a power cut
         return None
 
     def get(self, name: str) -> bytes | None:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -656,6 +656,18 @@ def test_a_deletion_that_was_cut_off_is_completed(
 # This machine
 
 
+@pytest.mark.parametrize("left", [b"", b"\0" * 16, b"\xff"])
+def test_a_name_of_the_machine_that_a_power_cut_damaged_is_made_anew(
+    bucket_name: str, machine: Machine, tmp_path: Path, left: bytes
+) -> None:
+    (tmp_path / "machine").write_bytes(left)
+    with closing(FirebaseLibrary(Bucket(bucket_name), tmp_path)) as library:
+        library.save(make_book())
+    with closing(FirebaseLibrary(Bucket(bucket_name), tmp_path)) as again:
+        assert again._machine == library._machine
+    assert version_of(machine().get(ID)) == 0  # its objects have names that a manifest may have
+
+
 def test_a_book_read_before_it_was_deleted_is_not_put_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -685,6 +697,8 @@ def test_the_cache_forgets_what_was_not_used(tmp_path: Path) -> None:
     assert cache.get("1") is None
     assert sum(f.stat().st_size for f in tmp_path.iterdir()) <= 1000
     assert cache.get("../0") is None
+    (tmp_path / "0").write_bytes(b"")  # as a power cut may leave it
+    assert cache.path("0") is None
 
 
 def test_a_cache_that_cannot_be_written_harms_nobody(
