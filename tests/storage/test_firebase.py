@@ -668,6 +668,26 @@ def test_a_name_of_the_machine_that_a_power_cut_damaged_is_made_anew(
     assert version_of(machine().get(ID)) == 0  # its objects have names that a manifest may have
 
 
+def test_a_large_bucket_is_waited_for_once(
+    storage_server: StorageServer, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "FIRST_SECONDS", 0.5)
+    listed = threading.Event()
+
+    def slow(handler: Handler) -> bool:
+        return not listed.wait(30)
+
+    library = machine()
+    storage_server.fault = slow
+    begin = time.monotonic()
+    for _ in range(5):
+        assert library.list() == []
+        assert library.styles() == []
+    waited = time.monotonic() - begin
+    listed.set()
+    assert 0.4 < waited < 2.0  # not at every call
+
+
 def test_a_book_read_before_it_was_deleted_is_not_put_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
