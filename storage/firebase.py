@@ -106,7 +106,8 @@ class FirebaseLibrary:
         self._tidied: set[str] = set()
         self._machine = self._name_of_machine(folder / "machine")
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="firebase")
-        self._following = Following(self, self._mirror, folder / "synced", refresh, self._pool)
+        synced = folder / "mirror" / "synced"  # with the list that it tells of
+        self._following = Following(self, self._mirror, synced, refresh, self._pool)
 
     # What a Library does
 

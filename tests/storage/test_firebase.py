@@ -16,6 +16,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -686,6 +687,28 @@ def test_a_large_bucket_is_waited_for_once(
     waited = time.monotonic() - begin
     listed.set()
     assert 0.4 < waited < 2.0  # not at every call
+
+
+def test_a_mirror_that_was_removed_fills_again(
+    bucket_name: str, machine: Machine, tmp_path: Path
+) -> None:
+    class Changes(ListElsewhere):
+        """Tells only what is new, as Firestore does."""
+
+        @staticmethod
+        def asks_for_everything(since: str) -> bool:
+            return since != "asked"
+
+        def update(self, mirror: Mirror, since: str) -> str:
+            return "asked"
+
+    machine().save(make_book())
+    for _ in range(2):
+        index: Any = Changes()
+        library = FirebaseLibrary(Bucket(bucket_name), tmp_path / "other", index=index)
+        assert library.ids() == [ID]
+        library.close()
+        shutil.rmtree(tmp_path / "other" / "mirror")
 
 
 def test_a_book_read_before_it_was_deleted_is_not_put_back(
