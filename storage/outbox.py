@@ -145,8 +145,8 @@ class OutboxLibrary:
         return f"{self.remote.stamp()}.{self.waiting.stamp()}"
 
     def ids(self) -> builtins.list[str]:
-        waiting = self.waiting.ids()
-        return [*(i for i in self.remote.ids() if i not in set(waiting)), *waiting]
+        waiting = dict.fromkeys(self.waiting.ids())
+        return [*(i for i in self.remote.ids() if i not in waiting), *waiting]
 
     def notice(self) -> str:
         n, elsewhere = self.waiting.count(), self.remote.notice()
