@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import secrets
+import unicodedata
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -23,6 +24,7 @@ from pipelines.book import Book, new_id, now
 from pipelines.errors import InvalidInput, StorageError
 from pipelines.presets import STYLES
 from storage.export import FORMATS, MAX_ZIP_BYTES, export, read_zip
+from storage.export.wording import clean
 from ui import film as films
 from ui import markup
 from ui.desk import Desk
@@ -165,7 +167,12 @@ def too_large(shop: Workshop, size: int) -> str:
 
 def file_name(book: Book) -> str:
     """A name for downloads that every system takes, from the title."""
-    return re.sub(r"[^\w-]+", "-", book.title).strip("-_")[:60] or "storybook"
+    kept = "-"
+    for c in clean(book.title):
+        # In many scripts vowels are marks on the letter before them, and no word without it.
+        of_letter = unicodedata.category(c)[0] == "M" and not kept.endswith("-")
+        kept += c if c.isalnum() or c == "_" or of_letter else "-"
+    return re.sub("-+", "-", kept).strip("-_")[:60] or "storybook"
 
 
 def buttons(book: Book, *, made: Path | None = None, problem: str = "", film: str = "") -> str:

@@ -276,6 +276,8 @@ def test_a_stopped_film_is_not_kept_and_an_impossible_one_is_explained(
         ("<script>", "script"),
         ("🦊", "storybook"),
         ("الثعلب", "الثعلب"),
+        ("उड़ती लोमड़ी", "उड़ती-लोमड़ी"),
+        ("A ❤️ fox_1", "A-fox_1"),
         ("x" * 200, "x" * 60),
     ],
 )
