@@ -87,7 +87,7 @@ class Following:
             if self._follower is None and not self._closed.is_set():
                 self._follower = threading.Thread(target=self._keep_up, name="mirror", daemon=True)
                 self._follower.start()
-        if not self._synced.exists():
+        if not (self._closed.is_set() or self._synced.exists()):
             self._first.wait(max(self._patient - time.monotonic(), 0.0))
 
     def now(self) -> None:

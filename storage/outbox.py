@@ -184,6 +184,7 @@ class OutboxLibrary:
                 raise
             # Its last try may have arrived there, although no answer came back.
             self._deleted.add(book_id, owner)
+            self._wake.set()
 
     def close(self) -> None:
         """Stop publishing; what waits is published when the library is opened again."""
