@@ -212,7 +212,7 @@ def encode_book(book: Book, extra: Mapping[str, Any] | None = None) -> bytes:
             book.to_json() | dict(extra or {}), ensure_ascii=False, indent=1, allow_nan=False
         )
         return text.encode()
-    except (TypeError, ValueError) as e:
+    except (TypeError, ValueError, RecursionError) as e:
         raise InvalidInput(f"This book cannot be written: {e}.") from e
 
 

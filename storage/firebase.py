@@ -20,10 +20,12 @@ from the bucket's list of manifests, or from Firestore where that is switched on
 from __future__ import annotations
 
 import builtins
+import fcntl
 import json
 import logging
 import os
 import random
+import re
 import secrets
 import threading
 import time
@@ -46,7 +48,7 @@ from storage.base import (
     refuse_other_owner,
 )
 from storage.bucket import Bucket, Occupied, Stored, as_metadata
-from storage.database import explained
+from storage.database import explained, locked
 from storage.firestore import FirestoreIndex, Untold
 from storage.following import GONE, REFRESH_SECONDS, Following
 from storage.manifest import (
@@ -104,7 +106,8 @@ class FirebaseLibrary:
         self._tidied: set[str] = set()
         self._machine = self._name_of_machine(folder / "machine")
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="firebase")
-        self._following = Following(self, self._mirror, folder / "synced", refresh, self._pool)
+        synced = folder / "mirror" / "synced"  # with the list that it tells of
+        self._following = Following(self, self._mirror, synced, refresh, self._pool)
 
     # What a Library does
 
@@ -267,15 +270,18 @@ class FirebaseLibrary:
 
     @staticmethod
     def _name_of_machine(file: Path) -> str:
-        """A random name that stays with the folder."""
-        with explained(file.parent):
-            if not file.exists():
-                unfinished = file.with_suffix(f".{secrets.token_hex(4)}")
-                unfinished.write_text(secrets.token_hex(8))
-                with suppress(FileExistsError):
-                    os.link(unfinished, file)  # of two processes one is first
-                unfinished.unlink()
-            return file.read_text()
+        """A random name that stays with the folder, on the disk before anything is named by it."""
+        with explained(file.parent), locked(file.parent, fcntl.LOCK_EX):
+            kept = file.read_bytes() if file.exists() else b""
+            if not re.fullmatch(rb"[0-9a-f]{16}", kept):  # empty after a power cut, for example
+                kept = secrets.token_hex(8).encode()
+                unfinished = file.with_suffix(".part")
+                with unfinished.open("wb") as written:
+                    written.write(kept)
+                    written.flush()
+                    os.fsync(written.fileno())
+                unfinished.replace(file)
+            return kept.decode()
 
     def _publish(
         self,

@@ -38,7 +38,8 @@ GONE = "The network is gone: the shelf shows the books that were there before."
 """What readers are told meanwhile."""
 
 FIRST_SECONDS = 3.0
-"""How long the first list waits for the bucket, where the mirror has never seen it."""
+"""For how long after the first look all wait for the bucket, where the mirror has never seen it:
+the list of a large one fills while they look on."""
 
 
 class Following:
@@ -66,6 +67,7 @@ class Following:
         self._busy = threading.Lock()
         self._lock = threading.Lock()
         self._asked = 0.0
+        self._patient = 0.0
         self._follower: threading.Thread | None = None
         self._damaged: dict[str, tuple[int, str]] = {}
         self.trouble = ""
@@ -81,11 +83,12 @@ class Following:
         is waited for."""
         with self._lock:
             self._asked = time.monotonic()
+            self._patient = self._patient or self._asked + FIRST_SECONDS
             if self._follower is None and not self._closed.is_set():
                 self._follower = threading.Thread(target=self._keep_up, name="mirror", daemon=True)
                 self._follower.start()
-        if not self._synced.exists():
-            self._first.wait(FIRST_SECONDS)
+        if not (self._closed.is_set() or self._synced.exists()):
+            self._first.wait(max(self._patient - time.monotonic(), 0.0))
 
     def now(self) -> None:
         """Bring the mirror up to date now. Raises: StorageError."""

@@ -108,6 +108,22 @@ def styles(db: sqlite3.Connection, without: Collection[str] = ()) -> list[tuple[
     ).fetchall()
 
 
+class Styles:
+    """What `styles` says, counted once for every change of the table: a shelf asks for it each time
+    that it is filled, and counting 100,000 books takes a twentieth of a second."""
+
+    def __init__(self) -> None:
+        self._counted: tuple[str, list[tuple[str, int]]] = ("", [])
+
+    def of(self, db: sqlite3.Connection) -> list[tuple[str, int]]:
+        known, found = self._counted
+        now = stamp(db)  # before counting: what changes in between is counted the next time
+        if known != now:
+            found = styles(db)
+            self._counted = now, found
+        return [*found]
+
+
 def ids(db: sqlite3.Connection) -> list[str]:
     """Every book's id, oldest first."""
     return [i for (i,) in db.execute("SELECT id FROM books ORDER BY created, id DESC")]

@@ -57,6 +57,7 @@ class LocalLibrary:
         self._books = self.folder / "books"
         self._writing = self.folder / "writing"
         self._database = Database(self.folder / "library.sqlite3")
+        self._styles = index.Styles()
         with explained(self.folder):
             try:
                 for needed in (self.folder, self._books, self._writing):
@@ -122,7 +123,7 @@ class LocalLibrary:
 
     def styles(self) -> builtins.list[tuple[str, int]]:
         with self._database.open() as db:
-            return index.styles(db)
+            return self._styles.of(db)
 
     def owner(self, book_id: str) -> str | None:
         with self._database.open() as db:

@@ -39,6 +39,7 @@ class Mirror:
     def __init__(self, folder: Path, dropped: Callable[[str], None] = lambda _: None) -> None:
         self._dropped = dropped
         self._database = Database(folder / "list.sqlite3")
+        self._styles = index.Styles()
         self._gone: dict[str, tuple[int, float]] = {}
         self._gone_lock = threading.Lock()
         with explained(folder):
@@ -142,7 +143,7 @@ class Mirror:
     def styles(self, without: Collection[str]) -> builtins.list[tuple[str, int]]:
         """Styles and how many books each has, most first."""
         with self._database.open() as db:
-            return index.styles(db, without)
+            return index.styles(db, without) if without else self._styles.of(db)
 
     def stamp(self) -> str:
         """Another text after every change of the list."""
@@ -169,7 +170,7 @@ class Cache:
         path = self._place(name)
         with suppress(OSError):
             os.utime(path)
-            return path
+            return path if path.stat().st_size else None  # empty after a power cut
         return None
 
     def get(self, name: str) -> bytes | None:

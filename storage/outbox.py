@@ -145,8 +145,8 @@ class OutboxLibrary:
         return f"{self.remote.stamp()}.{self.waiting.stamp()}"
 
     def ids(self) -> builtins.list[str]:
-        waiting = self.waiting.ids()
-        return [*(i for i in self.remote.ids() if i not in set(waiting)), *waiting]
+        waiting = dict.fromkeys(self.waiting.ids())
+        return [*(i for i in self.remote.ids() if i not in waiting), *waiting]
 
     def notice(self) -> str:
         n, elsewhere = self.waiting.count(), self.remote.notice()
@@ -184,6 +184,7 @@ class OutboxLibrary:
                 raise
             # Its last try may have arrived there, although no answer came back.
             self._deleted.add(book_id, owner)
+            self._wake.set()
 
     def close(self) -> None:
         """Stop publishing; what waits is published when the library is opened again."""

@@ -11,6 +11,7 @@ import logging
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import groupby
 
 from pipelines.book import Book
 from pipelines.errors import AppError, InvalidInput, NotFound, StorageError
@@ -67,7 +68,8 @@ def copy(source: Library, target: Library, *, replace: bool = False) -> Generato
     """
     ids = source.ids()
     found = source.damaged() if isinstance(source, FirebaseLibrary) else {}
-    damaged = {i: why for i, why in found.items() if i not in set(ids)}
+    listed = set(ids)
+    damaged = {i: why for i, why in found.items() if i not in listed}
     count = len(ids) + len(damaged)
     for number, book_id in enumerate(ids, start=1):
         try:
@@ -125,15 +127,14 @@ def verify(library: Library, *, tidy: bool = False) -> Iterator[Checked]:
 
 def _verify_bucket(library: FirebaseLibrary, tidy: bool) -> Iterator[Checked]:
     """Objects that belong to no book, books that cannot be listed, and the list in Firestore."""
-    bucket, homes = library.bucket, dict[str, list[Stored]]()
-    newest: datetime | None = None
-    for stored in bucket.list("books/"):
-        homes.setdefault(stored.name.split("/")[1], []).append(stored)
-        if stored.written and (newest is None or stored.written > newest):
-            newest = stored.written  # the server's clock, which alone can tell how old they are
+    bucket = library.bucket
+    # The server's clock alone can tell how old they are.
+    newest = max((s.written for s in bucket.list("books/") if s.written), default=None)
     editions: dict[str, int] = {}
     damaged: set[str] = set()
-    for book_id, objects in homes.items():
+    # Listed again, one book after the other: all objects of 100,000 books fill a machine's memory.
+    for book_id, home in groupby(bucket.list("books/"), lambda s: s.name.split("/")[1]):
+        objects = list(home)
         name = f"books/{book_id}/book.json"
         there = bucket.get(name) if BOOK_ID.fullmatch(book_id) else None
         named = {name}
@@ -185,8 +186,8 @@ def _verify_mark(
     tidy: bool,
 ) -> Iterator[Checked]:
     """The mark of a deleted book is removed when nobody can need it any more."""
-    listed = next(o for o in objects if o.name == mark.name)
-    if not tidy or not _older(listed, newest, MARKS):
+    listed = next((o for o in objects if o.name == mark.name), None)
+    if not tidy or listed is None or not _older(listed, newest, MARKS):
         return
     try:
         library.bucket.remove(mark.name, mark.generation)

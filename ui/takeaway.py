@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import re
 import secrets
+import unicodedata
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import partial
@@ -19,9 +21,10 @@ from typing import Any
 import gradio as gr
 
 from pipelines.book import Book, new_id, now
-from pipelines.errors import InvalidInput, NotFound
+from pipelines.errors import InvalidInput, StorageError
 from pipelines.presets import STYLES
 from storage.export import FORMATS, MAX_ZIP_BYTES, export, read_zip
+from storage.export.wording import clean
 from ui import film as films
 from ui import markup
 from ui.desk import Desk
@@ -131,11 +134,13 @@ def import_book(shop: Workshop, desk: Desk, path: Path) -> Book:
         style=book.style if book.style in STYLES else "",
     )
     shop.rules.check_recipes(book)
-    same_id = [b for b in (shop.waits(book.id), _shelved(shop, book.id)) if b is not None]
+    same_id = [b for b in (shop.waits(book.id),) if b is not None]
+    with suppress(StorageError):  # not there; or damaged or out of reach, and its owner is known
+        same_id.append(shop.library.get(book.id))
     for same in same_id:
         if replace(book, created=same.created) == same:
             return same
-    if same_id:
+    if same_id or shop.library.owner(book.id) is not None:
         book = replace(book, id=new_id())
     shop.save(book)
     return book
@@ -160,16 +165,14 @@ def too_large(shop: Workshop, size: int) -> str:
     return f"Keep it well: with {size / 10**6:.0f} MB it is too large to be imported here again."
 
 
-def _shelved(shop: Workshop, book_id: str) -> Book | None:
-    try:
-        return shop.library.get(book_id)
-    except NotFound:
-        return None
-
-
 def file_name(book: Book) -> str:
     """A name for downloads that every system takes, from the title."""
-    return re.sub(r"[^\w-]+", "-", book.title).strip("-_")[:60] or "storybook"
+    kept = "-"
+    for c in clean(book.title):
+        # In many scripts vowels are marks on the letter before them, and no word without it.
+        of_letter = unicodedata.category(c)[0] == "M" and not kept.endswith("-")
+        kept += c if c.isalnum() or c == "_" or of_letter else "-"
+    return re.sub("-+", "-", kept).strip("-_")[:60] or "storybook"
 
 
 def buttons(book: Book, *, made: Path | None = None, problem: str = "", film: str = "") -> str:

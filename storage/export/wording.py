@@ -50,9 +50,14 @@ def clean(text: str) -> str:
     """One line of text that XML, HTML and fonts can take.
 
     Without control characters, overrides of direction, lone surrogates and private characters.
+    What is invisible, such as a soft hyphen, parts no word.
     """
-    kept = (c if c.isprintable() or c in JOINERS else " " for c in text)
+    kept = (c if c.isprintable() or c in JOINERS else _instead(c) for c in text)
     return " ".join("".join(kept).split())
+
+
+def _instead(character: str) -> str:
+    return "" if unicodedata.category(character) == "Cf" else " "
 
 
 def script_of(letter: str) -> str:

@@ -141,9 +141,12 @@ def test_an_address_opens_a_book_whose_words_stay_text_and_settings_can_be_taken
     expect(page.locator(".reader h2").first).to_have_text(NASTY)
     expect(page).to_have_title(f"{NASTY} · Storybrush")
     page.keyboard.press("ArrowRight")
-    expect(page.locator(".leaf:visible figcaption p")).to_have_text(f"{NASTY} 0")
-    page.get_by_text("How this book was made").click()
-    expect(page.locator("#recipe")).to_contain_text("5 sentences, liveliness 1.3, seed 7")
+    words = page.locator(".leaf:visible figcaption p")
+    expect(words).to_have_text(f"{NASTY} 0")
+    expect(words).to_have_css("unicode-bidi", "plaintext")  # Hebrew goes from right to left
+    page.get_by_text("How this book was made").press("Space")  # which turns the page elsewhere
+    expect(page.get_by_text("5 sentences, liveliness 1.3, seed 7")).to_be_visible()
+    expect(words).to_have_text(f"{NASTY} 0")
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     page.get_by_role("button", name="Copy link").click()
     expect(page.get_by_text("Copied")).to_be_visible()

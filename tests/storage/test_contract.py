@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from PIL import Image
 
-from pipelines.book import Book, Page
+from pipelines.book import Book, Page, Recipe
 from pipelines.errors import InvalidInput, NotFound, StorageError
 from storage.base import Library
 from storage.bucket import Bucket
@@ -306,6 +307,7 @@ def test_ids_that_are_none(library: Library, book_id: str) -> None:
     [
         {"title": "lone \ud800 surrogate"},
         {"created": "yesterday"},
+        {"recipe": Recipe("Too deep.", 1, settings=reduce(lambda n, _: {"": n}, range(5000), {}))},
         {"pages": (Page("Bad score.", score=float("nan")),)},
         {"pages": (Page("No picture.", picture=b"not a PNG"),)},
         {"pages": (Page("Cut off.", picture=picture(7, 64)[:-60]),)},

@@ -179,6 +179,19 @@ def test_zip_bombs_are_not_unpacked(honest: bool) -> None:
     assert peak < 2_000_000
 
 
+@pytest.mark.parametrize(
+    "text, shown",
+    [
+        ("der Wald\u00adkauz", "der Waldkauz"),
+        ("\ufefffox\u2060es\u202e", "foxes"),
+        ("a\tfox\0and\x1ban\ud800owl", "a fox and an owl"),
+        ("می\u200cرود", "می\u200cرود"),
+    ],
+)
+def test_what_is_invisible_parts_no_word(text: str, shown: str) -> None:
+    assert clean(text) == shown
+
+
 class Elements(HTMLParser):
     """Tags with their attributes, and the text in between."""
 

@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from operator import mul
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -503,7 +505,12 @@ def test_captions_pages_and_recipes_are_metadata(
 
 
 @settings(deadline=None)
-@given(st.dictionaries(st.sampled_from(["caption", "page", "recipe"]), st.text(max_size=9000)))
+@given(
+    st.dictionaries(
+        st.sampled_from(["caption", "page", "recipe"]),
+        st.builds(mul, st.text(max_size=60), st.sampled_from([1, 150])),
+    )
+)
 def test_metadata_always_fit(values: dict[str, str]) -> None:
     fitted = as_metadata(values)
     assert fitted.keys() == values.keys()
@@ -656,6 +663,60 @@ def test_a_deletion_that_was_cut_off_is_completed(
 # This machine
 
 
+@pytest.mark.parametrize("left", [b"", b"\0" * 16, b"\xff"])
+def test_a_name_of_the_machine_that_a_power_cut_damaged_is_made_anew(
+    bucket_name: str, machine: Machine, tmp_path: Path, left: bytes
+) -> None:
+    (tmp_path / "machine").write_bytes(left)
+    with closing(FirebaseLibrary(Bucket(bucket_name), tmp_path)) as library:
+        library.save(make_book())
+    with closing(FirebaseLibrary(Bucket(bucket_name), tmp_path)) as again:
+        assert again._machine == library._machine
+    assert version_of(machine().get(ID)) == 0  # its objects have names that a manifest may have
+
+
+def test_a_large_bucket_is_waited_for_once(
+    storage_server: StorageServer, machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(following, "FIRST_SECONDS", 0.5)
+    listed = threading.Event()
+
+    def slow(handler: Handler) -> bool:
+        return not listed.wait(30)
+
+    library = machine()
+    storage_server.fault = slow
+    begin = time.monotonic()
+    for _ in range(5):
+        assert library.list() == []
+        assert library.styles() == []
+    waited = time.monotonic() - begin
+    listed.set()
+    assert 0.4 < waited < 2.0  # not at every call
+
+
+def test_a_mirror_that_was_removed_fills_again(
+    bucket_name: str, machine: Machine, tmp_path: Path
+) -> None:
+    class Changes(ListElsewhere):
+        """Tells only what is new, as Firestore does."""
+
+        @staticmethod
+        def asks_for_everything(since: str) -> bool:
+            return since != "asked"
+
+        def update(self, mirror: Mirror, since: str) -> str:
+            return "asked"
+
+    machine().save(make_book())
+    for _ in range(2):
+        index: Any = Changes()
+        library = FirebaseLibrary(Bucket(bucket_name), tmp_path / "other", index=index)
+        assert library.ids() == [ID]
+        library.close()
+        shutil.rmtree(tmp_path / "other" / "mirror")
+
+
 def test_a_book_read_before_it_was_deleted_is_not_put_back(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -685,6 +746,8 @@ def test_the_cache_forgets_what_was_not_used(tmp_path: Path) -> None:
     assert cache.get("1") is None
     assert sum(f.stat().st_size for f in tmp_path.iterdir()) <= 1000
     assert cache.get("../0") is None
+    (tmp_path / "0").write_bytes(b"")  # as a power cut may leave it
+    assert cache.path("0") is None
 
 
 def test_a_cache_that_cannot_be_written_harms_nobody(

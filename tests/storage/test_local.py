@@ -164,6 +164,17 @@ def test_texts_are_not_read_for_a_word_of_a_few_old_books(
     assert read == []
 
 
+def test_styles_are_counted_once_a_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    library, other = LocalLibrary(tmp_path), LocalLibrary(tmp_path)
+    counted: list[int] = []
+    count = index.styles
+    monkeypatch.setattr(index, "styles", lambda db: counted.append(1) or count(db))
+    for n in range(1, 3):
+        other.save(make_book(id=f"{n:016x}", pages=0, style="oil"))
+        assert library.styles() == library.styles() == [("oil", n)]
+        assert len(counted) == n
+
+
 @pytest.mark.parametrize("below", ["", "deeper", "deeper/still"])
 def test_a_file_is_in_the_way(tmp_path: Path, below: str) -> None:
     # Tests may run as root, whom permissions do not stop, but a file in the way does.

@@ -237,6 +237,7 @@ def test_a_refused_book_keeps_nobody_waiting_and_can_be_deleted(opened: Opener) 
     other.remote.save(make_book(version=1, owner=STRANGER))
     mine.remote._following.close()  # this machine knows of no such book
     mine.waiting.save(make_book(version=2))
+    mine._wake.set()
     until(mine.notice)
     refused = mine._refused[ID]
     mine._refused[ID] = replace(refused, pause=60.0, until=time.monotonic() + 60)

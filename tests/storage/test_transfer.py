@@ -14,7 +14,7 @@ from pipelines.book import Book, Page
 from pipelines.errors import StorageError
 from storage.__main__ import main, opened
 from storage.base import Library
-from storage.bucket import Bucket
+from storage.bucket import Bucket, Stored
 from storage.firebase import FirebaseLibrary
 from storage.firestore import FirestoreIndex
 from storage.local import LocalLibrary
@@ -202,6 +202,26 @@ def test_what_is_left_over_in_a_bucket_is_found_and_tidied(
     assert f"books/{1:016x}/book.json" not in storage_server.names(bucket_name)
     assert [c.trouble for c in verify(remote)] == [""]
     assert version_of(remote.get(f"{0:016x}")) == 0
+
+
+def test_a_bucket_is_looked_through_book_by_book(
+    remote: FirebaseLibrary, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody holds all objects of 100,000 books at once."""
+    filled(remote, 4)
+    damage(remote, 0)
+    listed: list[str] = []
+    of_bucket = remote.bucket.list
+
+    def lists(prefix: str) -> Iterator[Stored]:
+        listed.clear()
+        for stored in of_bucket(prefix):
+            listed.append(stored.name)
+            yield stored
+
+    monkeypatch.setattr(remote.bucket, "list", lists)
+    assert next(verify(remote)).name == f"{0:016x}"
+    assert {name.split("/")[1] for name in listed} == {f"{0:016x}", f"{1:016x}"}
 
 
 def test_the_list_in_firestore_is_put_right(

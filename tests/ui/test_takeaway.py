@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from pipelines.book import Book, Page, Recipe, encode_png, now
-from pipelines.errors import InvalidInput
+from pipelines.errors import InvalidInput, Unreachable
 from storage.export import FORMATS, MAX_ZIP_BYTES, book_zip, read_zip
 from storage.memory import MemoryLibrary
 from tests.storage.books import make_book
@@ -69,6 +69,23 @@ def test_own_work_since_then_is_kept(shop: Workshop, brought: Path) -> None:
     assert {b.title for b in shop.library.list()} == {"Better", first.title}
     assert shop.library.get(first.id) == changed
     assert again.id != first.id
+
+
+def test_a_book_comes_back_while_the_others_cannot_be_read(
+    shop: Workshop, brought: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network is gone, or the book of this id is damaged."""
+
+    def gone(_: str) -> Book:
+        raise Unreachable("The bucket cannot be reached.")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(shop.library, "get", gone)
+        first = takeaway.import_book(shop, ADA, brought)
+        second = takeaway.import_book(shop, ADA, brought)
+    assert first.id == make_book().id
+    assert shop.library.get(second.id) == replace(first, id=second.id)
+    assert shop.library.count() == 2
 
 
 def test_a_book_that_waits_is_not_shown_by_its_id(brought: Path) -> None:
@@ -259,6 +276,8 @@ def test_a_stopped_film_is_not_kept_and_an_impossible_one_is_explained(
         ("<script>", "script"),
         ("🦊", "storybook"),
         ("الثعلب", "الثعلب"),
+        ("उड़ती लोमड़ी", "उड़ती-लोमड़ी"),
+        ("A ❤️ fox_1", "A-fox_1"),
         ("x" * 200, "x" * 60),
     ],
 )

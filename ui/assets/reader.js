@@ -148,14 +148,14 @@ const growing = setInterval(async () => {
 function key(event) {
   if (!element.isConnected) return document.removeEventListener('keydown', key);
   if (!reader()?.offsetParent && !isFull()) return;
-  if (event.target.closest?.('input, textarea, select, [role="tab"]')) return;
+  if (event.target.closest?.('input, textarea, select, video, [role="tab"]')) return;
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const keys = {
     ArrowLeft: () => turn(-1), ArrowRight: () => turn(1), PageUp: () => turn(-1),
     PageDown: () => turn(1), Home: () => turn(-at), End: () => turn(leaves().length), f: () => full(!isFull()),
   };
   if (event.key === 'Escape' && isFull()) keys.Escape = () => full(false);
-  if (event.key === ' ' && !event.target.closest?.('button, a')) keys[' '] = () => turn(1);
+  if (event.key === ' ' && !event.target.closest?.('button, a, summary')) keys[' '] = () => turn(1);
   const act = keys[event.key];
   if (!act) return;
   event.preventDefault();
