@@ -27,11 +27,11 @@ from finetune.data.recipes import RECIPES, Source, gather, sources
 from finetune.evaluate_story import distinct
 from finetune.gpt2 import encode_example
 from finetune.writers import BLOCK, Sequence_, Writer, collate
+from pipelines.banned import find_banned, unsuitable
 from pipelines.errors import InvalidInput
 from pipelines.reading import known_word
 from pipelines.scene import vocabulary
 from pipelines.story_ranking import named_in
-from pipelines.story_requests import find_banned, unsuitable
 from pipelines.tokenizer import BRIEF, END, SENTENCE, SPECIALS, load_tokenizer
 
 PROMPTS = (

@@ -21,7 +21,8 @@ from pipelines.presets import StoryConfig
 from pipelines.scene import CHARACTERS, parse_brief, vocabulary
 from pipelines.story import StoryPipeline
 from pipelines.story_ranking import ends_properly
-from pipelines.story_requests import mentions, read_request
+from pipelines.story_requests import read_request
+from pipelines.story_restoring import mentions
 from pipelines.tokenizer import NEW_WORDS
 
 UNKNOWN = ("zorblax", "quokka", "blimfrot", "tardigrade", "wombat", "Rex", "月の猫", "Drache")

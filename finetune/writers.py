@@ -21,12 +21,14 @@ from torch import Tensor, nn
 from finetune.data.documents import Document
 from finetune.data.packing import SKIPPED, pack
 from finetune.data.retelling import encode, runs, widened_lexicon
+from pipelines.banned import ban_list
 from pipelines.errors import InvalidInput
 from pipelines.gpt2 import GPT2Writer
 from pipelines.presets import StoryConfig
 from pipelines.reading import split_sentences
 from pipelines.story import LEXICON, StoryPipeline
-from pipelines.story_requests import ban_list, read_request, restore
+from pipelines.story_requests import read_request
+from pipelines.story_restoring import restore
 from pipelines.tokenizer import END_ID, PAD_ID
 from pipelines.weights import EMBEDDED, read_config, save_model
 

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipelines.banned import ban_list
 from pipelines.book import Book
 from pipelines.book_folder import save_book
 from pipelines.device import share_the_processor
@@ -41,7 +42,7 @@ from pipelines.picture_command import (
 from pipelines.picture_options import add_picture_options, picture_config, reject
 from pipelines.presets import PRESETS, StoryConfig
 from pipelines.reading import check_words
-from pipelines.story_requests import allowed_words, ban_list
+from pipelines.story_requests import allowed_words
 from pipelines.storybook import draft_of_text
 
 if TYPE_CHECKING:

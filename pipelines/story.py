@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.banned import ban_list, find_banned
 from pipelines.book import MAX_SENTENCE, MAX_TITLE
 from pipelines.errors import InvalidInput, ModelUnavailable
 from pipelines.events import Draft, StoryProgress
@@ -23,17 +24,8 @@ from pipelines.story_ranking import (
     with_mention,
     without_banned,
 )
-from pipelines.story_requests import (
-    Request,
-    allowed_words,
-    ban_list,
-    find_banned,
-    mentions,
-    read_request,
-    restore,
-    simpler,
-    with_names,
-)
+from pipelines.story_requests import Request, allowed_words, read_request, simpler
+from pipelines.story_restoring import mentions, restore, with_names
 from pipelines.weights import EMBEDDED, check_file, load_weights, read_config
 
 if TYPE_CHECKING:

@@ -11,12 +11,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from pipelines.banned import find_banned
 from pipelines.errors import InvalidInput
 from pipelines.events import Sentence
 from pipelines.presets import StoryConfig
 from pipelines.reading import ONLY_HE, ONLY_SHE, brief_of, known_word, places_asked
 from pipelines.scene import CHARACTERS, Item, Scene, parse_brief, vocabulary
-from pipelines.story_requests import Request, find_banned, mentions, replace_word, restore
+from pipelines.story_requests import Request
+from pipelines.story_restoring import mentions, replace_word, restore
 from pipelines.tokenizer import NEW_WORDS
 
 _ENDS = re.compile(r"[.!?…。！？][\"'”’»)\]]*$")

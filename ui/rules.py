@@ -11,11 +11,11 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.banned import find_banned
 from pipelines.book import Book
 from pipelines.errors import InvalidInput
 from pipelines.presets import MAX_SIDE, PictureConfig, StoryConfig
 from pipelines.reading import MAX_REQUEST
-from pipelines.story_requests import find_banned
 
 MAX_BANNED = 5000
 """Most lines of a ban list."""

@@ -36,7 +36,7 @@ PLAIN = 14.0
 
 def _in_plain_words(document: Document) -> bool:
     """Short sentences, none of the words that stories leave out."""
-    from pipelines.story_requests import find_banned, unsuitable
+    from pipelines.banned import find_banned, unsuitable
 
     sentences = split_sentences(document.text)
     mean = len(document.text.split()) / max(len(sentences), 1)

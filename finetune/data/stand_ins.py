@@ -22,10 +22,11 @@ from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 
+from pipelines.banned import find_banned, unsuitable
 from pipelines.errors import InvalidInput
 from pipelines.reading import PLACE_WORDS, STAND_INS, SYNONYMS, singulars
 from pipelines.scene import ASSETS, CHARACTERS, vocabulary
-from pipelines.story_requests import FUNCTION_WORDS, find_banned, unsuitable
+from pipelines.story_requests import FUNCTION_WORDS
 from pipelines.weights import EMBEDDED
 
 ANIMAL, ARTIFACT, BODY, FOOD, OBJECT, PERSON, PLANT = "05 06 08 13 17 18 20".split()

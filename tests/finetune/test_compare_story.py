@@ -56,7 +56,7 @@ def test_what_a_figure_counts() -> None:
 
 
 def test_banned_words_are_counted_by_story() -> None:
-    from pipelines.story_requests import unsuitable
+    from pipelines.banned import unsuitable
 
     bad = Story("T", [f"The {unsuitable()[0]} ran."])
     assert figures_of([bad, Story("T", ["A fox ran."])])["stories with banned words"] == 0.5

@@ -39,7 +39,8 @@ from pipelines import weights
 from pipelines.events import Draft, Sentence
 from pipelines.scene import parse_brief
 from pipelines.story import StoryPipeline
-from pipelines.story_requests import join_placeholders, normal_form
+from pipelines.story_requests import normal_form
+from pipelines.story_restoring import join_placeholders
 from pipelines.tokenizer import NEW_WORDS, SPECIALS, load_tokenizer
 
 TINY: dict[str, Any] = {

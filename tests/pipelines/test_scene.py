@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipelines.banned import find_banned, unsuitable
 from pipelines.errors import InvalidInput
 from pipelines.events import Sentence
 from pipelines.reading import (
@@ -33,7 +34,6 @@ from pipelines.scene import (
     plural,
     vocabulary,
 )
-from pipelines.story_requests import find_banned, unsuitable
 
 words = st.sampled_from(sorted(vocabulary()))
 relations = st.sampled_from(("+", *RELATIONS))

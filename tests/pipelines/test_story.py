@@ -16,6 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from pipelines import hub, story
+from pipelines.banned import ban_list, find_banned
 from pipelines.errors import InvalidInput, ModelUnavailable
 from pipelines.events import Draft, Sentence, StoryProgress
 from pipelines.gpt2 import GPT2Config, GPT2Writer
@@ -57,16 +58,12 @@ from pipelines.story_requests import (
     LONGEST_REQUEST,
     Request,
     allowed_words,
-    ban_list,
-    find_banned,
-    mentions,
     normal_form,
     read_request,
-    restore,
     simpler,
     split_words,
-    with_names,
 )
+from pipelines.story_restoring import mentions, restore, with_names
 from pipelines.tokenizer import NEW_WORDS, SPECIALS, load_tokenizer
 from pipelines.weights import save_model
 
