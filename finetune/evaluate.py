@@ -47,7 +47,8 @@ from pipelines.vqgan_clip import VQGANCLIPPipeline
 from pipelines.vqgan_clip.clip import CLIP
 from pipelines.vqgan_clip.loading import load_clip
 from pipelines.vqgan_clip.models import PictureTextModel
-from pipelines.vqgan_clip.pipeline import prompt_of, to_picture, to_pixels
+from pipelines.vqgan_clip.pipeline import prompt_of
+from pipelines.vqgan_clip.pixels import to_picture, to_pixels
 from pipelines.vqgan_clip.vqgan import VQGAN
 from pipelines.weights import EMBEDDED
 

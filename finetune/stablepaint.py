@@ -49,7 +49,7 @@ from pipelines.colorize.hints import CELL, hint_layer
 from pipelines.colorize.settings import StablePaintConfig
 from pipelines.colorize.stablepaint import StablePaintPipeline
 from pipelines.device import fast_bf16
-from pipelines.vqgan_clip.pipeline import to_picture
+from pipelines.vqgan_clip.pixels import to_picture
 from pipelines.weights import save_model
 
 log = logging.getLogger(__name__)

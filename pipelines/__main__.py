@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import re
 import sys
 from contextlib import suppress
 from dataclasses import replace
@@ -65,7 +66,11 @@ def parser() -> argparse.ArgumentParser:
     g.add_argument("--vqgan", default="", help="checkpoint (.ckpt), folder or hub name")
     g.add_argument("--clip", default="", help="one or several: ViT-B/32:1,RN50.pt:0.5")
     p.add_argument("--author", default="")
-    p.add_argument("--text", type=Path, help="paint this text instead of writing a story")
+    p.add_argument(
+        "--text",
+        type=Path,
+        help="paint this text instead of writing a story; it is called WORDS, or as the file is",
+    )
     add_export_option(p)
     g = p.add_argument_group("story")
     g.add_argument(
@@ -114,7 +119,9 @@ def _draft_of_text(path: Path, words: str) -> Draft:
 
 def make(args: argparse.Namespace) -> None:
     """Write and paint the book that the arguments ask for."""
-    words = check_words(args.words)
+    # A text without words is called as its file is.
+    named = re.sub(r"[\s_-]+", " ", args.text.stem) if args.text else ""
+    words = check_words(args.words or named)
     story_config = StoryConfig(
         words, sentences=args.pages, min_words=args.min_words, max_words=args.max_words,
         drafts=args.drafts, temperature=args.liveliness, top_k=args.top_k, top_p=args.top_p,

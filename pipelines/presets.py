@@ -31,6 +31,18 @@ def check_range(name: str, value: float, low: float, high: float) -> None:
         raise InvalidInput(f"{name} must be from {low} to {high}, not {value}.")
 
 
+def check_whole(settings: object, **names: str) -> None:
+    """Makes settings, `field="What it is called"`, whole numbers: JSON may write 4 as 4.0.
+
+    Raises InvalidInput for what has a fraction. The settings must be within their range.
+    """
+    for field, name in names.items():
+        value = getattr(settings, field)
+        if value != int(value):
+            raise InvalidInput(f"{name} must be a whole number, not {value}.")
+        object.__setattr__(settings, field, int(value))
+
+
 def check_seed(seed: int | None) -> None:
     """Raises InvalidInput for what is neither a seed nor None."""
     if seed is not None:
@@ -76,6 +88,10 @@ class StoryConfig:
         check_range("Liveliness", self.temperature, 0.1, 2.0)
         check_range("Top-k", self.top_k, 0, 1000)
         check_range("Top-p", self.top_p, 0.05, 1.0)
+        check_whole(
+            self, sentences="Sentences", min_words="Minimum length", max_words="Maximum length",
+            drafts="Drafts", top_k="Top-k",
+        )  # fmt: skip
         check_range("Repetition penalty", self.repetition_penalty, 1.0, 2.0)
         check_range("Length penalty", self.length_penalty, -2.0, 2.0)
         check_range("Number of banned words", len(self.ban), 0, 200)
@@ -248,9 +264,12 @@ class PictureConfig:
         check_range("Surprise", self.surprise, 0.0, MAX_WEIGHT)
         for name, side in (("Width", self.width), ("Height", self.height)):
             check_range(name, side, 128, MAX_SIDE)
-            if side != int(side):
-                raise InvalidInput(f"{name} must be whole pixels, not {side}.")
         check_range("Preview every", self.preview_every, 1, 500)
+        check_range("Patience", self.patience, 0, 500)
+        check_whole(
+            self, steps="Steps", cutouts="Cutouts", candidates="Candidates", width="Width",
+            height="Height", preview_every="Preview every", patience="Patience",
+        )  # fmt: skip
         for name, text in (("prefix", self.prefix), ("suffix", self.suffix)):
             if len(text) > 200:
                 raise InvalidInput(f"The style {name} may have 200 characters, not {len(text)}.")
@@ -273,7 +292,6 @@ class PictureConfig:
         ):
             check_range(name, weight, 0.0, MAX_WEIGHT)
         check_range("Pull at the end", self.pull_end, 0.0, 1.0)
-        check_range("Patience", self.patience, 0, 500)
         check_range("Small first", self.small_first, 0.0, 0.9)
         for name, text in (("Prompts", self.prompts), ("Noise prompts", self.noise_prompts)):
             if len(text) > 4000:

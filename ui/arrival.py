@@ -137,12 +137,17 @@ def open_address(shop: Workshop, desk: Desk, wanted: str, *, again: bool = False
     A page that is loaded `again` stays on its tab: the address names the book that is open in the
     gallery, whatever else is looked at.
     """
-    if desk.reading is not None and desk.reading.book.id == wanted:
-        desk.shown = desk.shown if again else "gallery"
-    elif wanted:
-        try:
-            gallery.open_book(shop, desk, wanted)
-        except (InvalidInput, NotFound):
-            gr.Warning(NO_SUCH_BOOK)  # of an address, nobody has typed the id
-        except AppError as error:
-            gr.Warning(escape(str(error)))  # the page is there all the same
+    if not wanted:
+        return
+    is_open = desk.reading is not None and desk.reading.book.id == wanted
+    tab = desk.shown if is_open and again else "gallery"
+    try:
+        gallery.open_book(shop, desk, wanted)  # also anew: it may have changed
+    except (InvalidInput, NotFound):
+        if is_open:
+            desk.reading = None
+        gr.Warning(NO_SUCH_BOOK)  # of an address, nobody has typed the id
+    except AppError as error:
+        gr.Warning(escape(str(error)))  # the page is there all the same
+    if is_open:
+        desk.shown = tab

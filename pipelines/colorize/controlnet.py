@@ -34,7 +34,7 @@ from pipelines.errors import InvalidInput, OutOfMemory
 from pipelines.events import Eta
 from pipelines.hub import load_named
 from pipelines.presets import MAX_SEED, draw_seed
-from pipelines.vqgan_clip.pipeline import to_picture
+from pipelines.vqgan_clip.pixels import to_picture
 
 BASE = "stable-diffusion-v1-5/stable-diffusion-v1-5"
 CONTROLNET = "lllyasviel/control_v11p_sd15_lineart"

@@ -23,7 +23,7 @@ from pipelines.device import fast_bf16, pick_device
 from pipelines.errors import InvalidInput, ModelUnavailable, OutOfMemory
 from pipelines.events import Eta
 from pipelines.presets import MAX_SEED, draw_seed
-from pipelines.vqgan_clip.pipeline import to_picture
+from pipelines.vqgan_clip.pixels import to_picture
 from pipelines.weights import EMBEDDED
 
 WORK_PIXELS = 512 * 512

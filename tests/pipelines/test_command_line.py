@@ -87,8 +87,9 @@ def test_a_text_becomes_a_book(
 
 
 def test_same_seed_same_pictures(run: Run, tmp_path: Path) -> None:
-    for out in ("one", "two"):
-        assert run("a fox", "--text", "tale.txt", "--out", out, *QUICK) == 0
+    for out, words in (("one", ["Tale"]), ("two", [])):  # without words it is called as its file
+        assert run(*words, "--text", "tale.txt", "--out", out, *QUICK) == 0
+        assert read(tmp_path / out).title == "Tale"
     for n in (1, 2, 3):
         one, two = (tmp_path / out / f"page-{n:02d}.png" for out in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()

@@ -17,7 +17,8 @@ from pipelines.colorize.regions import find_regions, within_lines
 from pipelines.events import Sentence
 from pipelines.presets import PictureConfig
 from pipelines.vqgan_clip import VQGANCLIPPipeline
-from pipelines.vqgan_clip.pipeline import prompt_of, to_pixels
+from pipelines.vqgan_clip.pipeline import prompt_of
+from pipelines.vqgan_clip.pixels import to_pixels
 from pipelines.weights import EMBEDDED, MAX_FILE, sha256
 from tests.tiny_colorizer import drawing, strokes
 

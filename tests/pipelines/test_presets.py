@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError
 from typing import Any
 
@@ -120,8 +121,18 @@ def test_too_many_banned_words() -> None:
 def test_sides_are_whole_pixels_of_any_number(field: str) -> None:
     for side in (128, 129, 250, 1024):
         assert getattr(picture(**{field: side}), field) == side
-    with pytest.raises(InvalidInput, match=rf"{field.title()} must be whole pixels, not 250.5"):
+    with pytest.raises(InvalidInput, match=rf"{field.title()} must be a whole number, not 250.5"):
         picture(**{field: 250.5})
+
+
+@pytest.mark.parametrize(
+    "made, field", [(picture, "steps"), (picture, "cutouts"), (story, "drafts")]
+)
+def test_what_is_counted_is_whole(made: Callable[..., Any], field: str) -> None:
+    config = made(**{field: 2.0})  # as JSON may write it
+    assert type(getattr(config, field)) is int
+    with pytest.raises(InvalidInput, match=rf"{field.title()} must be a whole number, not 2.5"):
+        made(**{field: 2.5})
 
 
 NAMES = {

@@ -27,7 +27,8 @@ from pipelines.vqgan_clip.code_transformer import (
     nll,
     plan_nll,
 )
-from pipelines.vqgan_clip.pipeline import prompt_of, to_picture, to_pixels
+from pipelines.vqgan_clip.pipeline import prompt_of
+from pipelines.vqgan_clip.pixels import to_picture, to_pixels
 from pipelines.vqgan_clip.vqgan import VQGAN
 from tests.tiny import CPU, FOX, QUICK, clip, pipeline, transformer, vqgan
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -80,8 +81,15 @@ def test_a_page_that_is_loaded_again_stays_on_its_tab(again: bool, shown: str) -
     book = Book("Pip", (Page("A fox slept."),))
     desk = Desk("ada", "tab", shown="pictures", reading=Reading(book))
     shop = Workshop(nothing, nothing, MemoryLibrary())
+    shop.library.save(replace(book, title="Pip again"))
     open_address(shop, desk, book.id, again=again)
     assert desk.shown == shown
+    assert desk.reading is not None
+    assert desk.reading.book.title == "Pip again"  # changed since it was opened
+    shop.library.delete(book.id, owner=book.owner)
+    with pytest.warns(UserWarning, match="address is not here"):
+        open_address(shop, desk, book.id, again=again)
+    assert desk.reading is None
 
 
 @pytest.mark.parametrize("wanted", ["0" * 16, "../../etc"])
