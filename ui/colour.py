@@ -35,8 +35,8 @@ BEFORE = "Back to the drawing before"
 INPUT = """<div class="drop"><p class="lead">Hand in a drawing</p>
 <label class="small-button">Choose a file<input type="file"
   accept="image/*,.ora" aria-label="Choose a drawing"></label>
-<label class="small-button">Take a photo<input type="file" accept="image/*" capture="environment"
-  aria-label="Take a photo of a drawing"></label>
+<label class="small-button photo">Take a photo<input type="file" accept="image/*"
+  capture="environment" aria-label="Take a photo of a drawing"></label>
 <p>or drop it here, or paste it. Line art, scans, photos of paper and whole pictures will do.</p>
 <p role="alert"></p></div>"""
 
