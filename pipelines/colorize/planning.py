@@ -160,10 +160,11 @@ class ColourPlanner:
         for region in wide:
             here = (places == region) & within
             wanted = as_meant(stood, earlier, strokes, here)
-            # What was bare paper may be several things: the planner says how far a stroke goes, and
-            # what comes in the place of one that is gone.
+            # What was bare paper, or has strokes of several colours, may be several things: the
+            # planner says how far they go, and what comes in the place of one that is gone.
             unsure = here & (wanted != stood).any(axis=0) & (stood[:3].min(axis=0) > PAPER)
-            if (here & (earlier[3] > strokes[3])).any():
+            several = len(np.unique(_bytes(strokes)[:, here & (strokes[3] > 0)], axis=1).T) > 1
+            if several or (here & (earlier[3] > strokes[3])).any():
                 unsure = here
             if unsure.any():
                 settled = np.where(unsure, 0, np.where(here, wanted, result))

@@ -228,7 +228,7 @@ def _evened(rgb: NDArray[np.uint8], regions: Regions) -> Planes:
             total = cv2.GaussianBlur(few * inner[..., None], (0, 0), BLEED)
             calm = total / np.maximum(weight, 1e-3)[..., None]
             calm[weight < 1e-3] = medians[region]
-            calm = cv2.resize(calm.astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
+            calm = cv2.resize(np.rint(calm).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
             cv2.copyTo(calm, (at_half == region).astype(np.uint8), soft)
         soft = cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)
         share = stay[labels]

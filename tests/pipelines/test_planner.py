@@ -340,14 +340,15 @@ def test_a_stroke_means_all_of_what_it_is_drawn_on() -> None:
 
 
 def test_a_stroke_means_a_sky_that_changes_slowly_from_end_to_end() -> None:
-    stood = np.ones((4, 60, 20), np.float32)
-    stood[:3] = np.linspace(-0.9, -0.4, 60, dtype=np.float32)[:, None]  # 64 of 255 in all
-    stood[:3, 40:] += 0.4
+    stood = np.ones((4, 120, 20), np.float32)
+    stood[:3] = np.linspace(-0.9, -0.15, 120, dtype=np.float32)[:, None]
+    stood[:3, 80:] += 0.4  # the ground
     strokes = np.zeros_like(stood)
     strokes[:, 2, 2:5] = 1
-    changed = (as_meant(stood, 0 * stood, strokes, np.ones((60, 20), np.bool_)) != stood).any(0)
-    assert changed[:40].all()
-    assert not changed[40:].any()
+    free = np.ones((120, 20), np.bool_)
+    changed = (as_meant(stood, np.zeros_like(stood), strokes, free) != stood).any(axis=0)
+    assert changed[:80].all()  # though its ends are 64 of 255 apart
+    assert not changed[80:].any()
 
 
 @pytest.fixture(scope="module")
