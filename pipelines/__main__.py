@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--text",
         type=Path,
-        help="paint this text instead of writing a story; it is called WORDS, or as the file is",
+        help="paint this text instead of writing a story; its title is the words, or the file's name",
     )
     add_export_option(p)
     g = p.add_argument_group("story")

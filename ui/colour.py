@@ -35,8 +35,8 @@ BEFORE = "Back to the drawing before"
 INPUT = """<div class="drop"><p class="lead">Hand in a drawing</p>
 <label class="small-button">Choose a file<input type="file"
   accept="image/*,.ora" aria-label="Choose a drawing"></label>
-<label class="small-button">Take a photo<input type="file" accept="image/*" capture="environment"
-  aria-label="Take a photo of a drawing"></label>
+<label class="small-button photo">Take a photo<input type="file" accept="image/*"
+  capture="environment" aria-label="Take a photo of a drawing"></label>
 <p>or drop it here, or paste it. Line art, scans, photos of paper and whole pictures will do.</p>
 <p role="alert"></p></div>"""
 
@@ -53,6 +53,11 @@ SMALL, FULL = "stablepaint", "full"
 
 FULL_GUIDANCE = 7.0
 """How much Stable Diffusion heeds the words."""
+
+ELSEWHERE = (
+    "This drawing was drawn on in another tab of yours, and is shown as it is there now: "
+    "draw your last stroke once more."
+)
 
 KEPT = "Your strokes are kept. Other work of yours comes first, then they are coloured."
 
@@ -209,7 +214,10 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
             raise InvalidInput("Your strokes could not be read: load the page again.")
         easel = needed(desk)
         with desk.lock:
+            elsewhere = work.drawn_over_others(easel, sent)
             taken = work.take_strokes(easel, sent)
+        if elsewhere:
+            gr.Warning(ELSEWHERE)
         if taken:
             follow(shop, desk)
 

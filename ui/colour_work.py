@@ -160,7 +160,8 @@ class Easel:
     title: str = ""
     """What it is called: the name of its file, or its book and page; "" where nobody knows."""
     round: int = 0
-    """Grows when hints and mask change on the server; the browser loads them anew then."""
+    """Grows when hints, mask or what is kept change on the server; the browser loads them anew
+    then, and what was drawn before is let go."""
     heard: tuple[str, int] = ("", 0)
     """The newest message with strokes: the page that sent it, and its number there."""
     revision: int = 0
@@ -255,7 +256,11 @@ class Easel:
             self.regions = None
             self.publish("lines")
         self.drop_candidates()
-        self.round += 1
+        same = all(
+            getattr(document, part) is getattr(before, part) for part in ("hints", "mask", "kept")
+        )
+        if not same:  # else what is being drawn meanwhile belongs to what is there, too
+            self.round += 1
         self.changed()
         self.publish("hints", "mask", "picture")
 
@@ -332,6 +337,14 @@ def read_layer(value: object, size: tuple[int, int]) -> Image.Image | None:
         raise unreadable from e
 
 
+def drawn_over_others(easel: Easel, sent: Mapping[str, Any]) -> bool:
+    """Whether a page has drawn on without having seen what another one of the same visitor has
+    drawn: a tab that was duplicated shows the same drawing. "over" of `sent`: what it has seen."""
+    last = list(easel.heard)
+    mine = sent.get("name") == easel.name and sent.get("round") == easel.round
+    return mine and sent.get("page") != last[0] and sent.get("over", last) != last
+
+
 def take_strokes(easel: Easel, sent: Mapping[str, Any]) -> bool:
     """Take over hints and mask from a browser; whether anything changed.
 
@@ -340,6 +353,8 @@ def take_strokes(easel: Easel, sent: Mapping[str, Any]) -> bool:
     """
     if sent.get("name") != easel.name or sent.get("round") != easel.round:
         return False  # drawn before the drawing was changed
+    if drawn_over_others(easel, sent):
+        return False
     page, number = sent.get("page"), sent.get("number")
     if isinstance(page, str) and isinstance(number, int):
         if page == easel.heard[0] and number <= easel.heard[1]:
@@ -506,7 +521,7 @@ def paint_live(shop: Workshop, desk: Desk, easel: Easel, job: Job) -> Iterator[s
             assert painted.colours is not None
             url = address(painted.colours, "picture")
             with desk.lock:
-                if easel.round == begun:
+                if easel.round == begun and easel.document.lineart is document.lineart:
                     easel.document = replace(
                         easel.document, colours=painted.colours, planned=painted.planned
                     )

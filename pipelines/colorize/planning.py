@@ -16,7 +16,7 @@ from torch import Tensor
 from pipelines.colorize.features import STRIDE
 from pipelines.colorize.hints import CELL, cover, hint_layer, hint_map, read_mask
 from pipelines.colorize.live import flat, gather
-from pipelines.colorize.planner import PER_CELL, Planner
+from pipelines.colorize.planner import PAPER, PER_CELL, Planner
 from pipelines.colorize.regions import (
     Regions,
     drawn_over,
@@ -45,6 +45,9 @@ MOST_MEANT = 24
 """Colours of strokes that are carried on; who has more has painted a picture."""
 ALIKE = (44, 44, 44)
 """Colours at most this far apart, in [0, 255], are one thing in another light."""
+STEP = (1, 1, 1)
+"""The same from one cell of the hint map to the next: a sky that grows light towards the ground is
+one thing from end to end."""
 REMEMBERED = 4
 """Drawings whose features and regions are kept."""
 
@@ -132,28 +135,47 @@ class ColourPlanner:
     ) -> Image.Image:
         """A planned layer when strokes have changed since, from `before` to `now` (PIL RGBA, None:
         none). The regions that they touch make way, all else stays as it was. Closed ones are left
-        to the strokes; if one of them is open, all are chosen for again, as the strokes that are
-        there now suggest. The rest as for a plan; -> PIL RGBA."""
+        to the strokes; in open ones strokes mean what they are drawn on (`as_meant`), and where
+        that cannot be told, it is chosen for again as they suggest. The rest as for a plan;
+        -> PIL RGBA."""
         drawing = flat(lineart).convert("L")
         size = drawing.size
         if mask is not None:
             inside = read_mask(mask, *size)
             before, now = (x and _within(x, inside) for x in (before, now))
+        else:
+            inside = np.ones(size[::-1], np.bool_)
         with self._lock:
             regions = self._look(drawing).regions
         touched = touched_regions(regions, before, now, size)
         stays = without(layer, regions, touched)
-        wide = touched & regions.open()
-        if not wide.any():
+        wide = np.flatnonzero(touched & regions.open())
+        if not len(wide):
             return drawn_over(stays, now)
-        stood, earlier, strokes = (hint_map(x, *size) for x in (layer, before, now))
+        stood, earlier, strokes, result = (hint_map(x, *size) for x in (layer, before, now, stays))
         places = _read(regions.labels, _middles(size[1]), _middles(size[0]))
-        wanted = as_meant(stood, earlier, strokes, wide[places])
-        return self._choose(
-            drawing, now, mask=mask, picture=picture, settled=stays,
-            before=hint_layer(wanted, *size), seed=seed, steps=STEPS_AGAIN,
-            temperature=temperature, guidance=GUIDANCE_AGAIN,
-        )  # fmt: skip
+        within = cover(inside) > 0
+        result = np.where(within, result, stood)
+        # Each by itself: a stroke in the grass, or in a tree, leaves the sky as it is.
+        for region in wide:
+            here = (places == region) & within
+            wanted = as_meant(stood, earlier, strokes, here)
+            # What was bare paper, or has strokes of several colours, may be several things: the
+            # planner says how far they go, and what comes in the place of one that is gone.
+            unsure = here & (wanted != stood).any(axis=0) & (stood[:3].min(axis=0) > PAPER)
+            several = len(np.unique(_bytes(strokes)[:, here & (strokes[3] > 0)], axis=1).T) > 1
+            if several or (here & (earlier[3] > strokes[3])).any():
+                unsure = here
+            if unsure.any():
+                settled = np.where(unsure, 0, np.where(here, wanted, result))
+                again = self._choose(
+                    drawing, hint_layer(strokes * here, *size), mask=mask, picture=picture,
+                    settled=hint_layer(settled, *size), before=hint_layer(wanted * here, *size),
+                    seed=seed, steps=STEPS_AGAIN, temperature=temperature, guidance=GUIDANCE_AGAIN,
+                )  # fmt: skip
+                wanted = hint_map(again, *size)
+            result = np.where(here, wanted, result)
+        return drawn_over(hint_layer(result, *size), now)
 
     def _choose(
         self,
@@ -245,10 +267,16 @@ def as_meant(
         here = fresh & (_bytes(now) == colour[:, None, None]).all(axis=0)
         # 0 = free, 1 = not, 2 = filled; cv2 wants a frame around it.
         filled = np.pad((~free).astype(np.uint8), 1, constant_values=1)
-        flags = 4 | cv2.FLOODFILL_MASK_ONLY | cv2.FLOODFILL_FIXED_RANGE | (2 << 8)
+        steps = filled.copy()
+        flags = 4 | cv2.FLOODFILL_MASK_ONLY | (2 << 8)
         for y, x in np.argwhere(here).tolist():
             if not filled[y + 1, x + 1]:
-                cv2.floodFill(colours, filled, (x, y), 0, ALIKE, ALIKE, flags)
+                cv2.floodFill(
+                    colours, filled, (x, y), 0, ALIKE, ALIKE, flags | cv2.FLOODFILL_FIXED_RANGE
+                )
+            if not steps[y + 1, x + 1]:
+                cv2.floodFill(colours, steps, (x, y), 0, STEP, STEP, flags)
+        filled = np.maximum(filled, steps)
         away = np.asarray(cv2.distanceTransform((~here).astype(np.uint8), cv2.DIST_L2, 5))
         meant = (filled[1:-1, 1:-1] == 2) & (away < nearest)
         nearest[meant] = away[meant]

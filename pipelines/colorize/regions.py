@@ -6,7 +6,8 @@ region takes the stroke's colour, the more the nearer to it.
 
 Source of the regions: trapped-ball segmentation (Zhang et al. 2009, "Vectorizing cartoon
 animations"): a ball that does not fit through a gap in a line does not flow out through it. We
-differ in growing what the ball has reached by a little, instead of merging slivers.
+differ in growing what the ball has reached by a little, instead of merging slivers, and in joining
+what it has only not got through to: a wall goes on beside its windows, however close to the roof.
 """
 
 from __future__ import annotations
@@ -34,6 +35,10 @@ LEAST_SHARE = 0.18
 """The same as a share of what the stroke has in the region that has most of it, ..."""
 COVERED = 1 / 8
 """... unless this share of the region is drawn over."""
+OPENNESS = 0.55
+"""Share of the border between two regions that is no line, from which on they are one."""
+BLEED = 3
+"""Pixels of a quarter of the working size: how far colours from beyond a line are seen."""
 MOST_COLOURS = 96
 """Colours of strokes that are told apart."""
 REACH = 0.28
@@ -92,7 +97,7 @@ def find_regions(lineart: Image.Image) -> Regions:
         labels = _grown(labels, free, radius + 1)  # corners that the ball has not reached
     if not labels.any():
         labels[:] = 1
-    labels = _nearest(labels)
+    labels = _joined(_nearest(labels), free > 0)
     _, labels = np.unique(labels, return_inverse=True)
     labels = labels.reshape(free.shape).astype(np.int32)
     order = np.argsort(labels.ravel(), kind="stable")
@@ -209,10 +214,23 @@ def _evened(rgb: NDArray[np.uint8], regions: Regions) -> Planes:
     stay = np.clip((areas / labels.size - 0.06) / 0.3, 0.0, 0.85).astype(np.float32)
     planes = np.ascontiguousarray(medians.T[:, labels])
     if stay.any():
-        # Where colours change slowly, a quarter of the pixels says as much.
-        half = cv2.resize(rgb, None, fx=0.5, fy=0.5, interpolation=cv2.INTER_AREA)
-        soft = cv2.GaussianBlur(half, (0, 0), 2)
-        soft = cv2.resize(soft, (rgb.shape[1], rgb.shape[0]), interpolation=cv2.INTER_LINEAR)
+        height, width = labels.shape
+        at_half = labels[::2, ::2]
+        size = at_half.shape[1], at_half.shape[0]
+        # Where colours change slowly, a few of the pixels say as much.
+        few = cv2.resize(rgb, (-(-width // 4), -(-height // 4)), interpolation=cv2.INTER_AREA)
+        soft = np.zeros((*at_half.shape, 3), np.uint8)
+        for region in np.flatnonzero(stay):
+            # The model's brush is wide: what it has painted beside a line is of both sides of it.
+            own = np.pad((labels[::4, ::4] == region).astype(np.uint8), 1, mode="edge")
+            inner = cv2.erode(own, _disc(BLEED))[1:-1, 1:-1].astype(np.float32)
+            weight = cv2.GaussianBlur(inner, (0, 0), BLEED)
+            total = cv2.GaussianBlur(few * inner[..., None], (0, 0), BLEED)
+            calm = total / np.maximum(weight, 1e-3)[..., None]
+            calm[weight < 1e-3] = medians[region]
+            calm = cv2.resize(np.rint(calm).astype(np.uint8), size, interpolation=cv2.INTER_LINEAR)
+            cv2.copyTo(calm, (at_half == region).astype(np.uint8), soft)
+        soft = cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)
         share = stay[labels]
         for plane, channel in zip(planes, cv2.split(soft), strict=True):
             plane += share * (channel - plane)
@@ -330,6 +348,37 @@ def _grown(labels: NDArray[np.int32], free: NDArray[np.uint8], steps: int) -> ND
     for _ in range(steps):
         now = np.where((now == 0) & (free > 0), cv2.dilate(now, cross), now)
     return now.astype(np.int32)
+
+
+def _joined(labels: NDArray[np.int32], free: NDArray[np.bool_]) -> NDArray[np.int32]:
+    """Labels (h, w), one for all of what is parted by next to no line.
+
+    A gap is a small part of the line between two regions; where a ball got stuck between a window
+    and a roof, there is hardly any line between what lies on either side.
+    """
+    sides = ((labels[:, :-1], labels[:, 1:]), (labels[:-1], labels[1:]))
+    gaps = (free[:, :-1] & free[:, 1:], free[:-1] & free[1:])
+    border = [a != b for a, b in sides]
+    one, two = (
+        np.concatenate([pair[n][at] for pair, at in zip(sides, border, strict=True)])
+        for n in (0, 1)
+    )
+    is_gap = np.concatenate([gap[at] for gap, at in zip(gaps, border, strict=True)])
+    now = np.arange(int(labels.max()) + 1, dtype=np.int64)
+    while True:
+        low, high = np.minimum(now[one], now[two]), np.maximum(now[one], now[two])
+        keys, which = np.unique(low * len(now) + high, return_inverse=True)
+        share = np.bincount(which, is_gap, len(keys)) / np.bincount(which, minlength=len(keys))
+        share[keys // len(now) == keys % len(now)] = 0  # within one region by now
+        # Each with one other at a time: what has joined one may be parted from the next by a line.
+        taken = np.zeros(len(now), np.bool_)
+        for n in np.argsort(-share, kind="stable")[: int((share >= OPENNESS).sum())]:
+            low_, high_ = divmod(int(keys[n]), len(now))
+            if not (taken[low_] or taken[high_]):
+                taken[[low_, high_]] = True
+                now[now == high_] = low_
+        if not taken.any():
+            return now[labels].astype(np.int32)
 
 
 def _nearest(labels: NDArray[np.int32]) -> NDArray[np.int32]:

@@ -339,6 +339,18 @@ def test_a_stroke_means_all_of_what_it_is_drawn_on() -> None:
     assert np.array_equal(as_meant(stood, strokes, strokes, free), stood)  # nothing is new
 
 
+def test_a_stroke_means_a_sky_that_changes_slowly_from_end_to_end() -> None:
+    stood = np.ones((4, 120, 20), np.float32)
+    stood[:3] = np.linspace(-0.9, -0.15, 120, dtype=np.float32)[:, None]
+    stood[:3, 80:] += 0.4  # the ground
+    strokes = np.zeros_like(stood)
+    strokes[:, 2, 2:5] = 1
+    free = np.ones((120, 20), np.bool_)
+    changed = (as_meant(stood, np.zeros_like(stood), strokes, free) != stood).any(axis=0)
+    assert changed[:80].all()  # though its ends are 64 of 255 apart
+    assert not changed[80:].any()
+
+
 @pytest.fixture(scope="module")
 def embedded() -> ColourPlanner:
     return ColourPlanner.from_pretrained(device="cpu")
@@ -367,6 +379,17 @@ def test_a_stroke_in_a_sky_colours_the_sky_and_not_the_ground(embedded: ColourPl
     ground = (slice(3), slice(118, 126), slice(4, 124))
     assert is_purple(after)[3:40, 20:70].mean() > 0.9
     assert np.abs(told(after)[ground] - told(plan)[ground]).max() < 0.1
+
+
+def test_a_further_stroke_elsewhere_leaves_a_sky_as_it_is(embedded: ColourPlanner) -> None:
+    lines, purple = stroke_in_a_sky()
+    plan, both = embedded(lines, seed=2), purple.copy()
+    draw = ImageDraw.Draw(both)
+    draw.line((60, 410, 90, 420), fill="#d94f3d", width=12)  # in the pumpkin
+    draw.line((120, 490, 200, 495), fill="#8fbf4d", width=12)  # on the ground
+    one, two = (embedded.after_strokes(plan, lines, None, x, seed=2) for x in (purple, both))
+    assert not np.array_equal(told(one)[:, 118:126], told(two)[:, 118:126])
+    assert np.array_equal(told(one)[:, :60, 66:], told(two)[:, :60, 66:])  # not the pumpkin
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -50,6 +50,34 @@ def test_a_small_gap_in_a_line_does_not_join_what_it_parts() -> None:
     assert regions.labels[70, 40] != regions.labels[5, 5]
 
 
+def test_a_wall_goes_on_between_its_windows_and_the_roof() -> None:
+    """Balls that know no gaps do not get through there, but hardly a line parts it."""
+    lineart = Image.new("L", (512, 512), 255)
+    draw = ImageDraw.Draw(lineart)
+    for box in (
+        (60, 200, 400, 440),
+        (70, 212, 170, 330),
+        (290, 212, 390, 330),
+        (180, 318, 280, 440),
+    ):
+        draw.rectangle(box, outline=0, width=3)
+    labels = find_regions(lineart).labels
+    wall = {
+        int(labels[y, x]) for y, x in ((260, 230), (206, 120), (206, 340), (390, 120), (390, 340))
+    }
+    others = {int(labels[y, x]) for y, x in ((100, 200), (270, 120), (270, 340), (400, 230))}
+    assert len(wall) == 1
+    assert len(others - wall) == 4
+
+
+def test_a_dashed_line_parts_what_it_goes_around() -> None:
+    lineart = Image.new("L", (512, 512), 255)
+    for start in range(0, 360, 12):
+        ImageDraw.Draw(lineart).arc((150, 150, 350, 350), start, start + 7, fill=0, width=3)
+    labels = find_regions(lineart).labels
+    assert labels[250, 250] != labels[20, 20]
+
+
 def test_a_stroke_fills_its_box_and_nothing_else() -> None:
     lineart, painted = boxes(), Image.new("RGB", SIZE, (200, 200, 190))
     regions = find_regions(lineart)
@@ -157,6 +185,16 @@ def test_bleeding_colours_are_evened_out_within_a_region() -> None:
     result = np.asarray(within_lines(find_regions(lineart), lineart, painted, None)).astype(int)
     assert np.abs(result[70, 118] - result[70, 160]).max() < 60
     assert result[70, 118, 1] > result[70, 118, 0]
+
+
+def test_what_the_model_smears_over_a_line_is_no_halo_beyond_it() -> None:
+    """A green ball in a blue sky, painted with a wide brush."""
+    lineart, painted = Image.new("L", (512, 512), 255), Image.new("RGB", (512, 512), (90, 150, 230))
+    ImageDraw.Draw(lineart).ellipse((180, 180, 330, 330), outline=0, width=4)
+    ImageDraw.Draw(painted).ellipse((172, 172, 338, 338), fill=(40, 160, 50))
+    result = np.asarray(within_lines(find_regions(lineart), lineart, painted, None)).astype(int)
+    assert np.abs(result[255, 165:176] - (90, 150, 230)).max() < 8
+    assert np.abs(result[255, 190:320] - (40, 160, 50)).max() < 8
 
 
 @pytest.mark.parametrize("size", [(16, 16), (300, 20), (1500, 1000)])

@@ -303,6 +303,42 @@ def test_strokes_that_were_overtaken_by_newer_ones_are_left_alone(easel: Easel) 
     assert not easel.document.hinted
 
 
+def test_a_stroke_that_is_drawn_while_other_lines_are_on_their_way_is_kept(
+    shop: Workshop, easel: Easel
+) -> None:
+    drawn_on = easel.round
+    work.redraw(easel, work.swapped(easel), 0.4)
+    assert work.take_strokes(easel, {"name": easel.name, "round": drawn_on, "hints": strokes()})
+    live: Any = shop.colourists.live()
+
+    def slow(*given: Any) -> Image.Image:  # what was begun with these lines is not taken for
+        if easel.strength == 0.4:  # a picture of those that come meanwhile
+            work.redraw(easel, work.swapped(easel), 0.6)
+            old.append(easel.document)
+        return live(*given)
+
+    old = list[Document]()
+    slowly: Any = lambda: slow  # noqa: E731
+    paint(replace(shop, colourists=replace(shop.colourists, live=slowly)), easel)
+    assert live.calls == 2
+    assert old[0].colours is None
+    assert easel.document.hinted
+
+
+def test_two_tabs_with_one_drawing_do_not_draw_over_each_other(easel: Easel) -> None:
+    def arrives(page: str, number: int, over: object, **layers: str) -> bool:
+        about = {"name": easel.name, "round": easel.round, "page": page, "number": number}
+        return work.take_strokes(easel, {**about, "over": over, **layers})
+
+    assert arrives("one", 1, ["", 0], hints=strokes())
+    assert arrives("two", 1, ["one", 1], hints=strokes("#3d6fb6", (70, 32)))
+    theirs = easel.document
+    assert not arrives("one", 2, ["one", 1], hints="")  # it has not seen the other's stroke
+    assert easel.document is theirs
+    assert arrives("one", 3, ["two", 1], hints="")
+    assert arrives("one", 4, ["two", 1], hints=strokes())  # nothing was drawn elsewhere since
+
+
 @pytest.mark.parametrize(
     "odd",
     [None, 5, "words", "data:image/png;base64,%%%", "data:image/png;base64,AAAA", ["x"]],

@@ -78,7 +78,7 @@ function send() {
   if (!dirty.size || !element.isConnected) return;
   sent = performance.now();
   number += 1;
-  const message = { name: known.name, round: known.round, page, number };
+  const message = { name: known.name, round: known.round, page, number, over: known.heard };
   for (const [name, canvas] of [['hints', hints], ['mask', mask]]) {
     if (!dirty.has(name)) continue;
     message[name] = empty(canvas) ? '' : canvas.toDataURL('image/png');
@@ -388,7 +388,8 @@ async function show() {
   taken(value.heard);
   if (!view) build();
   const fresh = value.name !== before.name;
-  const anew = fresh || value.round !== before.round;
+  const others = value.heard[0] !== page && value.heard.join() !== before.heard?.join(); // another tab's
+  const anew = fresh || others || value.round !== before.round;
   if (anew) { // what was not sent belongs to what was there, and nothing is drawn until this is
     ready = false;
     stroke = null;

@@ -31,3 +31,53 @@ element.addEventListener('drop', (event) => {
 document.addEventListener('paste', (event) => {
   if (element.offsetParent) give(event.clipboardData?.files?.[0]);
 });
+
+// --- the camera ---------------------------------------------------------------------------
+
+// `capture` opens that of a phone or tablet. On other computers the page shows what the camera sees,
+// where it may: browsers keep cameras from pages without https, and there is no such button then.
+const photo = element.querySelector('.photo');
+if (!('capture' in photo.querySelector('input'))) {
+  if (navigator.mediaDevices) photo.addEventListener('click', look);
+  else photo.remove();
+}
+
+async function look(event) {
+  event.preventDefault();
+  said.textContent = '';
+  let stream;
+  try {
+    const wanted = { facingMode: 'environment', width: { ideal: 1920 }, height: { ideal: 1440 } };
+    stream = await navigator.mediaDevices.getUserMedia({ video: wanted });
+  } catch (error) {
+    said.textContent = error.name === 'NotAllowedError'
+      ? 'This page may not use the camera: allow it in the browser, or choose a file.'
+      : 'There is no camera that can be used: choose a file.';
+    return;
+  }
+  const dialog = document.createElement('dialog');
+  dialog.className = 'camera';
+  dialog.setAttribute('aria-label', 'Take a photo');
+  dialog.innerHTML = `<video autoplay playsinline muted></video>
+    <p>Hold your drawing still, so that it fills the picture.</p>
+    <button type="button" class="small-button take" disabled>Take it</button>
+    <button type="button" class="small-button">Cancel</button>`;
+  const video = dialog.querySelector('video');
+  const [take, cancel] = dialog.querySelectorAll('button');
+  video.addEventListener('loadeddata', () => { take.disabled = false; });
+  video.srcObject = stream;
+  take.addEventListener('click', () => {
+    const canvas = document.createElement('canvas');
+    [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
+    canvas.getContext('2d').drawImage(video, 0, 0);
+    canvas.toBlob((blob) => give(new File([blob], 'photo.jpg', { type: blob.type })), 'image/jpeg', 0.95);
+    dialog.close();
+  });
+  cancel.addEventListener('click', () => dialog.close());
+  dialog.addEventListener('close', () => {
+    stream.getTracks().forEach((track) => track.stop());
+    dialog.remove();
+  });
+  element.append(dialog);
+  dialog.showModal();
+}
