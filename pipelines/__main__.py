@@ -69,7 +69,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument(
         "--text",
         type=Path,
-        help="paint this text instead of writing a story; its title is the words, or the file's name",
+        help="paint this text instead of writing a story; the words (or its name) are its title",
     )
     add_export_option(p)
     g = p.add_argument_group("story")
