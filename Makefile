@@ -13,6 +13,7 @@ PORT ?=
 ARGS ?=
 # `make check TESTED=1` leaves the tests out, for a caller that has just run `make test`.
 TESTED ?=
+PIP := pip>=26
 
 # Compiled modules are kept, whatever the caller's habit: without them each start takes 2 s longer.
 unexport PYTHONDONTWRITEBYTECODE
@@ -88,6 +89,8 @@ venv:
 
 # $(call install,FILE,FILES,MODULES): pip install -r FILE, unless FILES are what was installed last
 # time. The stamp holds their checksum and is written only when everything is installed.
+# The pip that Python 3.11 brings takes a minute longer to find out what fits together than a newer
+# one; without the newer one it goes on.
 # pip would compile every module, which takes longer than all else; the app uses a third of them.
 # Those are compiled by importing MODULES, side by side.
 define install
@@ -95,6 +98,7 @@ define install
 	if [ "$$(cat "$$stamp" 2>/dev/null)" != "$$want" ]; then \
 	  rm -f "$$stamp"; \
 	  echo "Installing $(1) into .venv (a few minutes the first time)"; \
+	  $(PY) -m pip install --disable-pip-version-check --quiet --upgrade "$(PIP)" || true; \
 	  $(PY) -m pip install --disable-pip-version-check --no-compile -r $(1) || { \
 	    echo "Not everything in $(1) could be installed; pip's last lines say why." >&2; \
 	    echo "  Often: no way to the package index, or no space left. Then run make again." >&2; \

@@ -11,14 +11,15 @@ import gradio as gr
 from gradio.utils import get_upload_folder
 
 from pipelines.book import Book
+from pipelines.colorize.lineart import STRENGTH
 from pipelines.colorize.settings import StablePaintConfig
 from pipelines.errors import InvalidInput
 from ui import colour_files as files
 from ui import colour_markup, colour_vary, gallery, markup
 from ui import colour_work as work
 from ui.colour_vary import Varying
-from ui.colour_work import Easel, Place
 from ui.desk import Desk
+from ui.easel import Easel, Place
 from ui.jobs import Job, Work
 from ui.panel import panel
 from ui.pictures import PicturesTab
@@ -106,7 +107,7 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
                     notes = panel(events=("offer",), elem_id="drawing-notes")
                     with gr.Accordion("The lines", open=False, elem_id="lines-settings"):
                         strength = gr.Slider(
-                            0.0, 1.0, work.STRENGTH, step=0.05, label="Strength",
+                            0.0, 1.0, STRENGTH, step=0.05, label="Strength",
                             info="Bold lines only, or faint ones as well",
                         )  # fmt: skip
                         with gr.Row(elem_classes="actions"):

@@ -15,8 +15,9 @@ from pipelines.colorize.openraster import is_openraster, size_of
 from pipelines.colorize.saving import coloured_png, read_saved
 from pipelines.errors import InvalidInput
 from pipelines.presets import MAX_SEED
-from ui.colour_work import Easel, Place, Plan, new_easel, refuse_while_stale
+from ui.colour_work import refuse_while_stale
 from ui.desk import Desk
+from ui.easel import Easel, Place, Plan, new_easel
 from ui.served_files import file_for_browser, url_of
 from ui.workshop import Workshop
 

@@ -10,7 +10,7 @@ from PIL import Image
 
 from ui import markup
 from ui.colour_vary import Varying
-from ui.colour_work import Candidates, Easel, Mixed
+from ui.easel import Candidates, Easel, Mixed
 from ui.served_files import url_of
 from ui.theme import ASSETS
 

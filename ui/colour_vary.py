@@ -13,16 +13,9 @@ from pipelines.colorize.saving import recipe_of
 from pipelines.colorize.settings import StablePaintConfig, variation_seeds
 from pipelines.errors import InvalidInput
 from pipelines.presets import draw_seed
-from ui.colour_work import (
-    Candidates,
-    Easel,
-    Mixed,
-    address,
-    keep,
-    suggested,
-    tidied,
-)
+from ui.colour_work import keep, suggested, tidied
 from ui.desk import Desk
+from ui.easel import Candidates, Easel, Mixed, address
 from ui.jobs import Job, until_stopped
 from ui.workshop import Workshop
 

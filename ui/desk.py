@@ -23,7 +23,7 @@ from ui.jobs import ONE_AT_A_TIME, Job, Jobs, Work
 from ui.manuscript import Manuscript
 
 if TYPE_CHECKING:
-    from ui.colour_work import Easel
+    from ui.easel import Easel
 
 GRACE = 30.0
 """Seconds after which a visitor who closed the page counts as gone; their job ends then."""

@@ -102,7 +102,8 @@ def strokes_of_the_app(
     """Seconds of all that the app does about a further stroke: in closed regions, without a mask
     and within one, and in a region that is open, as most of the drawings in the app are."""
     from pipelines.colorize.drawing import Drawing
-    from ui.colour_work import address, as_layer, new_easel, paint_once, take_strokes
+    from ui.colour_work import paint_once, take_strokes
+    from ui.easel import address, as_layer, new_easel
 
     def all_of_it(lineart: Image.Image, layers: list[Image.Image], **more: str) -> float:
         data = [sent(layer) for layer in layers]

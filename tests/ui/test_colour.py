@@ -21,6 +21,7 @@ from PIL import Image, ImageDraw
 from pipelines.book import Book, Page, encode_png, read_recipe
 from pipelines.colorize.document import Document
 from pipelines.colorize.drawing import read_drawing
+from pipelines.colorize.lineart import STRENGTH
 from pipelines.colorize.saving import coloured_png
 from pipelines.colorize.settings import StablePaintConfig
 from pipelines.errors import InvalidInput, ModelUnavailable
@@ -37,8 +38,8 @@ from ui import colour_files as files
 from ui import colour_vary as vary
 from ui import colour_work as work
 from ui.colour_models import Colourists, _once, colourists
-from ui.colour_work import Easel, Place
 from ui.desk import Desk, Desks
+from ui.easel import CRAYONS, Easel, Place, new_easel
 from ui.jobs import Job
 from ui.workshop import Workshop
 
@@ -85,7 +86,7 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
 
 @pytest.fixture
 def easel(shop: Workshop) -> Easel:
-    return work.new_easel(read_drawing(a_drawing()))
+    return new_easel(read_drawing(a_drawing()))
 
 
 def a_desk(easel: Easel) -> Desk:
@@ -606,7 +607,7 @@ def test_only_handed_in_files_are_read(tmp_path: Path, path: Any) -> None:
 
 def test_other_lines_keep_the_strokes(shop: Workshop) -> None:
     photo = Image.effect_noise((96, 64), 60).convert("RGB")
-    easel = work.new_easel(read_drawing(photo))
+    easel = new_easel(read_drawing(photo))
     draw(easel, hints=strokes())
     work.redraw(easel, work.lines_of(easel, 1.0))
     assert easel.document.hinted
@@ -630,7 +631,7 @@ def test_one_can_step_back_to_the_lines_before_and_what_was_coloured_in_them(
     paint(shop, easel)
     work.step(easel, back=True)
     assert easel.document is document
-    assert (easel.urls["lines"], easel.strength) == (lines, work.STRENGTH)
+    assert (easel.urls["lines"], easel.strength) == (lines, STRENGTH)
     assert easel.regions is None
     paint(shop, easel)
     draw(easel, mask="")  # all of it follows the strokes again, as it did then
@@ -797,7 +798,7 @@ def test_a_saved_picture_that_is_handed_in_again_has_its_strokes(
     again = files.read(tmp_path / "coloured.png")
     assert same_layers(again.document, easel.document)
     assert work.own_lines(again) == easel.document.lineart  # not what the picture looks like
-    assert len(again.table) > len(work.CRAYONS)  # the picture's own colours
+    assert len(again.table) > len(CRAYONS)  # the picture's own colours
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (8, 8)])
@@ -883,7 +884,7 @@ def test_a_stroke_after_a_job_that_never_began_is_coloured(shop: Workshop, easel
 
 
 def test_one_can_go_back_to_the_drawing_before(shop: Workshop, easel: Easel) -> None:
-    desk, other = a_desk(easel), work.new_easel(read_drawing(a_drawing()))
+    desk, other = a_desk(easel), new_easel(read_drawing(a_drawing()))
     colour.put_up(shop, desk, other)
     assert desk.easel is other
     colour.replace_easel(desk, None)  # an empty table
@@ -904,20 +905,20 @@ def test_what_was_read_in_the_wrong_way_can_be_put_right() -> None:
         g.resize(SIZE) for g in (Image.radial_gradient("L"), Image.linear_gradient("L"))
     )
     photo = Image.merge("RGB", (round_one, Image.new("L", SIZE, 90), down))
-    assert colour_markup.offers(work.new_easel(read_drawing(a_drawing()))) == ()
-    assert colour_markup.offers(work.new_easel(read_drawing(white))) == ("swap", "extract")
-    assert colour_markup.offers(work.new_easel(read_drawing(photo))) == ("own",)
-    empty = work.new_easel(read_drawing(Image.new("L", SIZE, 240)))
+    assert colour_markup.offers(new_easel(read_drawing(a_drawing()))) == ()
+    assert colour_markup.offers(new_easel(read_drawing(white))) == ("swap", "extract")
+    assert colour_markup.offers(new_easel(read_drawing(photo))) == ("own",)
+    empty = new_easel(read_drawing(Image.new("L", SIZE, 240)))
     assert colour_markup.offers(empty) == ("extract",)
     assert 'data-offer="extract"' in colour_markup.notes(empty)
 
 
 def test_lines_are_swapped_or_taken_as_they_are() -> None:
     photo = Image.effect_noise((96, 64), 60).convert("RGB")
-    easel = work.new_easel(read_drawing(photo))
+    easel = new_easel(read_drawing(photo))
     before = np.asarray(easel.document.lineart)
     np.testing.assert_array_equal(np.asarray(work.swapped(easel)), 255 - before)
-    drawn = work.own_lines(work.new_easel(read_drawing(a_drawing())))
+    drawn = work.own_lines(new_easel(read_drawing(a_drawing())))
     assert np.abs(np.asarray(drawn).astype(int) - np.asarray(a_drawing())).mean() < 10
 
 
