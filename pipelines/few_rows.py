@@ -71,6 +71,7 @@ def _of(layer: nn.Module, weight: Tensor, inputs_first: bool) -> _Packed | None:
     return found
 
 
+@torch.inference_mode(mode=False)  # what is kept may be met by a model that learns
 def _pack(weight: Tensor, inputs_first: bool) -> _Packed:
     whole, step = quantise(weight)
     # The kernel wants (out, in).

@@ -451,7 +451,7 @@ class _Writing:
 
     def next_logits(self) -> Tensor:
         """(B, V) float32 on the CPU."""
-        with torch.no_grad(), one_thread():
+        with torch.inference_mode(), one_thread():
             where = torch.arange(self._read.done, self.ids.shape[1], device=self._device)
             embedded = self._model.transformer.wte(self._fresh.to(self._device))
             hidden = self._read(embedded, where)[:, -1]

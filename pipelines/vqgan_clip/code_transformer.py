@@ -294,7 +294,7 @@ class CodeTransformer(nn.Module):
         p, n = PIECES * FIELDS, self.config.grid**2
         plan = torch.zeros(count, 0, dtype=torch.long, device=device)
         codes = torch.zeros(count, 0, self.config.groups, dtype=torch.long, device=device)
-        with torch.no_grad():
+        with torch.inference_mode():
             ids, mask = tokenize(prompts, device)
             read = Reader(self.body, torch.cat([mask, mask.new_ones(len(mask), p + n)], dim=1))
             begin = self.start.expand(len(prompts), 1, -1)
@@ -303,8 +303,8 @@ class CodeTransformer(nn.Module):
             features = torch.empty(0)
 
         for k in range(p + n):
-            # no_grad is not held across the yield: another thread may resume the generator
-            with torch.no_grad():
+            # The mode is not held across the yield: another thread may resume the generator.
+            with torch.inference_mode():
                 hidden = read(x, where)[:, -1]
                 if k < p:
                     fresh = lay_out(self.plan_out[k % FIELDS](hidden))
@@ -321,7 +321,8 @@ class CodeTransformer(nn.Module):
                     )
                 where = torch.tensor([TEXT_LENGTH + k + 1], device=device)
             if k >= p and (k + 1 - p) % self.config.grid == 0:
-                yield Drawn(plan.cpu(), codes.cpu())
+                # Copied outside of the mode: whoever goes on may want gradients.
+                yield Drawn(plan.clone().cpu(), codes.clone().cpu())
 
     @torch.no_grad()
     def surprise(self, prompt: str, drawn: Drawn) -> Tensor:

@@ -118,15 +118,15 @@ def sample(
         return
     begun = next(own)  # the plan, and the first row of the first window
     codes = begun.codes.to(transformer.start.device)
-    with torch.no_grad():
+    with torch.inference_mode():
         plan = begun.plan.to(codes.device).repeat(choose.copies, 1)
         reader = WindowReader(transformer, choose.prompts(prompt, count), plan, size)
     if width == grid:
         yield begun
     for position in range(grid, height * width):
-        # no_grad is not held across the yield: another thread may resume the generator
-        with torch.no_grad():
+        # The mode is not held across the yield: another thread may resume the generator.
+        with torch.inference_mode():
             hidden = reader(codes.repeat(choose.copies, 1, 1))
             codes = torch.cat([codes, transformer.draw(hidden, choose)[:, None]], dim=1)
         if position % width == width - 1:
-            yield Drawn(begun.plan, codes.cpu())
+            yield Drawn(begun.plan, codes.clone().cpu())
