@@ -36,7 +36,9 @@ LEAST_SHARE = 0.18
 COVERED = 1 / 8
 """... unless this share of the region is drawn over."""
 OPENNESS = 0.55
-"""Share of the border between two regions that is no line, from which on they are one."""
+"""Share of the border between two regions that is no line, from which on they are one, ..."""
+SLIVER = 0.03
+"""... where one of them is at most this share of the drawing: two large things are rarely one."""
 BLEED = 3
 """Pixels of a quarter of the working size: how far colours from beyond a line are seen."""
 MOST_COLOURS = 96
@@ -370,6 +372,9 @@ def _joined(labels: NDArray[np.int32], free: NDArray[np.bool_]) -> NDArray[np.in
         keys, which = np.unique(low * len(now) + high, return_inverse=True)
         share = np.bincount(which, is_gap, len(keys)) / np.bincount(which, minlength=len(keys))
         share[keys // len(now) == keys % len(now)] = 0  # within one region by now
+        areas = np.bincount(now[labels].ravel(), minlength=len(now))
+        smaller = np.minimum(areas[keys // len(now)], areas[keys % len(now)])
+        share[smaller > SLIVER * labels.size] = 0
         # Each with one other at a time: what has joined one may be parted from the next by a line.
         taken = np.zeros(len(now), np.bool_)
         for n in np.argsort(-share, kind="stable")[: int((share >= OPENNESS).sum())]:

@@ -52,7 +52,7 @@ def test_a_small_gap_in_a_line_does_not_join_what_it_parts() -> None:
 
 def test_a_wall_goes_on_between_its_windows_and_the_roof() -> None:
     """Balls that know no gaps do not get through there, but hardly a line parts it."""
-    lineart = Image.new("L", (512, 512), 255)
+    lineart = Image.new("L", (800, 800), 255)
     draw = ImageDraw.Draw(lineart)
     for box in (
         (60, 200, 400, 440),
@@ -62,10 +62,13 @@ def test_a_wall_goes_on_between_its_windows_and_the_roof() -> None:
     ):
         draw.rectangle(box, outline=0, width=3)
     labels = find_regions(lineart).labels
-    wall = {
-        int(labels[y, x]) for y, x in ((260, 230), (206, 120), (206, 340), (390, 120), (390, 340))
-    }
-    others = {int(labels[y, x]) for y, x in ((100, 200), (270, 120), (270, 340), (400, 230))}
+    scale = labels.shape[0] / 800
+
+    def at(y: int, x: int) -> int:
+        return int(labels[round(y * scale), round(x * scale)])
+
+    wall = {at(260, 230), at(206, 120), at(206, 340), at(390, 120), at(390, 340)}
+    others = {at(100, 200), at(270, 120), at(270, 340), at(400, 230)}
     assert len(wall) == 1
     assert len(others - wall) == 4
 
