@@ -138,7 +138,7 @@ def _job(number: int, line: str, defaults: PictureConfig, models: Mapping[str, s
         )
     seed = values.get("seed")
     if seed is None:
-        own = hashlib.sha256(f"{number} {written}".encode("utf-8", "replace")).digest()
+        own = hashlib.sha256(f"{number} {written}".encode()).digest()
         seed = int.from_bytes(own[:8], "big") % (MAX_SEED + 1)
     title, author, text = (values.get(name, "").strip() for name in ("title", "author", "text"))
     words = values.get("words", "").strip() or title or text[:60]

@@ -366,13 +366,14 @@ def _joined(labels: NDArray[np.int32], free: NDArray[np.bool_]) -> NDArray[np.in
         for n in (0, 1)
     )
     is_gap = np.concatenate([gap[at] for gap, at in zip(gaps, border, strict=True)])
-    now = np.arange(int(labels.max()) + 1, dtype=np.int64)
+    own = np.bincount(labels.ravel())
+    now = np.arange(len(own), dtype=np.int64)
     while True:
         low, high = np.minimum(now[one], now[two]), np.maximum(now[one], now[two])
         keys, which = np.unique(low * len(now) + high, return_inverse=True)
         share = np.bincount(which, is_gap, len(keys)) / np.bincount(which, minlength=len(keys))
         share[keys // len(now) == keys % len(now)] = 0  # within one region by now
-        areas = np.bincount(now[labels].ravel(), minlength=len(now))
+        areas = np.bincount(now, own, len(now))
         smaller = np.minimum(areas[keys // len(now)], areas[keys % len(now)])
         share[smaller > SLIVER * labels.size] = 0
         # Each with one other at a time: what has joined one may be parted from the next by a line.
