@@ -11,7 +11,6 @@ import json
 import multiprocessing
 import os
 import random
-from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import cache
@@ -25,15 +24,13 @@ from tqdm import tqdm
 from finetune.data.storyworld import Captioned, prompt_of, sample_scene
 from pipelines.painter import (
     GRID,
-    SIMPLE_SIZES,
     SIZE,
     STYLE_FILTERS,
     Painting,
-    Placed,
     paint,
     sprite,
 )
-from pipelines.plan import FIELDS, PIECES
+from pipelines.plan import FIELDS, PIECES, plan_of
 from pipelines.presets import STYLES
 from pipelines.scene import PLACES, SKIES, TIMES, parse_brief, vocabulary
 
@@ -121,15 +118,6 @@ def shown_by(page: Painting, place: str) -> NDArray[np.int16]:
         art = sprite(p.word, p.size * scale, p.flip)
         shown.paste(tags()[p.word], (p.x * scale, p.y * scale), solid(art))
     return np.asarray(shown, np.int16)
-
-
-def plan_of(layout: Sequence[Placed]) -> list[int]:
-    """The plan that a simple layout is: far to near, the nearest PIECES of it."""
-    values: list[int] = []
-    for p in layout[-PIECES:]:
-        kind = SIMPLE_SIZES.index(p.size) + len(SIMPLE_SIZES) * p.flip
-        values += [1 + tags()[p.word], p.x // GRID, p.y // GRID, kind]
-    return values + [0] * (PIECES * FIELDS - len(values))
 
 
 @dataclass(frozen=True)

@@ -26,10 +26,10 @@ from finetune.code_transformer import (
     train,
     validate,
 )
-from finetune.data.scenes import SceneSet, plan_of
+from finetune.data.scenes import SceneSet
 from finetune.training import TrainStep, autocast
 from pipelines.painter import Placed
-from pipelines.plan import FIELDS, PIECES
+from pipelines.plan import FIELDS, PIECES, plan_of
 from pipelines.scene import vocabulary
 from pipelines.vqgan_clip import VQGANCLIPPipeline
 from pipelines.vqgan_clip.clip import tokenize

@@ -14,14 +14,13 @@ from finetune.data.scenes import (
     SceneRecord,
     SceneSet,
     label_map,
-    plan_of,
     sample_record,
     tag_vector,
     tags,
 )
 from finetune.data.storyworld import Captioned, held_out, skeletons, split_of
 from pipelines.painter import GRID, SIMPLE_SIZES, SIZE, STYLE_FILTERS, Placed, sprite
-from pipelines.plan import FIELDS, PIECES
+from pipelines.plan import FIELDS, PIECES, plan_of
 from pipelines.scene import PLACES, SKIES, TIMES, Item, Scene, parse_brief, vocabulary
 
 COUNT = 6
