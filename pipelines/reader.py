@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from copy import copy
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,9 +20,11 @@ class Reader:
     milliseconds, of which that spends more than half on masks and on its general case.
     """
 
-    def __init__(self, body: Any, mask: Tensor) -> None:
+    def __init__(self, body: Any, mask: Tensor, *, alike: bool = False) -> None:
         """`body` is a `pipelines.gpt2.GPT2`, or transformers' `GPT2Model`, whose parts have the
-        same names. `mask` (B, T) of all that will be read: 0 where a short prompt was padded."""
+        same names. `mask` (B, T) of all that will be read: 0 where a short prompt was padded.
+        `alike`: what is read in a row does not depend on how many there are (`few_rows`)."""
+        self.product = partial(linear, inputs_first=True, alike=alike)
         self.body, self.heads = body, int(body.config.n_head)
         self.blocks: list[Any] = list(body.h)
         batch, length = mask.shape
@@ -30,6 +35,22 @@ class Reader:
                                   for _ in range(2))  # fmt: skip
         self.bias = (1.0 - mask.to(weights.dtype))[:, None, None] * -1e9  # (B, 1, 1, T)
         self.done = 0
+
+    @classmethod
+    def joined(cls, readers: Sequence[Reader]) -> Reader:
+        """Readers that have read equally much, as one that reads on for all of them."""
+        first = readers[0]
+        if len(readers) == 1:
+            return first
+        together = copy(first)
+        together.bias = torch.cat([r.bias for r in readers])
+        layers, _, *rest = first.keys.shape
+        shape = (layers, len(together.bias), *rest)
+        together.keys, together.values = (first.keys.new_empty(shape) for _ in range(2))
+        known = (..., slice(first.done), slice(None))
+        torch.cat([r.keys[known] for r in readers], dim=1, out=together.keys[known])
+        torch.cat([r.values[known] for r in readers], dim=1, out=together.values[known])
+        return together
 
     def __call__(self, x: Tensor, where: Tensor) -> Tensor:
         """Inputs (B, n, W) at positions `where` (n,) -> hidden states (B, n, W)."""
@@ -42,7 +63,7 @@ class Reader:
             bias = bias + ahead * -1e9
         for k, block in enumerate(self.blocks):
             attn, mlp = block.attn, block.mlp
-            mixed = linear(attn.c_attn, block.ln_1(x), inputs_first=True)
+            mixed = self.product(attn.c_attn, block.ln_1(x))
             mixed = mixed.view(b, n, 3, self.heads, -1)
             query, key, value = mixed.permute(2, 0, 3, 1, 4)  # (B, H, n, D) each
             self.keys[k, :, :, self.done : end] = key
@@ -50,8 +71,8 @@ class Reader:
             scores = query @ self.keys[k, :, :, :end].transpose(2, 3) * query.shape[-1] ** -0.5
             seen = (scores + bias).softmax(-1) @ self.values[k, :, :, :end]
             seen = seen.transpose(1, 2).reshape(b, n, width)
-            x = x + linear(attn.c_proj, seen, inputs_first=True)
-            inner = mlp.act(linear(mlp.c_fc, block.ln_2(x), inputs_first=True))
-            x = x + linear(mlp.c_proj, inner, inputs_first=True)
+            x = x + self.product(attn.c_proj, seen)
+            inner = mlp.act(self.product(mlp.c_fc, block.ln_2(x)))
+            x = x + self.product(mlp.c_proj, inner)
         self.done = end
         return self.body.ln_f(x)

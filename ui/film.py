@@ -123,48 +123,50 @@ class PaintingFilms:
 
     def __init__(self, desk: Desk) -> None:
         self._desk = desk
-        self._reel: Reel | None = None
-        self._failed = False
-        """Whether the film of this page is given up."""
+        self._reels: dict[int, Reel | None] = {}
+        """Of each page that is being painted; None: its film is given up."""
 
     def __enter__(self) -> PaintingFilms:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._drop()
+        for index in [*self._reels]:
+            self._drop(index)
 
-    def watch(self, preview: Image | None) -> None:
-        """The page that is being painted looks like this now."""
-        if not self._desk.keeps_films or self._failed or preview is None:
+    def watch(self, index: int, preview: Image | None) -> None:
+        """Page `index` (from 0), which is being painted, looks like this now."""
+        if not self._desk.keeps_films or preview is None:
             return
-        with self._no_harm():
-            if self._reel is None:
-                self._reel = Reel()
-            self._reel.add(preview)
+        with self._no_harm(index):
+            reel = self._reels[index] if index in self._reels else Reel()
+            self._reels[index] = reel
+            if reel is not None:
+                reel.add(preview)
 
-    def finish(self, page: Page, index: int) -> None:
-        """The page that was watched is finished, as page `index` (from 0): its film is kept."""
-        if self._reel is not None and not self._failed:
-            with self._no_harm(), tempfile.TemporaryDirectory(prefix="film-") as folder:
+    def finish(self, index: int, page: Page) -> None:
+        """A page that was watched is finished: its film is kept."""
+        reel = self._reels.get(index)
+        if reel is not None:
+            with self._no_harm(index), tempfile.TemporaryDirectory(prefix="film-") as folder:
                 path = Path(folder) / "film.mp4"
-                write_painting(self._reel, page, path)
+                write_painting(reel, page, path)
                 name = f"{Path(picture_name(index)).stem}-painting.mp4"
                 self._desk.films[key_of(page)] = file_for_browser(path.read_bytes(), name)
-        self._drop()
-        self._failed = False
+        self._drop(index)
 
-    def _drop(self) -> None:
-        if self._reel is not None:
-            self._reel.close()
-            self._reel = None
+    def _drop(self, index: int) -> None:
+        reel = self._reels.pop(index, None)
+        if reel is not None:
+            reel.close()
 
     @contextmanager
-    def _no_harm(self) -> Iterator[None]:
+    def _no_harm(self, index: int) -> Iterator[None]:
         """Nobody loses a page because its film cannot be written."""
         try:
             yield
         except (AppError, OSError) as error:
-            self._failed = True
+            self._drop(index)
+            self._reels[index] = None
             log.warning("The film of a page's painting could not be kept: %s", error)
 
 

@@ -140,16 +140,17 @@ def _drafts(cards: Iterable[str]) -> str:
 
 @dataclass(frozen=True)
 class Live:
-    """The page that is being painted now: what it looks like and how far it is."""
+    """A page that is being painted now: how far it is, and what it looks like."""
 
-    index: int
     progress: PictureProgress | None = None
     preview: Image | None = None
+    waits: bool = False
+    """Whether it is begun, and others come first."""
 
 
 def spreads(
     book: Book,
-    live: Live | None = None,
+    live: Mapping[int, Live] = MappingProxyType({}),
     *,
     of: str = "",
     changeable: bool = True,
@@ -157,11 +158,11 @@ def spreads(
 ) -> str:
     """All pages of a book in order: the picture large, the sentence beneath.
 
-    `of` is the key of the story it is painted from. `films` is more HTML beneath some pages (from
-    0): how they were painted.
+    `live` are those that are being painted, by index. `of` is the key of the story it is painted
+    from. `films` is more HTML beneath some pages (from 0): how they were painted.
     """
     cards = [
-        _spread(n, page, live if live and live.index == n else None, changeable, films.get(n, ""))
+        _spread(n, page, live.get(n), changeable, films.get(n, ""))
         for n, page in enumerate(book.pages)
     ]
     by = f'<p class="by">by {escape(book.author)}</p>' if book.author else ""
@@ -173,7 +174,7 @@ def spreads(
 def _spread(index: int, page: Page, live: Live | None, changeable: bool, film: str) -> str:
     text = escape(page.text)
     if live:
-        picture, foot = _preview(live, text), _progress(live.progress)
+        picture, foot = _preview(live, text), _progress(live)
     elif page.picture is not None:
         address = picture_url(page.picture, picture_name(index))
         picture = f'<img src="{address}" alt="{text}" loading="lazy" decoding="async">'
@@ -201,13 +202,16 @@ def _preview(live: Live, text: str) -> str:
     return f'<img class="wet" src="{preview_url(live.preview)}" alt="{text}">'
 
 
-def _progress(progress: PictureProgress | None) -> str:
+def _progress(live: Live) -> str:
+    progress = live.progress
     if progress is None:
         return "<span>Mixing the colours…</span>"
     done = progress.step / max(progress.of, 1)
     what = "Sketching" if progress.stage == "start" else f"Step {progress.step} of {progress.of}"
+    if live.waits:
+        what = "Sketched, waits for its turn"
     parts = [f"<span>{what}</span>", score(progress.score), bar(done, "Painted so far")]
-    if progress.eta is not None:
+    if progress.eta is not None and not live.waits:
         parts.insert(2, f"<span>{escape(seconds(progress.eta))} left</span>")
     return "".join(parts)
 
@@ -219,7 +223,7 @@ def comparison(page: Page, live: Live | None, new: Page | None) -> str:
         after = f'<img src="{picture_url(new.picture)}" alt="New picture: {text}">'
         foot = score(new.score)
     elif live is not None:
-        after, foot = _preview(live, f"New picture: {text}"), _progress(live.progress)
+        after, foot = _preview(live, f"New picture: {text}"), _progress(live)
     else:
         after, foot = '<div class="blank" aria-hidden="true"></div>', "<span>Nothing yet</span>"
     before = picture_url(page.picture) if page.picture is not None else ""

@@ -216,6 +216,10 @@ class RemoteModel:
         """As `StoryPipeline.stream` or `VQGANCLIPPipeline.stream`."""
         return self._process.call(self.asked, "stream", *args, **kwargs)
 
+    def stream_many(self, *args: Any, **kwargs: Any) -> Iterator[Any]:
+        """As `VQGANCLIPPipeline.stream_many`."""
+        return self._process.call(self.asked, "stream_many", *args, **kwargs)
+
     def animate(self, request: PictureRequest, camera: Camera) -> Iterator[PictureProgress]:
         """As `VQGANCLIPPipeline.animate`."""
         return self._process.call(self.asked, "animate", request, camera)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -42,7 +42,8 @@ class Moment:
     """The book at one moment of painting; `done` in [0, 1] of what was asked for."""
 
     book: Book
-    live: markup.Live | None
+    live: Mapping[int, markup.Live]
+    """The pages that are being painted, by their index."""
     line: str
     saved: bool
     """Whether the library has the book as it is."""
@@ -100,34 +101,42 @@ def paint_pages(
     """
     from pipelines.storybook import paint
 
-    live, saved, trouble, finished, note = None, True, "", 0, ""
-    yield Moment(book, None, "Mixing the colours…", saved)
+    live: dict[int, markup.Live] = {}
+    shares: dict[int, float] = {}
+    """How far pages are, in [0, 1]."""
+    notes: dict[int, str] = {}
+    saved, trouble = True, ""
+    yield Moment(book, live, "Mixing the colours…", saved)
     events = paint(shop.painter(), book, config, only=only, prompts=weighed)
     due = paced(0.25)
     for event in until_stopped(job, events):
         if isinstance(event, PagePainting):
-            step = event.progress
-            films.watch(step.preview)
-            shown = step.preview or (live.preview if live and live.index == event.page else None)
-            turned = live is None or live.index != event.page
-            live = markup.Live(event.page, step, shown)
-            note = step.note or ("" if turned else note)  # such as: memory is short
-            if turned or step.preview is not None or next(due):
-                line = f"Painting page {event.page + 1} of {event.pages}"
+            n, step = event.page, event.progress
+            films.watch(n, step.preview)
+            first = n not in live
+            seen = step.preview or (None if first else live[n].preview)
+            if step.stage != "start":
+                live = {k: replace(page, waits=True) for k, page in live.items()}
+            live = {**live, n: markup.Live(step, seen)}
+            shares[n] = step.step / max(step.of, 1)
+            notes[n] = step.note or notes.get(n, "")  # such as: memory is short
+            if first or step.preview is not None or next(due):
+                line = f"{doing(n, live, event.pages)}. {notes[n]} {trouble}".strip()
                 left = f"About {markup.seconds(event.eta)} left" if event.eta is not None else ""
-                done = (finished + step.step / max(step.of, 1)) / max(len(only), 1)
-                yield Moment(book, live, f"{line}. {note} {trouble}".strip(), saved, done, left)
+                done = sum(shares.values()) / max(len(only), 1)
+                yield Moment(book, live, line, saved, done, left)
         elif isinstance(event, PageFinished):
-            book, live, finished = book.with_page(event.index, event.page), None, finished + 1
+            book, shares[event.index] = book.with_page(event.index, event.page), 1.0
+            live = {n: page for n, page in live.items() if n != event.index}
             try:
                 book = shop.save(book, desk)
                 saved, trouble = True, ""
             except AppError as error:  # the house rules may object, too
                 log.warning("A page could not be saved: %s", error)
                 saved, trouble = False, f"Not saved: {error}"
-            films.finish(event.page, event.index)
+            films.finish(event.index, event.page)
             line = f"Page {event.index + 1} is finished. {trouble}"
-            yield Moment(book, None, line, saved, finished / max(len(only), 1))
+            yield Moment(book, live, line, saved, sum(shares.values()) / max(len(only), 1))
     done = sum(p.picture is not None for p in book.pages)
     if done == len(book.pages):
         line = FINISHED if shop.waiting is None else WAITS
@@ -136,7 +145,16 @@ def paint_pages(
     else:
         kept = "are kept" if done != 1 else "is kept"
         line = f"Stopped: {done} of {len(book.pages)} pages {kept}. Paint goes on from there."
-    yield Moment(book, None, trouble or line, saved, 1.0)
+    yield Moment(book, {}, trouble or line, saved, 1.0)
+
+
+def doing(index: int, live: Mapping[int, markup.Live], pages: int) -> str:
+    """What is done to page `index` (from 0) of the `live` ones now."""
+    first, last = min(live) + 1, max(live) + 1
+    now = live[index].progress
+    if now is not None and now.stage == "start" and first < last:
+        return f"Sketching pages {first} to {last} of {pages}"
+    return f"Painting page {index + 1} of {pages}"
 
 
 def paint(shop: Workshop, desk: Desk, job: Job, config: PictureConfig) -> Iterator[Moment]:
@@ -148,7 +166,7 @@ def paint(shop: Workshop, desk: Desk, job: Job, config: PictureConfig) -> Iterat
     desk.keep_book(book)
     only = tuple(n for n, page in enumerate(book.pages) if page.picture is None)
     desk.lines["pictures"] = ("", "")
-    last = Moment(book, None, "", saved=True)
+    last = Moment(book, {}, "", saved=True)
     try:
         with PaintingFilms(desk) as films:
             for moment in paint_pages(shop, job, book, config, only, films, desk, tale.prompts):

@@ -96,7 +96,7 @@ def paint_again(
     shop: Workshop, desk: Desk, job: Job, page: Page, wanted: PictureRequest
 ) -> Iterator[Repainting]:
     """Paint the picture of a page anew beside the old one; a stopped one is not kept."""
-    live = markup.Live(0)
+    live = markup.Live()
     yield Repainting(live)
     events = shop.painter().stream(
         wanted.sentence,
@@ -105,14 +105,15 @@ def paint_again(
         mask=wanted.mask,
         image_prompts=wanted.image_prompts,
     )
+    index = desk.retry.index if desk.retry is not None else 0
     with PaintingFilms(desk) as films:
         for event in until_stopped(job, events):
             if isinstance(event, PictureProgress):
-                films.watch(event.preview)
-                live = markup.Live(0, event, event.preview or live.preview)
+                films.watch(index, event.preview)
+                live = markup.Live(event, event.preview or live.preview)
                 yield Repainting(live)
             elif desk.retry is not None:
-                films.finish(event, desk.retry.index)
+                films.finish(index, event)
                 if not wanted.sentence.text:  # a line of prompts stays as it was typed
                     event = replace(event, text=page.text, brief=page.brief)
                 changed(desk, new=event)

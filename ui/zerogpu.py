@@ -7,7 +7,7 @@ for each page; writer and colour models stay on the processor, which they are qu
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
@@ -69,6 +69,15 @@ class LentPainter:
     def stream(self, sentence: Sentence, config: PictureConfig, **given: Any) -> Iterator[Any]:
         """As `VQGANCLIPPipeline.stream`; `given` are the pictures that go in."""
         return self._page(sentence, config, given)
+
+    def stream_many(
+        self, requests: Sequence[PictureRequest], *, in_turn: bool = True
+    ) -> Iterator[tuple[int, Any]]:
+        """As `VQGANCLIPPipeline.stream_many`, one call after the other, also without `in_turn`."""
+        for index, r in enumerate(requests):
+            given = {"picture": r.picture, "mask": r.mask, "image_prompts": r.image_prompts}
+            for event in self._page(r.sentence, r.config, given):
+                yield index, event
 
     def animate(self, request: PictureRequest, camera: Camera) -> Iterator[PictureProgress]:
         """As `VQGANCLIPPipeline.animate`."""

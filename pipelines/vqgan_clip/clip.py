@@ -45,10 +45,12 @@ def embedded_config(
     }  # fmt: skip
 
 
-def tokenize(prompts: Sequence[str], device: torch.device) -> tuple[Tensor, Tensor]:
-    """-> ids and mask, (B, T) int64, padded to the longest prompt."""
+def tokenize(
+    prompts: Sequence[str], device: torch.device, length: int = 0
+) -> tuple[Tensor, Tensor]:
+    """-> ids and mask, (B, T) int64, padded to `length` or the longest prompt."""
     rows = [prompt_ids(p) for p in prompts]
-    length = max(map(len, rows))
+    length = max(length, *map(len, rows))
     ids = torch.tensor([r + [PAD_ID] * (length - len(r)) for r in rows], device=device)
     mask = torch.tensor([[1] * len(r) + [0] * (length - len(r)) for r in rows], device=device)
     return ids, mask

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from pipelines.few_rows import linear
 from pipelines.gpt2 import GPT2, GPT2Config
-from pipelines.plan import FIELDS, PIECES
+from pipelines.plan import FIELDS, PIECES, SIDES, word_numbers
 from pipelines.reader import Reader
 from pipelines.tokenizer import TEXT_LENGTH
 from pipelines.vqgan_clip.clip import tokenize
@@ -57,6 +57,11 @@ class CodeTransformerConfig:
     def field_sizes(self) -> tuple[int, int, int, int]:
         """How many values each field of a piece can take."""
         return (self.words + 1, self.grid, self.grid, len(self.sizes) * (1 + self.mirrored))
+
+    @property
+    def story_world(self) -> bool:
+        """Whether its plans are those of `pipelines.plan`."""
+        return self.words == len(word_numbers()) and self.sizes == SIDES and self.mirrored
 
 
 @dataclass(frozen=True)
@@ -125,8 +130,8 @@ class CodeHead(nn.Module):
 
     def logits(self, state: Tensor, group: int) -> Tensor:
         """(..., W) -> (..., K) for one group; `state` holds the codes before it."""
-        hidden = F.gelu(linear(self.hidden[group], self.norm[group](state)))
-        return linear(self.out[group], hidden)
+        hidden = F.gelu(linear(self.hidden[group], self.norm[group](state), alike=True))
+        return linear(self.out[group], hidden, alike=True)
 
     def forward(self, hidden: Tensor, codes: Tensor) -> list[Tensor]:
         """hidden (B, N, W), the position's true codes (B, N, G) -> G logits (B, N, K)."""
@@ -148,33 +153,42 @@ class Chooser:
     """How the next value is drawn: guidance, then the likeliest `top_k` at a temperature.
 
     Classifier-free guidance (Ho and Salimans 2022) runs every picture twice, the second time
-    without its prompt. `generator` is on the CPU.
+    without its prompt: of each prompt there are `count` rows with it, then `count` without.
     """
 
     guidance: float
     temperature: float
     top_k: int
-    generator: torch.Generator
+    count: int
+    """Pictures of each prompt."""
 
     @property
     def copies(self) -> int:
         """How often each picture runs."""
         return 2 if self.guidance != 1.0 else 1
 
-    def prompts(self, prompt: str, count: int) -> list[str]:
-        """Of all copies of `count` pictures."""
-        return [prompt] * count + ([""] * count if self.copies == 2 else [])
+    def texts(self, prompt: str) -> list[str]:
+        """What the rows of a prompt are told."""
+        return [prompt] * self.count + ([""] * self.count if self.copies == 2 else [])
 
-    def __call__(self, logits: Tensor) -> Tensor:
-        """(copies * count, K) -> (count,)."""
-        device, logits = logits.device, logits.float()
+    def rows(self, pictures: Tensor) -> Tensor:
+        """Of pictures (prompts * count, ...) -> of their rows (prompts * copies * count, ...)."""
+        if self.copies == 1:
+            return pictures
+        each = pictures.unflatten(0, (-1, 1, self.count))
+        return each.expand(-1, self.copies, *each.shape[2:]).flatten(0, 2)
+
+    def __call__(self, logits: Tensor, luck: Tensor) -> Tensor:
+        """Of rows (prompts * copies * count, K), of pictures (prompts * count,) in [0, 1) -> the
+        values drawn, (prompts * count,)."""
+        logits = logits.float()
         if self.copies == 2:
-            wanted, free = logits.chunk(2)
-            logits = free + self.guidance * (wanted - free)
-        kth = logits.topk(min(self.top_k, logits.shape[-1]), dim=-1).values[:, -1:]
-        logits = logits.masked_fill(logits < kth, float("-inf"))
-        chances = (logits / self.temperature).softmax(-1).cpu()
-        return torch.multinomial(chances, 1, generator=self.generator)[:, 0].to(device)
+            wanted, free = logits.unflatten(0, (-1, 2, self.count)).unbind(1)
+            logits = (free + self.guidance * (wanted - free)).flatten(0, 1)
+        likeliest, values = logits.topk(min(self.top_k, logits.shape[-1]), dim=-1)
+        up_to = (likeliest / self.temperature).softmax(-1).cumsum(-1)
+        drawn = (up_to <= luck[:, None] * up_to[:, -1:]).sum(-1, keepdim=True)
+        return values.gather(-1, drawn.clamp_(max=values.shape[-1] - 1))[:, 0]
 
 
 class CodeTransformer(nn.Module):
@@ -278,51 +292,97 @@ class CodeTransformer(nn.Module):
         prompt: str,
         count: int,
         *,
+        plans: Tensor | None = None,
         guidance: float = 1.5,
         temperature: float = 0.3,
         top_k: int = 100,
         generator: torch.Generator,
     ) -> Iterator[Drawn]:
-        """Sample `count` pictures together; yields what is drawn so far after every row.
+        """Sample `count` pictures of a prompt, with `plans` (count, PIECES * FIELDS) where they are
+        given; everything else as in `sample_together`."""
+        given = None if plans is None else plans[None]
+        choose = Chooser(guidance, temperature, top_k, count)
+        for (drawn,) in self.sample_together([prompt], choose, [generator], plans=given):
+            yield drawn
 
-        Plans are drawn at PLAN_TEMPERATURE, the rest is as in Chooser; `generator` is on the CPU,
-        so that a seed gives the same codes on every device.
+    def sample_together(
+        self,
+        prompts: Sequence[str],
+        choose: Chooser,
+        generators: Sequence[torch.Generator],
+        *,
+        plans: Tensor | None = None,
+    ) -> Iterator[list[Drawn]]:
+        """Sample `choose.count` pictures of each prompt; yields what is drawn so far of each after
+        every row.
+
+        `plans` (prompts, count, PIECES * FIELDS), int64, are kept to; without, they are drawn at
+        PLAN_TEMPERATURE. The luck of a prompt comes from its own generator on the CPU: a seed gives
+        the same codes on every device, whatever is sampled beside it.
         """
-        choose = Chooser(guidance, temperature, top_k, generator)
         lay_out = replace(choose, temperature=PLAN_TEMPERATURE)
-        prompts, copies, device = choose.prompts(prompt, count), choose.copies, self.start.device
+        count, device, groups = choose.count, self.start.device, self.config.groups
         p, n = PIECES * FIELDS, self.config.grid**2
-        plan = torch.zeros(count, 0, dtype=torch.long, device=device)
-        codes = torch.zeros(count, 0, self.config.groups, dtype=torch.long, device=device)
+        plan = torch.zeros(len(prompts) * count, 0, dtype=torch.long, device=device)
+        if plans is not None:
+            plan = plans.flatten(0, 1).to(device)
+        codes = torch.zeros(len(prompts) * count, 0, groups, dtype=torch.long, device=device)
         with torch.inference_mode():
-            ids, mask = tokenize(prompts, device)
-            read = Reader(self.body, torch.cat([mask, mask.new_ones(len(mask), p + n)], dim=1))
-            begin = self.start.expand(len(prompts), 1, -1)
-            x = torch.cat([self.body.wte(ids), begin], dim=1)
-            where = torch.cat([torch.arange(ids.shape[1]), torch.tensor([TEXT_LENGTH])]).to(device)
-            features = torch.empty(0)
+            # Each prompt by itself: what it becomes must not depend on what stands beside it.
+            begun = [
+                self._read_on(prompt, choose, plan[k * count : (k + 1) * count])
+                for k, prompt in enumerate(prompts)
+            ]
+            read = Reader.joined([reader for reader, _, _ in begun])
+            hidden = torch.cat([seen for _, seen, _ in begun])
+            features = torch.cat([known for _, _, known in begun])
 
-        for k in range(p + n):
+        for k in range(plan.shape[1], p + n):
+            values = 1 if k < p else groups
+            luck = torch.cat([torch.rand(count, values, generator=g) for g in generators])
+            luck = luck.to(device)
             # The mode is not held across the yield: another thread may resume the generator.
             with torch.inference_mode():
-                hidden = read(x, where)[:, -1]
                 if k < p:
-                    fresh = lay_out(self.plan_out[k % FIELDS](hidden))
+                    fresh = lay_out(self.plan_out[k % FIELDS](hidden), luck[:, 0])
                     plan = torch.cat([plan, fresh[:, None]], dim=1)
                 else:
-                    codes = torch.cat([codes, self.draw(hidden, choose)[:, None]], dim=1)
-                if k + 1 < p:
-                    x = self.embed_plan(plan[:, -1:].repeat(copies, 1), k)
-                elif k + 1 < p + n:
-                    if k + 1 == p:
-                        features = self.features(plan.repeat(copies, 1))
-                    x = self.code_inputs(
-                        plan.repeat(copies, 1), codes.repeat(copies, 1, 1), features, k + 1 - p
-                    )
-                where = torch.tensor([TEXT_LENGTH + k + 1], device=device)
+                    fresh = self.draw(hidden, choose, luck)
+                    codes = torch.cat([codes, fresh[:, None]], dim=1)
+                if k + 1 < p + n:
+                    if k + 1 < p:
+                        x = self.embed_plan(choose.rows(plan[:, -1:]), k)
+                    else:
+                        if k + 1 == p:
+                            features = self.features(choose.rows(plan))
+                        x = self.code_inputs(
+                            choose.rows(plan), choose.rows(codes), features, k + 1 - p
+                        )
+                    where = torch.tensor([TEXT_LENGTH + k + 1], device=device)
+                    hidden = read(x, where)[:, -1]
             if k >= p and (k + 1 - p) % self.config.grid == 0:
                 # Copied outside of the mode: whoever goes on may want gradients.
-                yield Drawn(plan.clone().cpu(), codes.clone().cpu())
+                pairs = zip(plan.split(count), codes.split(count), strict=True)
+                yield [Drawn(laid.clone().cpu(), drawn.clone().cpu()) for laid, drawn in pairs]
+
+    def _read_on(self, prompt: str, choose: Chooser, plan: Tensor) -> tuple[Reader, Tensor, Tensor]:
+        """What comes before the first value to draw: a reader that has read it, the hidden state
+        (rows, W) that tells that value, and what a whole plan says of every position."""
+        p, n, device = PIECES * FIELDS, self.config.grid**2, self.start.device
+        ids, mask = tokenize(choose.texts(prompt), device, TEXT_LENGTH)
+        read = Reader(
+            self.body, torch.cat([mask, mask.new_ones(len(mask), p + n)], dim=1), alike=True
+        )
+        parts = [self.body.wte(ids), self.start.expand(len(ids), 1, -1)]
+        features = torch.empty(0, device=device)
+        if plan.shape[1]:
+            whole = choose.rows(plan)
+            features = self.features(whole)
+            none = whole.new_zeros(len(whole), 0, self.config.groups)
+            parts += [self.embed_plan(whole[:, :-1]), self.code_inputs(whole, none, features, 0)]
+        x = torch.cat(parts, dim=1)
+        where = torch.arange(x.shape[1], device=device)  # prompts fill all of their places
+        return read, read(x, where)[:, -1], features
 
     @torch.no_grad()
     def surprise(self, prompt: str, drawn: Drawn) -> Tensor:
@@ -332,15 +392,15 @@ class CodeTransformer(nn.Module):
         plan, codes = drawn.plan.to(device), drawn.codes.to(device)
         return nll(self(*tokenize([prompt] * len(codes), device), plan, codes)[1], codes)
 
-    def draw(self, hidden: Tensor, choose: Chooser) -> Tensor:
-        """hidden (copies * count, W) -> codes (count, G)."""
+    def draw(self, hidden: Tensor, choose: Chooser, luck: Tensor) -> Tensor:
+        """hidden of rows (R, W), luck of pictures (P, G) in [0, 1) -> codes (P, G)."""
         picked: list[Tensor] = []
         state = hidden
         for g in range(self.config.groups):
-            code = choose(self.head.logits(state, g))
+            code = choose(self.head.logits(state, g), luck[:, g])
             picked.append(code)
             if g < len(self.head.before):
-                state = state + self.head.before[g](code).repeat(choose.copies, 1)
+                state = state + self.head.before[g](choose.rows(code))
         return torch.stack(picked, dim=-1)
 
 

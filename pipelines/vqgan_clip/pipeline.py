@@ -36,7 +36,7 @@ from pipelines.vqgan_clip.models import (
     fingerprint,
 )
 from pipelines.vqgan_clip.pixels import Frame, to_mask, to_picture, to_pixels
-from pipelines.vqgan_clip.starts import Start, begin, rows_of, take_back
+from pipelines.vqgan_clip.starts import Opening, Start, begin, rows_of, take_back
 
 __all__ = ["VQGANCLIPPipeline", "prompt_of", "to_picture", "to_pixels"]
 
@@ -53,9 +53,7 @@ class _Work:
     """One picture on its way."""
 
     index: int
-    request: PictureRequest
-    seed: int
-    generator: torch.Generator
+    opening: Opening
     of: int
     """Progress events' steps in all: rows of the code transformer, then guidance."""
     step: int = 0
@@ -63,6 +61,10 @@ class _Work:
     start: Start | None = None
     canvas: Canvas | None = None
     score: float | None = None
+
+    @property
+    def request(self) -> PictureRequest:
+        return self.opening.request
 
     def progress(
         self, stage: str, *, found: Step | None = None, preview: Picture | None = None,
@@ -175,19 +177,21 @@ class VQGANCLIPPipeline:
             yield event
 
     def stream_many(
-        self, requests: Sequence[PictureRequest]
+        self, requests: Sequence[PictureRequest], *, in_turn: bool = False
     ) -> Iterator[tuple[int, PictureProgress | Page]]:
         """Paint several pictures together: (index from 0, event) as `stream` has them.
 
         Those of one size, and with the same cutouts, share every step. Each becomes what it would
-        become alone, but for rounding.
+        become alone, but for rounding. With `in_turn` they share their starts, and are guided one
+        after the other: the first is finished sooner, and each is just what it is alone.
         """
-        yield from self._stream(requests, [None] * len(requests))
+        yield from self._stream(requests, [None] * len(requests), in_turn)
 
     def _stream(
         self,
         requests: Sequence[PictureRequest],
         generators: Sequence[torch.Generator | None],
+        in_turn: bool = False,
     ) -> Iterator[tuple[int, PictureProgress | Page]]:
         works: list[_Work] = []
         for index, (request, given) in enumerate(zip(requests, generators, strict=True)):
@@ -196,8 +200,8 @@ class VQGANCLIPPipeline:
             seed = draw_seed() if config.seed is None else config.seed
             generator = given or torch.Generator().manual_seed(seed)
             of = rows_of(self, config) + config.steps
-            works.append(_Work(index, request, seed, generator, of))
-        yield from _told(self._paint(works))
+            works.append(_Work(index, Opening(request, seed, generator), of))
+        yield from _told(self._paint(works, in_turn))
 
     def frame(self, config: PictureConfig) -> Frame:
         """Where the picture is on the canvas that it is painted on."""
@@ -229,23 +233,28 @@ class VQGANCLIPPipeline:
             return replace(request, config=replace(request.config, start="sketch"))
         return request
 
-    def _paint(self, works: Sequence[_Work]) -> Iterator[tuple[int, PictureProgress | Page]]:
-        # 1. The starts, one after the other.
-        for work in works:
-            for event in begin(self, work.request, work.seed, work.generator):
-                if isinstance(event, Start):
-                    work.start = event
-                    continue
+    def _paint(
+        self, works: Sequence[_Work], in_turn: bool
+    ) -> Iterator[tuple[int, PictureProgress | Page]]:
+        """1. The starts."""
+        for index, event in begin(self, [work.opening for work in works]):
+            work = works[index]
+            if not isinstance(event, Start):
                 work.step += 1
                 if event is not None:
                     yield work.progress("start", preview=event)
-            assert work.start is not None
+                continue
+            work.start = event
             frame = self.frame(work.request.config)
             with self._lock:
-                work.canvas = self.canvas(work.request, work.start.latents, work.generator)
+                work.canvas = self.canvas(work.request, event.latents, work.opening.generator)
                 preview = frame.cut(to_picture(work.canvas.decode()[0]))
             yield work.progress("start", preview=preview)
-        # 2. Guidance, of all together; whatever is finished leaves.
+        for batch in [[work] for work in works] if in_turn else [works]:
+            yield from self._refine(batch)
+
+    def _refine(self, works: Sequence[_Work]) -> Iterator[tuple[int, PictureProgress | Page]]:
+        """2. Guidance, of all together; whatever is finished leaves."""
         guide = self.guide()
         left = [*works]
         while True:
@@ -292,7 +301,7 @@ class VQGANCLIPPipeline:
         work.step = work.of
         index, last = work.progress("refine", preview=final, note=note)
         yield index, replace(last, score=score, eta=0.0)
-        recipe = request.recipe(self.models, work.seed)
+        recipe = request.recipe(self.models, work.opening.seed)
         if canvas.shrunk:
             height, width = canvas.pixels_wide
             recipe = replace(

@@ -4,7 +4,7 @@ back to that, where guidance has gone astray."""
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -13,12 +13,14 @@ import torch.nn.functional as F
 from PIL.Image import Image as Picture
 from torch import Tensor
 
+from pipelines.few_rows import MOST_ALIKE, computes_alike
 from pipelines.painter import paint
+from pipelines.plan import plan_scene
 from pipelines.presets import PictureConfig
 from pipelines.reading import brief_of
-from pipelines.scene import parse_brief
+from pipelines.scene import Scene, parse_brief
 from pipelines.vqgan_clip.canvas import Canvas, small_size
-from pipelines.vqgan_clip.code_transformer import Drawn
+from pipelines.vqgan_clip.code_transformer import Chooser, CodeTransformer, Drawn
 from pipelines.vqgan_clip.vqgan import VQGAN, unfinished
 from pipelines.vqgan_clip.window import drawn_grid, sample
 
@@ -29,6 +31,12 @@ if TYPE_CHECKING:
 UNTIDY = 0.02
 """What a nat a position costs a candidate, in CLIP's cosine similarity: of two that fit the words,
 the one without half a barn is the likelier."""
+
+TOP_K = 100
+"""Of the likeliest codes so many may be drawn."""
+
+ABREAST = 6
+"""Most pictures that are sampled together: each takes 40 MB meanwhile."""
 
 
 @dataclass(frozen=True)
@@ -51,82 +59,160 @@ def rows_of(pipeline: VQGANCLIPPipeline, config: PictureConfig) -> int:
     return 1
 
 
+@dataclass(frozen=True, eq=False)
+class Opening:
+    """What a start is made from. Sketches are laid out by `seed`, all else is drawn from
+    `generator`, on the CPU."""
+
+    request: PictureRequest
+    seed: int
+    generator: torch.Generator
+
+
 def begin(
-    pipeline: VQGANCLIPPipeline, request: PictureRequest, seed: int, generator: torch.Generator
-) -> Iterator[Picture | Start | None]:
-    """For each of `rows_of` steps what there is to see, if anything; at last the Start.
+    pipeline: VQGANCLIPPipeline, openings: Sequence[Opening]
+) -> Iterator[tuple[int, Picture | Start | None]]:
+    """The starts of several pictures: for each of its `rows_of` steps the index (from 0) of one and
+    what there is to see of it, if anything, and its Start in the end.
 
-    Sketches are laid out by `seed`, all else is drawn from `generator` (CPU).
+    What the code transformer imagines for pictures one after another is sampled together, as long
+    as it is the same to the bit as alone.
     """
-    if request.config.start == "transformer":
-        yield from _imagined(pipeline, request, generator)
-        return
-    with torch.no_grad():
-        latents = _latents(pipeline, request, seed, generator)
-    yield None
-    yield Start(latents)
+    for indices in _groups(pipeline, openings):
+        group = [openings[k] for k in indices]
+        if group[0].request.config.start == "transformer":
+            for k, event in _imagined(pipeline, group):
+                yield indices[k], event
+            continue
+        (one,) = group
+        with torch.no_grad():
+            latents = _latents(pipeline, one)
+        yield indices[0], None
+        yield indices[0], Start(latents)
 
 
-def _latents(
-    pipeline: VQGANCLIPPipeline, request: PictureRequest, seed: int, generator: torch.Generator
-) -> Tensor:
+def _groups(pipeline: VQGANCLIPPipeline, openings: Sequence[Opening]) -> list[list[int]]:
+    """Indices of the openings, in order; those that are sampled together in one list."""
+    found: list[list[int]] = []
+    last: object = None
+    for k, opening in enumerate(openings):
+        c, transformer = opening.request.config, pipeline.transformer
+        alike: object = None
+        most = 1
+        if c.start == "transformer" and transformer is not None and transformer.config.story_world:
+            alike = (c.guidance, c.code_temperature, c.candidates)
+            rows = c.candidates * (2 if c.guidance != 1.0 else 1)
+            most = MOST_ALIKE // rows if computes_alike(pipeline.device) else 1
+        if alike is not None and alike == last and len(found[-1]) < min(most, ABREAST):
+            found[-1].append(k)
+        else:
+            found.append([k])
+        last = alike
+    return found
+
+
+def _latents(pipeline: VQGANCLIPPipeline, opening: Opening) -> Tensor:
     """Those of the starts that need no sampling: (1, C, h, w)."""
-    config, vqgan = request.config, pipeline.vqgan
+    request, vqgan = opening.request, pipeline.vqgan
+    config = request.config
     if config.start == "noise":
         whole = pipeline.whole(config)
         height, width = small_size(whole, vqgan.stride) or (whole.height, whole.width)
-        return vqgan.random_latents(width, height, 1, generator)
+        return vqgan.random_latents(width, height, 1, opening.generator)
     picture = request.picture
     if config.start == "sketch":
-        sentence = request.sentence
-        scene = parse_brief(sentence.brief or brief_of(sentence.text or request.subject()))
-        picture = paint(scene, random.Random(seed), style=config.style).picture
+        picture = paint(_scene(request), random.Random(opening.seed), style=config.style).picture
     assert picture is not None
     return vqgan.encode(pipeline.on_canvas(picture, config))
 
 
+def _scene(request: PictureRequest) -> Scene:
+    """What a picture shows, as its words are read."""
+    sentence = request.sentence
+    return parse_brief(sentence.brief or brief_of(sentence.text or request.subject()))
+
+
+def _plans(opening: Opening) -> Tensor:
+    """A layout for every candidate, by the painter's rules: (candidates, PIECES * FIELDS).
+
+    The transformer's own leave out a word now and then, and put the wrong one into the bed.
+    """
+    scene, count = _scene(opening.request), opening.request.config.candidates
+    seeds = torch.randint(2**31, (count,), generator=opening.generator)
+    return torch.tensor([plan_scene(scene, random.Random(seed)) for seed in seeds.tolist()])
+
+
 def _imagined(
-    pipeline: VQGANCLIPPipeline, request: PictureRequest, generator: torch.Generator
-) -> Iterator[Picture | Start]:
-    """Pictures while the code transformer draws, row after row; at last the best candidate."""
-    transformer, vqgan, config = pipeline.transformer, pipeline.vqgan, request.config
+    pipeline: VQGANCLIPPipeline, group: Sequence[Opening]
+) -> Iterator[tuple[int, Picture | Start]]:
+    """Pictures while the code transformer draws, row after row; at last the best candidates."""
+    transformer, vqgan = pipeline.transformer, pipeline.vqgan
     assert transformer is not None
     assert isinstance(vqgan, VQGAN)  # the transformer knows the codes of ours alone
-    prompt, shape = request.subject(), pipeline.latent_shape(config)
-    grid = drawn_grid(transformer.config, shape)
-    frame = pipeline.frame(config)
-    drawn: Drawn | None = None
-    preview: Picture | None = None
-    sampler = sample(
-        transformer, prompt, config.candidates, grid, guidance=config.guidance,
-        temperature=config.code_temperature, generator=generator,
-    )  # fmt: skip
+    grid = drawn_grid(transformer.config, pipeline.latent_shape(group[0].request.config))
+    frames = [pipeline.frame(o.request.config) for o in group]
+    previews: list[Picture] = []
+    drawn: list[Drawn] = []
+    sampler = _sampler(transformer, group, grid)
     for row in range(1, grid[0] + 1):
         with pipeline.turn():
             drawn = next(sampler)
-            if preview is None or row % 2 == 0:  # to draw it takes a sixth of a row's time
-                preview = frame.cut(unfinished(vqgan, drawn.codes[:1], row, grid))
-        yield preview
-    assert drawn is not None
-    with pipeline.turn(), torch.no_grad():
-        codes = drawn.codes.to(pipeline.device)
-        pixels = vqgan.decode_indices(codes, grid[0])
-        fit = pipeline.score(pixels, prompt)
-        whole = grid == (transformer.config.grid,) * 2
-        surprise = fit.new_zeros(len(codes), 1)
-        if whole and config.surprise:
-            surprise = transformer.surprise(prompt, drawn)
-        best = int((fit - UNTIDY * surprise.mean(1)).argmax())
-        codes = codes[best : best + 1]
-        if grid == shape:
-            chosen = Drawn(drawn.plan[best : best + 1].to(pipeline.device), codes)
-            latents = vqgan.quantizer.lookup(codes, *grid)
-            start = Start(latents, chosen if whole else None, surprise[best])
-        else:  # a transformer that plans draws its own size
-            size = (frame.canvas_height, frame.canvas_width)
-            larger = F.interpolate(pixels[best : best + 1], size=size, mode="bicubic")
-            start = Start(vqgan.encode(larger.clamp(-1, 1)))
-    yield start
+            if not previews or row % 2 == 0:  # to draw it takes a sixth of a row's time
+                previews = [
+                    frame.cut(unfinished(vqgan, d.codes[:1], row, grid))
+                    for frame, d in zip(frames, drawn, strict=True)
+                ]
+        yield from enumerate(previews)
+    for k, (opening, found) in enumerate(zip(group, drawn, strict=True)):
+        with pipeline.turn(), torch.no_grad():
+            start = _best(pipeline, transformer, vqgan, opening.request, found, grid)
+        yield k, start
+
+
+def _sampler(
+    transformer: CodeTransformer, group: Sequence[Opening], grid: tuple[int, int]
+) -> Iterator[list[Drawn]]:
+    first = group[0]
+    config = first.request.config
+    if not transformer.config.story_world:
+        for drawn in sample(
+            transformer, first.request.subject(), config.candidates, grid,
+            guidance=config.guidance, temperature=config.code_temperature,
+            generator=first.generator,
+        ):  # fmt: skip
+            yield [drawn]
+        return
+    choose = Chooser(config.guidance, config.code_temperature, TOP_K, config.candidates)
+    plans = torch.stack([_plans(opening) for opening in group])
+    yield from transformer.sample_together(
+        [o.request.subject() for o in group], choose, [o.generator for o in group], plans=plans
+    )
+
+
+def _best(
+    pipeline: VQGANCLIPPipeline, transformer: CodeTransformer, vqgan: VQGAN,
+    request: PictureRequest, drawn: Drawn, grid: tuple[int, int],
+) -> Start:  # fmt: skip
+    """Of the candidates the one that fits the words best and is likely, to be begun from."""
+    config, prompt = request.config, request.subject()
+    shape, frame = pipeline.latent_shape(config), pipeline.frame(config)
+    codes = drawn.codes.to(pipeline.device)
+    pixels = vqgan.decode_indices(codes, grid[0])
+    fit = pipeline.score(pixels, prompt)
+    whole = grid == (transformer.config.grid,) * 2
+    surprise = fit.new_zeros(len(codes), 1)
+    if whole and config.surprise:
+        surprise = transformer.surprise(prompt, drawn)
+    best = int((fit - UNTIDY * surprise.mean(1)).argmax())
+    codes = codes[best : best + 1]
+    if grid == shape:
+        chosen = Drawn(drawn.plan[best : best + 1].to(pipeline.device), codes)
+        latents = vqgan.quantizer.lookup(codes, *grid)
+        return Start(latents, chosen if whole else None, surprise[best])
+    # A transformer that plans draws its own size.
+    size = (frame.canvas_height, frame.canvas_width)
+    larger = F.interpolate(pixels[best : best + 1], size=size, mode="bicubic")
+    return Start(vqgan.encode(larger.clamp(-1, 1)))
 
 
 def take_back(

@@ -101,6 +101,7 @@ def sample(
     count: int,
     size: tuple[int, int],
     *,
+    plans: Tensor | None = None,
     guidance: float = 1.5,
     temperature: float = 0.3,
     top_k: int = 100,
@@ -108,25 +109,27 @@ def sample(
 ) -> Iterator[Drawn]:
     """Sample `count` pictures of `size` (h, w) positions, neither below the transformer's grid;
     arguments and events as `CodeTransformer.sample`."""
-    choose = Chooser(guidance, temperature, top_k, generator)
+    choose = Chooser(guidance, temperature, top_k, count)
     grid, (height, width) = transformer.config.grid, size
     own = transformer.sample(
-        prompt, count, guidance=guidance, temperature=temperature, top_k=top_k, generator=generator
-    )
+        prompt, count, plans=plans, guidance=guidance, temperature=temperature, top_k=top_k,
+        generator=generator,
+    )  # fmt: skip
     if size == (grid, grid):
         yield from own
         return
     begun = next(own)  # the plan, and the first row of the first window
     codes = begun.codes.to(transformer.start.device)
     with torch.inference_mode():
-        plan = begun.plan.to(codes.device).repeat(choose.copies, 1)
-        reader = WindowReader(transformer, choose.prompts(prompt, count), plan, size)
+        plan = choose.rows(begun.plan.to(codes.device))
+        reader = WindowReader(transformer, choose.texts(prompt), plan, size)
     if width == grid:
         yield begun
     for position in range(grid, height * width):
         # The mode is not held across the yield: another thread may resume the generator.
+        luck = torch.rand(count, transformer.config.groups, generator=generator).to(codes.device)
         with torch.inference_mode():
-            hidden = reader(codes.repeat(choose.copies, 1, 1))
-            codes = torch.cat([codes, transformer.draw(hidden, choose)[:, None]], dim=1)
+            hidden = reader(choose.rows(codes))
+            codes = torch.cat([codes, transformer.draw(hidden, choose, luck)[:, None]], dim=1)
         if position % width == width - 1:
             yield Drawn(begun.plan, codes.clone().cpu())

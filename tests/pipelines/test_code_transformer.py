@@ -9,8 +9,9 @@ import torch
 
 from pipelines.plan import FIELDS, PIECES
 from pipelines.reader import Reader
-from pipelines.vqgan_clip.code_transformer import CodeTransformer, PlanFeatures
-from tests.tiny import TRANSFORMER_CONFIG, transformer
+from pipelines.vqgan_clip.clip import tokenize
+from pipelines.vqgan_clip.code_transformer import Chooser, CodeTransformer, PlanFeatures
+from tests.tiny import CPU, TRANSFORMER_CONFIG, transformer
 
 
 @pytest.mark.parametrize("first", [1, 5, 9])
@@ -50,3 +51,59 @@ def test_models_without_mirrored_pieces_have_fewer_kinds() -> None:
     plain, mirrored = (replace(TRANSFORMER_CONFIG, mirrored=m) for m in (False, True))
     assert plain.field_sizes[3] * 2 == mirrored.field_sizes[3]
     assert CodeTransformer(mirrored).plan_out[3].out_features == mirrored.field_sizes[3]
+
+
+def some_plans(*words: int) -> torch.Tensor:
+    return torch.cat([plan((word, 1, word % 3, 0)) for word in words])
+
+
+def test_plans_that_are_given_are_kept_and_read() -> None:
+    """The likeliest codes, drawn one by one, are those of one whole pass over the plan."""
+    drawer, plans = transformer(), some_plans(1, 2)
+    rows = [
+        *drawer.sample("a fox", 2, plans=plans, guidance=1.0, top_k=1, generator=torch.Generator())
+    ]
+    assert all(torch.equal(row.plan, plans) for row in rows)
+    ids, mask = tokenize(["a fox"] * 2, CPU)
+    with torch.no_grad():
+        _, logits = drawer(ids, mask, plans, rows[-1].codes)
+    likeliest = torch.stack([x.argmax(-1) for x in logits], dim=-1)
+    assert torch.equal(rows[-1].codes, likeliest)
+    assert not torch.equal(rows[-1].codes[0], rows[-1].codes[1])
+
+
+@pytest.mark.parametrize("guidance", [1.0, 1.5])
+@pytest.mark.parametrize("given", [True, False])
+def test_what_is_sampled_together_is_what_is_sampled_alone(guidance: float, given: bool) -> None:
+    drawer = transformer()
+    prompts = ["a fox", "an owl in the forest at night, and a cat", "a fox"]
+    plans = some_plans(1, 2, 3, 4, 5, 6).view(3, 2, -1) if given else None
+    choose = Chooser(guidance, 0.7, 10, 2)
+
+    def luck(k: int) -> torch.Generator:
+        return torch.Generator().manual_seed(k)
+
+    rows = [*drawer.sample_together(prompts, choose, [luck(k) for k in range(3)], plans=plans)]
+    assert len(rows) == TRANSFORMER_CONFIG.grid
+    for k, prompt in enumerate(prompts):
+        alone = [
+            *drawer.sample(
+                prompt, 2, plans=None if plans is None else plans[k], guidance=guidance,
+                temperature=0.7, top_k=10, generator=luck(k),
+            )
+        ]  # fmt: skip
+        for one, other in zip(alone, [row[k] for row in rows], strict=True):
+            assert torch.equal(one.plan, other.plan)
+            assert torch.equal(one.codes, other.codes)
+    assert not torch.equal(rows[-1][0].codes, rows[-1][2].codes)  # other luck
+
+
+def test_the_likeliest_few_are_drawn_as_often_as_they_should_be() -> None:
+    logits = torch.tensor([[2.0, 0.0, 1.0, -9.0]]).expand(20_000, -1)
+    luck = torch.rand(20_000, generator=torch.Generator().manual_seed(1))
+    drawn = Chooser(1.0, 0.5, 3, 20_000)(logits, luck)
+    wanted = (logits[0, :3] / 0.5).softmax(0)
+    assert torch.allclose(torch.bincount(drawn, minlength=4)[:3] / 20_000, wanted, atol=0.01)
+    assert (drawn < 3).all()
+    extremes = torch.tensor([0.0, 1 - 2**-24])
+    assert Chooser(1.0, 0.5, 3, 2)(logits[:2], extremes).tolist() == [0, 1]

@@ -125,7 +125,7 @@ def test_a_shorter_book_over_a_longer_one(
         yield
 
     with monkeypatch.context() as here:
-        here.setattr(VQGANCLIPPipeline, "stream", stopped)
+        here.setattr(VQGANCLIPPipeline, "stream_many", stopped)
         assert run("a fox", "--text", "short.txt", *force) == 130
     assert "No page was finished" in capsys.readouterr().err
     assert len(read(tmp_path / "fox").pages) == 3  # the older one is whole
@@ -210,18 +210,15 @@ def test_ctrl_c_keeps_the_finished_pages(
     capsys: pytest.CaptureFixture[str],
     finished: int,
 ) -> None:
-    original = VQGANCLIPPipeline.stream
-    begun = 0
+    original = VQGANCLIPPipeline.stream_many
 
-    def stream(*arguments: Any, **named: Any) -> Iterator[Any]:
-        nonlocal begun
-        begun += 1
-        for n, event in enumerate(original(*arguments, **named)):
-            if begun == finished + 1 and n == 1:
+    def stream_many(*arguments: Any, **named: Any) -> Iterator[Any]:
+        for index, event in original(*arguments, **named):
+            if index == finished and getattr(event, "stage", "") == "refine":
                 signal.raise_signal(signal.SIGINT)
-            yield event
+            yield index, event
 
-    monkeypatch.setattr(VQGANCLIPPipeline, "stream", stream)
+    monkeypatch.setattr(VQGANCLIPPipeline, "stream_many", stream_many)
     assert run("a fox", "--text", "tale.txt", "--out", "fox", *QUICK) == 130
     told, folder = capsys.readouterr().err, tmp_path / "fox"
     if not finished:

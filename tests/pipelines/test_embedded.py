@@ -11,10 +11,13 @@ import torch
 from PIL import Image, ImageDraw
 
 from finetune import colour_metrics as metrics
+from pipelines.book import Page
 from pipelines.colorize.paintstorch import PaintsTorchPipeline
 from pipelines.colorize.planning import ColourPlanner
 from pipelines.colorize.regions import find_regions, within_lines
 from pipelines.events import Sentence
+from pipelines.few_rows import computes_alike
+from pipelines.picture_request import PictureRequest
 from pipelines.presets import PictureConfig
 from pipelines.vqgan_clip import VQGANCLIPPipeline
 from pipelines.vqgan_clip.pipeline import prompt_of
@@ -44,6 +47,14 @@ def test_same_seed_same_picture(painter: VQGANCLIPPipeline, start: str) -> None:
     first, second = (painter(SENTENCES[0], config) for _ in range(2))
     assert first == second
     assert painter(SENTENCES[0], replace(config, seed=4)).picture != first.picture
+
+
+@pytest.mark.skipif(not computes_alike(torch.device("cpu")), reason="no such processor")
+def test_pages_begun_together_are_what_they_are_alone(painter: VQGANCLIPPipeline) -> None:
+    config = replace(CONFIG, steps=1)
+    requests = [PictureRequest(s, replace(config, seed=n)) for n, s in enumerate(SENTENCES[:2])]
+    pages = [e for _, e in painter.stream_many(requests, in_turn=True) if isinstance(e, Page)]
+    assert pages == [painter(r.sentence, r.config) for r in requests]
 
 
 @pytest.mark.parametrize("start", ["transformer", "sketch"])

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pipelines import few_rows
-from pipelines.few_rows import MOST_ROWS, linear
+from pipelines.few_rows import MOST_ALIKE, MOST_ROWS, linear
 from pipelines.gpt2 import Conv1D
 from pipelines.weights import dequantise, quantise
 
@@ -97,3 +97,32 @@ def test_nothing_is_kept_of_layers_that_are_gone() -> None:
     assert len(few_rows._packed) == before + 1
     del layer
     assert len(few_rows._packed) == before
+
+
+@pytest.mark.skipif(not few_rows.computes_alike(torch.device("cpu")), reason="no such processor")
+@pytest.mark.parametrize("shipped", [True, False])
+@pytest.mark.parametrize("shape", [(960, 320), (320, 1280), (512, 320)])
+def test_rows_are_alike_whatever_is_beside_them(shape: tuple[int, int], shipped: bool) -> None:
+    torch.manual_seed(0)
+    for layer in (nn.Linear(shape[1], shape[0]), Conv1D(*shape)):
+        if shipped:
+            as_shipped(layer)
+        layer.requires_grad_(False)
+        inputs_first = isinstance(layer, Conv1D)
+        x = torch.randn(MOST_ALIKE, shape[1])
+        whole = linear(layer, x, inputs_first=inputs_first, alike=True)
+        assert (whole - exact(layer, x)).std() < 0.005 * whole.std()
+        for begin, end in ((0, 1), (0, 8), (8, 16), (16, 40), (5, 21)):
+            part = linear(layer, x[begin:end], inputs_first=inputs_first, alike=True)
+            assert torch.equal(part, whole[begin:end])
+
+
+def test_alike_is_read_anew_and_forgotten_too() -> None:
+    layer, other = (layers(seed)["linear"].requires_grad_(False) for seed in (0, 1))
+    x = torch.randn(4, 96)
+    linear(layer, x, alike=True)
+    layer.load_state_dict(other.state_dict())
+    torch.testing.assert_close(linear(layer, x, alike=True), exact(other, x))
+    kept = len(few_rows._turned)
+    del layer
+    assert len(few_rows._turned) == kept - 1

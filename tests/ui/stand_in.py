@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from PIL import Image, ImageDraw
 
 from pipelines.book import Page, Recipe, encode_png
 from pipelines.events import Draft, PictureProgress, Sentence, StoryProgress
+from pipelines.picture_request import PictureRequest
 from pipelines.presets import PictureConfig, StoryConfig, draw_seed
 from pipelines.reading import brief_of
 
@@ -99,6 +100,17 @@ class QuickPainter:
         recipe = Recipe(sentence.brief or sentence.text, seed, {"painter": "quick"}, settings)
         png = encode_png(image, recipe, sentence.text)
         yield Page(sentence.text, sentence.brief, png, 0.31, recipe)
+
+    def stream_many(
+        self, requests: Sequence[PictureRequest], *, in_turn: bool = False
+    ) -> Iterator[tuple[int, Any]]:
+        """All are begun, then one after the other is finished."""
+        pages = [self.stream(r.sentence, r.config, picture=r.picture) for r in requests]
+        for k, page in enumerate(pages):
+            yield k, next(page)
+        for k, page in enumerate(pages):
+            for event in page:
+                yield k, event
 
 
 def serve(port: str, library: str, hold: str, *more: str) -> None:
