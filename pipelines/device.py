@@ -55,23 +55,35 @@ def fast_bf16(device: torch.device) -> bool:
 
 
 @cache
-def _threads() -> int:
-    """Of PyTorch, before anybody has asked for one alone."""
+def _usual() -> list[int]:
+    """How many threads PyTorch computes with when nobody asks for one alone."""
     import torch
 
-    return torch.get_num_threads()
+    return [torch.get_num_threads()]
+
+
+def use_threads(count: int) -> None:
+    """Compute with so many threads, in the thread that calls this."""
+    import torch
+
+    _usual()[0] = count
+    torch.set_num_threads(count)
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
+def one_thread(*, if_few: bool = False) -> Iterator[None]:
     """Compute with one thread: for products so small that threads mostly wait for each other.
 
     Two share such work out a third quicker when the machine is idle, but where other programs run,
-    a browser is enough, each product lasts until all threads have had their turn.
+    a browser is enough, each product lasts until all threads have had their turn. With `if_few`
+    that is so on machines with two cores alone, where the other one is the browser's.
     """
     import torch
 
-    many = _threads()
+    (many,) = _usual()
+    if if_few and many > 2:
+        yield
+        return
     torch.set_num_threads(1)
     try:
         yield

@@ -194,12 +194,12 @@ class PictureConfig:
     cutouts: int = 8
     start: str = "transformer"
     """A key of STARTS."""
-    candidates: int = 4
-    """First pictures that the code transformer samples; CLIP keeps the best."""
+    candidates: int = 2
+    """First pictures that the code transformer samples of one layout; CLIP keeps the best."""
     guidance: float = 1.5
     """Classifier-free guidance of the code transformer; 1 = none."""
     code_temperature: float = 0.3
-    """Of the codes that it samples; layouts are sampled at one of their own."""
+    """Of the codes that it samples; a layout of its own is sampled at another."""
     surprise: float = 8.0
     """Nats by which a position may become less likely, as the code transformer sees it, before what
     guidance made of it is taken back; 0 = anything may be, and of candidates CLIP alone chooses.

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pipelines.story import StoryPipeline
     from pipelines.vqgan_clip import VQGANCLIPPipeline
 
-BEGUN = 3
+BEGUN = 4
 """Pages of a book that are begun together: with more the book is finished sooner, and its first
 page later."""
 

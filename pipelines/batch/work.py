@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.batch.jobs import Job
 from pipelines.book import Book, Page
+from pipelines.device import use_threads
 from pipelines.errors import AppError
 from pipelines.events import PictureProgress, Sentence
 from pipelines.presets import PictureConfig
@@ -116,9 +117,7 @@ class Worker:
         """How much of the task is done, in [0, 1], and then its outcome; never fails."""
         try:
             if self._threads:
-                import torch
-
-                torch.set_num_threads(self._threads)  # of the thread that computes: at every task
+                use_threads(self._threads)  # of the thread that computes: at every task
             if isinstance(task, Write):
                 yield Outcome(book=self._write(task.job))
             else:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from PIL.Image import Image as Picture
 from torch import Tensor
 
+from pipelines.device import one_thread
 from pipelines.few_rows import MOST_ALIKE, computes_alike
 from pipelines.painter import paint
 from pipelines.plan import plan_scene
@@ -133,13 +134,14 @@ def _scene(request: PictureRequest) -> Scene:
 
 
 def _plans(opening: Opening) -> Tensor:
-    """A layout for every candidate, by the painter's rules: (candidates, PIECES * FIELDS).
+    """A layout by the painter's rules, for all candidates: (candidates, PIECES * FIELDS).
 
-    The transformer's own leave out a word now and then, and put the wrong one into the bed.
+    The transformer's own leave out a word now and then, and put the wrong one into the bed. All
+    have the same, so that of two candidates the likelier is the tidier, not that with less in it.
     """
-    scene, count = _scene(opening.request), opening.request.config.candidates
-    seeds = torch.randint(2**31, (count,), generator=opening.generator)
-    return torch.tensor([plan_scene(scene, random.Random(seed)) for seed in seeds.tolist()])
+    seed = int(torch.randint(2**31, (), generator=opening.generator))
+    plan = torch.tensor(plan_scene(_scene(opening.request), random.Random(seed)))
+    return plan.expand(opening.request.config.candidates, -1)
 
 
 def _imagined(
@@ -156,7 +158,8 @@ def _imagined(
     sampler = _sampler(transformer, group, grid)
     for row in range(1, grid[0] + 1):
         with pipeline.turn():
-            drawn = next(sampler)
+            with one_thread(if_few=True):
+                drawn = next(sampler)
             if not previews or row % 2 == 0:  # to draw it takes a sixth of a row's time
                 previews = [
                     frame.cut(unfinished(vqgan, d.codes[:1], row, grid))

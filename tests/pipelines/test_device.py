@@ -8,16 +8,15 @@ import pytest
 import torch
 
 from pipelines import device
-from pipelines.device import one_thread
+from pipelines.device import one_thread, use_threads
 
 
 @pytest.fixture
-def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def two_threads() -> Iterator[None]:
     before = torch.get_num_threads()
-    monkeypatch.setattr(device, "_threads", lambda: 2)
-    torch.set_num_threads(2)
+    use_threads(2)
     yield
-    torch.set_num_threads(before)
+    use_threads(before)
 
 
 def test_one_thread_for_a_while(two_threads: None) -> None:
@@ -26,6 +25,17 @@ def test_one_thread_for_a_while(two_threads: None) -> None:
         with one_thread():
             assert torch.get_num_threads() == 1
     assert torch.get_num_threads() == 2
+
+
+def test_one_thread_where_there_are_few(two_threads: None) -> None:
+    with one_thread(if_few=True):
+        assert torch.get_num_threads() == 1
+    use_threads(3)
+    with one_thread(if_few=True):
+        assert torch.get_num_threads() == 3
+    with one_thread():
+        assert torch.get_num_threads() == 1
+    assert torch.get_num_threads() == 3
 
 
 def test_an_error_gives_the_threads_back(two_threads: None) -> None:
