@@ -14,7 +14,7 @@ from pipelines.book import Book, Page, read_recipe
 from pipelines.errors import InvalidInput
 from pipelines.events import PictureProgress, Sentence
 from pipelines.picture_options import picture_config, reject, reject_settings
-from pipelines.picture_request import ImagePrompt, PictureRequest, request_from
+from pipelines.picture_request import DRAWN, ImagePrompt, PictureRequest, request_from
 from pipelines.presets import MAX_SEED, PictureConfig, draw_seed
 from pipelines.prompts import Prompt, parse
 
@@ -132,6 +132,8 @@ def check_models(pipeline: VQGANCLIPPipeline, recipe: Recipe) -> None:
             f"This picture was made with “{name}”, not with “{here}”: name its models "
             "with --preset, --vqgan and --clip."
         )
+    if recipe.settings.get("start") == "transformer" and recipe.settings.get("drawn") != DRAWN:
+        log.warning("Another version made this picture, which drew otherwise: it becomes another.")
     if painted := recipe.settings.get("painted_at"):
         log.warning(
             "This picture was painted at %s pixels, for want of memory: with more it becomes "

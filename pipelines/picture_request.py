@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 MAX_IMAGE_PROMPTS = 8
 
+DRAWN = 2
+"""How chance comes into starts: recipes of versions that drew otherwise say 1, or nothing."""
+
 
 @dataclass(frozen=True, eq=False)
 class ImagePrompt:
@@ -89,7 +92,7 @@ class PictureRequest:
     def recipe(self, models: Mapping[str, str], seed: int) -> Recipe:
         """What this picture is made again from, with the seed that was drawn for it."""
         settings = {**self.config.to_settings(), "seed": seed}
-        settings |= {"sentence": self.sentence.text, "brief": self.sentence.brief}
+        settings |= {"sentence": self.sentence.text, "brief": self.sentence.brief, "drawn": DRAWN}
         if given := self._given():
             settings["given"] = given
         return Recipe(self.subject(), seed, models, settings)

@@ -148,6 +148,10 @@ def test_a_recipe_is_told_from_one_of_other_weights_by_the_same_name(
     assert caplog.text == ""
     check_models(pipeline, by(made.models, painted_at="144x144"))
     assert "painted at 144x144 pixels" in caplog.text
+    check_models(pipeline, by(made.models, start="transformer"))
+    assert "Another version" not in caplog.text
+    check_models(pipeline, by(made.models, start="transformer", drawn=1))
+    assert "Another version made this picture" in caplog.text
 
 
 def test_a_page_of_a_story_comes_back_from_its_recipe(run: Run, tmp_path: Path) -> None:
