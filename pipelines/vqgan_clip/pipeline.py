@@ -36,7 +36,14 @@ from pipelines.vqgan_clip.models import (
     fingerprint,
 )
 from pipelines.vqgan_clip.pixels import Frame, to_mask, to_picture, to_pixels
-from pipelines.vqgan_clip.starts import Opening, Start, begin, rows_of, take_back
+from pipelines.vqgan_clip.starts import (
+    Opening,
+    Start,
+    begin,
+    rows_of,
+    sampled_together,
+    take_back,
+)
 
 __all__ = ["VQGANCLIPPipeline", "prompt_of", "to_picture", "to_pixels"]
 
@@ -182,8 +189,8 @@ class VQGANCLIPPipeline:
         """Paint several pictures together: (index from 0, event) as `stream` has them.
 
         Those of one size, and with the same cutouts, share every step. Each becomes what it would
-        become alone, but for rounding. With `in_turn` they share their starts, and are guided one
-        after the other: the first is finished sooner, and each is just what it is alone.
+        become alone, but for rounding. With `in_turn` they share what the code transformer samples,
+        nothing else, and are guided one after the other: each is just what it is alone.
         """
         yield from self._stream(requests, [None] * len(requests), in_turn)
 
@@ -236,6 +243,17 @@ class VQGANCLIPPipeline:
     def _paint(
         self, works: Sequence[_Work], in_turn: bool
     ) -> Iterator[tuple[int, PictureProgress | Page]]:
+        if not in_turn:
+            yield from self._begin(works)
+            yield from self._refine(works)
+            return
+        for indices in sampled_together(self, [work.opening for work in works]):
+            batch = [works[k] for k in indices]
+            yield from self._begin(batch)
+            for work in batch:
+                yield from self._refine([work])
+
+    def _begin(self, works: Sequence[_Work]) -> Iterator[tuple[int, PictureProgress]]:
         """1. The starts."""
         for index, event in begin(self, [work.opening for work in works]):
             work = works[index]
@@ -250,8 +268,6 @@ class VQGANCLIPPipeline:
                 work.canvas = self.canvas(work.request, event.latents, work.opening.generator)
                 preview = frame.cut(to_picture(work.canvas.decode()[0]))
             yield work.progress("start", preview=preview)
-        for batch in [[work] for work in works] if in_turn else [works]:
-            yield from self._refine(batch)
 
     def _refine(self, works: Sequence[_Work]) -> Iterator[tuple[int, PictureProgress | Page]]:
         """2. Guidance, of all together; whatever is finished leaves."""

@@ -79,7 +79,7 @@ def begin(
     What the code transformer imagines for pictures one after another is sampled together, as long
     as it is the same to the bit as alone.
     """
-    for indices in _groups(pipeline, openings):
+    for indices in sampled_together(pipeline, openings):
         group = [openings[k] for k in indices]
         if group[0].request.config.start == "transformer":
             for k, event in _imagined(pipeline, group):
@@ -92,7 +92,7 @@ def begin(
         yield indices[0], Start(latents)
 
 
-def _groups(pipeline: VQGANCLIPPipeline, openings: Sequence[Opening]) -> list[list[int]]:
+def sampled_together(pipeline: VQGANCLIPPipeline, openings: Sequence[Opening]) -> list[list[int]]:
     """Indices of the openings, in order; those that are sampled together in one list."""
     found: list[list[int]] = []
     last: object = None

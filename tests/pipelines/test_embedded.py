@@ -15,7 +15,7 @@ from pipelines.book import Page
 from pipelines.colorize.paintstorch import PaintsTorchPipeline
 from pipelines.colorize.planning import ColourPlanner
 from pipelines.colorize.regions import find_regions, within_lines
-from pipelines.events import Sentence
+from pipelines.events import PictureProgress, Sentence
 from pipelines.few_rows import computes_alike
 from pipelines.picture_request import PictureRequest
 from pipelines.presets import PictureConfig
@@ -53,8 +53,14 @@ def test_same_seed_same_picture(painter: VQGANCLIPPipeline, start: str) -> None:
 def test_pages_begun_together_are_what_they_are_alone(painter: VQGANCLIPPipeline) -> None:
     config = replace(CONFIG, steps=1)
     requests = [PictureRequest(s, replace(config, seed=n)) for n, s in enumerate(SENTENCES[:2])]
-    pages = [e for _, e in painter.stream_many(requests, in_turn=True) if isinstance(e, Page)]
+    events = [*painter.stream_many(requests, in_turn=True)]
+    pages = [e for _, e in events if isinstance(e, Page)]
     assert pages == [painter(r.sentence, r.config) for r in requests]
+    stages = [(e.stage == "refine", k) for k, e in events if isinstance(e, PictureProgress)]
+    begun, guided = ([k for refined, k in stages if refined == late] for late in (False, True))
+    assert stages == [*((False, k) for k in begun), *((True, k) for k in guided)]
+    assert begun[:4] == [0, 1, 0, 1]  # row by row
+    assert guided == sorted(guided)
 
 
 @pytest.mark.parametrize("start", ["transformer", "sketch"])
