@@ -99,7 +99,7 @@ def test_one_button_makes_the_book_even_if_the_page_is_loaded_again(
     page.get_by_role("button", name="a dragon who lost its fire").click()
     page.get_by_role("button", name="Make my book").click()
     expect(page.locator(".spread.painted").first).to_be_visible()
-    expect(page.locator(".spread.painting .bar")).to_be_visible()
+    expect(page.locator(".spread.painting .bar").first).to_be_visible()
     page.reload()
     # Finished pages and the running job are found again, and so are words and settings.
     expect(page.locator(".spread.painted").first).to_be_visible()
@@ -272,7 +272,7 @@ def test_visitors_see_only_their_own_work_and_leaving_ends_it(quick: Server, vis
     write_story(first)
     first.get_by_role("textbox", name="Title").fill("Left alone")
     paint_one_page(quick, first)
-    expect(first.locator(".spread.painting")).to_be_visible()
+    expect(first.locator(".spread.painting").first).to_be_visible()
     second.get_by_label("What is your story about?").fill("a boat")
     second.get_by_role("button", name="Write the story first").click()
     expect(second.get_by_text("You are number 2 in line")).to_be_visible()
