@@ -51,7 +51,7 @@ def test_same_seed_same_picture(painter: VQGANCLIPPipeline, start: str) -> None:
 
 @pytest.mark.skipif(not computes_alike(torch.device("cpu")), reason="no such processor")
 def test_pages_begun_together_are_what_they_are_alone(painter: VQGANCLIPPipeline) -> None:
-    config = replace(CONFIG, steps=1)
+    config = replace(CONFIG, steps=1, candidates=1)
     requests = [PictureRequest(s, replace(config, seed=n)) for n, s in enumerate(SENTENCES[:2])]
     events = [*painter.stream_many(requests, in_turn=True)]
     pages = [e for _, e in events if isinstance(e, Page)]

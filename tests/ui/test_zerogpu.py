@@ -15,6 +15,7 @@ import pytest
 
 from pipelines.book import Page
 from pipelines.events import Sentence
+from pipelines.picture_request import PictureRequest
 from pipelines.presets import PictureConfig
 from tests.ui.stand_in import TALE, QuickPainter
 from ui.zerogpu import LentPainter, lent, seconds
@@ -43,6 +44,11 @@ def test_a_page_is_one_call(monkeypatch: pytest.MonkeyPatch) -> None:
     events = list(painter.stream(Sentence(TALE[0]), config))
     assert isinstance(events[-1], Page)
     assert calls == [seconds(Sentence(TALE[0]), config)]
+    calls.clear()
+    wanted = [PictureRequest(Sentence(text), config) for text in TALE[:3]]
+    pages = [(k, e.text) for k, e in painter.stream_many(wanted) if isinstance(e, Page)]
+    assert pages == [*enumerate(TALE[:3])]
+    assert len(calls) == 3
 
 
 def test_larger_pictures_and_more_steps_ask_for_more_time() -> None:
