@@ -101,7 +101,6 @@ def sample(
     count: int,
     size: tuple[int, int],
     *,
-    plans: Tensor | None = None,
     guidance: float = 1.5,
     temperature: float = 0.3,
     top_k: int = 100,
@@ -112,9 +111,8 @@ def sample(
     choose = Chooser(guidance, temperature, top_k, count)
     grid, (height, width) = transformer.config.grid, size
     own = transformer.sample(
-        prompt, count, plans=plans, guidance=guidance, temperature=temperature, top_k=top_k,
-        generator=generator,
-    )  # fmt: skip
+        prompt, count, guidance=guidance, temperature=temperature, top_k=top_k, generator=generator
+    )
     if size == (grid, grid):
         yield from own
         return
