@@ -8,9 +8,10 @@ fetch. Nothing of the weights is lost; the rows are rounded to bfloat16.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -49,6 +50,8 @@ class _Turned:
     version: int
     inputs_first: Tensor
 
+
+Made = TypeVar("Made", _Packed, _Turned)
 
 _packed: WeakKeyDictionary[nn.Module, _Packed] = WeakKeyDictionary()
 _turned: WeakKeyDictionary[nn.Module, _Turned] = WeakKeyDictionary()
@@ -110,10 +113,18 @@ def _capability() -> str:
 def _of(layer: nn.Module, weight: Tensor, inputs_first: bool) -> _Packed | None:
     if weight.device.type != "cpu" or weight.requires_grad:
         return None  # a graphics card has no need of it, and what is trained changes
-    found = _packed.get(layer)
-    if found is None or found.matrix is not weight or found.version != weight._version:
-        found = _packed[layer] = _pack(weight, inputs_first)
-    return found
+    return _kept(_packed, layer, weight, lambda: _pack(weight, inputs_first))
+
+
+def _kept(
+    found: WeakKeyDictionary[nn.Module, Made], layer: nn.Module, weight: Tensor,
+    make: Callable[[], Made],
+) -> Made:  # fmt: skip
+    """What was made of a layer's weight, made again where that has changed."""
+    made = found.get(layer)
+    if made is None or made.matrix is not weight or made.version != weight._version:
+        made = found[layer] = make()
+    return made
 
 
 @torch.inference_mode(mode=False)  # what is kept may be met by a model that learns
@@ -136,7 +147,6 @@ def _inputs_first(layer: nn.Module, weight: Tensor) -> Tensor:
     in one order for any number of rows, as far as was seen."""
     if weight.device.type != "cpu" or weight.requires_grad:
         return weight.t()
-    found = _turned.get(layer)
-    if found is None or found.matrix is not weight or found.version != weight._version:
-        found = _turned[layer] = _Turned(weight, weight._version, weight.t().contiguous())
-    return found.inputs_first
+    return _kept(
+        _turned, layer, weight, lambda: _Turned(weight, weight._version, weight.t().contiguous())
+    ).inputs_first
