@@ -164,7 +164,7 @@ def _augmented(source: Tensor, views: Sequence[Views], pairs: Sequence[tuple[int
     seen = plane @ warps.transpose(1, 2)  # (N, size * size, 3), homogeneous
     grid = (seen[..., :2] / seen[..., 2:]).view(-1, size, size, 2)
     taken = F.grid_sample(
-        source[owners], grid, padding_mode="reflection", align_corners=False
+        source.index_select(0, owners), grid, padding_mode="reflection", align_corners=False
     )  # (N, 3, size, size)
     if views[0].colours is not None:
         jitter = torch.stack([_row(views[p].colours, v) for p, v in pairs]).to(source)

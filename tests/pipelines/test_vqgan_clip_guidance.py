@@ -154,6 +154,27 @@ def test_cutouts(method: str, count: int, size: tuple[int, int]) -> None:
     assert torch.equal(views, views_of(pixels, config))
 
 
+def test_the_gradient_of_views_is_the_same_each_time_with_several_threads() -> None:
+    config = PictureConfig()
+    views = draw_views(config, 64, (256, 256), torch.Generator().manual_seed(1))
+    wanted = [(0, view) for view in range(config.cutouts)]
+    pixels, weights = torch.rand(1, 3, 256, 256), torch.rand(config.cutouts, 3, 64, 64)
+
+    def gradient() -> torch.Tensor:
+        leaf = pixels.clone().requires_grad_()
+        (take(leaf, [views], wanted) * weights).sum().backward()
+        assert leaf.grad is not None
+        return leaf.grad
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        first = gradient()
+        assert all(torch.equal(gradient(), first) for _ in range(12))
+    finally:
+        torch.set_num_threads(threads)
+
+
 def test_some_views_at_a_time_are_those_of_all_at_once() -> None:
     config = PictureConfig(cutouts=9, cutout_min=0.2, augment=tuple(AUGMENTATIONS))
     pixels = noise(2, 3, 160, 128)
