@@ -52,6 +52,18 @@ class Reader:
         torch.cat([r.values[known] for r in readers], dim=1, out=together.values[known])
         return together
 
+    def take(self, rows: Tensor) -> None:
+        """Read on for these rows (N,) alone, any of which may be there several times."""
+        rows = rows.to(self.keys.device)
+        self.bias = self.bias[rows]
+        layers, _, *rest = self.keys.shape
+        known = (..., slice(self.done), slice(None))
+        for name in ("keys", "values"):
+            before = getattr(self, name)
+            after = before.new_empty((layers, len(rows), *rest))
+            after[known] = before[known][:, rows]
+            setattr(self, name, after)
+
     def __call__(self, x: Tensor, where: Tensor) -> Tensor:
         """Inputs (B, n, W) at positions `where` (n,) -> hidden states (B, n, W)."""
         b, n, width = x.shape

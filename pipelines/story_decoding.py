@@ -32,9 +32,9 @@ if TYPE_CHECKING:
 BRIEF_TEMPERATURE = 0.3
 OPENING = 8
 """Tokens of the first sentence (after those of the title) that are as lively as was asked."""
-BOLD = 1.5
-"""Every other title is so much livelier: a title says which story it is, and there is more to
-choose from."""
+DISTINCT = 0.75
+"""Share of the candidates that have a title of their own: a title says which story it is, and drawn
+one by one, two of three would be the same. The others tell the likeliest of them again."""
 SETTLED = 0.25
 """Later text has this share of the temperature: which story it is may vary, but it must hold
 together."""
@@ -356,25 +356,32 @@ def sample(
 
     `names` are the given names that the writer knows.
 
-    Randomness comes from `generator` (CPU) alone. The same list is yielded again and again.
+    Randomness comes from `generator` (CPU) alone. The titles come first; then the same list is
+    yielded again and again.
     """
     grammar, coherence = Grammar(request, config), Coherence(request, names)
     prompt = load_tokenizer().encode(prompt_of(request.text, grammar.asked)).ids
-    manuscripts = [Manuscript() for _ in range(candidates)]
-    writing = _Writing(model, prompt, candidates)
     ban = spellings(banned)
     spared = set(prompt)
+    titles, distinct = list[list[int]](), max(1, round(DISTINCT * candidates))
+    for titles in _titles(model, prompt, grammar, ban, distinct, generator):
+        yield [Manuscript(titles[row % len(titles)]) for row in range(candidates)]
+    manuscripts = [Manuscript() for _ in range(candidates)]
+    writing = _Writing(model, prompt, candidates)
     room = model.config.n_positions - len(prompt) - 1
     for _ in range(room):
         logits = writing.next_logits()  # (B, V)
         guided = logits.clone()
         for row, m in enumerate(manuscripts):
             if not m.ended and m.phase == "sentence":
-                # Half of the candidates may tell the story that the writer knows best; it can be
-                # given to the right hero afterwards.
-                strict = row % 2 == 0
+                # Half of the candidates may tell the story that the writer knows best, which can be
+                # given to the right hero afterwards; of two with the same title one may.
+                strict = (row + row // len(titles)) % 2 == 0
                 guided[row] += coherence.bias(m, logits.shape[1], heroes_first=strict)
         tokens = _choose(guided, writing.ids, manuscripts, grammar, ban, spared, generator)
+        for row, m in enumerate(manuscripts):
+            if m.phase == "title":  # it is known
+                tokens[row] = [*titles[row % len(titles)], _S][len(m.title)]
         # What the writer itself thinks of it: a story led astray by the rules ranks low.
         likely = logits.log_softmax(dim=1)
         writing.add(tokens)
@@ -384,9 +391,75 @@ def sample(
             if m.phase != "brief":
                 m.log_likelihoods[-1].append(float(likely[row, token]))
             m.read(token)
-        yield manuscripts
+        if all(m.phase != "title" for m in manuscripts):
+            yield manuscripts
         if all(m.ended for m in manuscripts):
             return
+
+
+@dataclass(frozen=True)
+class _Branch:
+    """A title as far as it is drawn."""
+
+    title: list[int]
+    ended: bool = False
+    likelihood: float = 0.0
+    """Logarithm of the probability to draw it."""
+    rank: float = 0.0
+    """The same plus a Gumbel number; the largest ranks are a sample without replacement."""
+    row: int = 0
+    """Of the batch that it goes on from."""
+
+
+def ranks(likelihoods: Tensor, parent: float, generator: torch.Generator) -> Tensor:
+    """Ranks of the ways (K,) in which a branch of rank `parent` may go on, whose log-likelihoods
+    are given: Gumbel numbers around them, the largest of which is `parent`.
+
+    Source: Kool et al. 2019, appendix B.3.
+    """
+    noise = torch.rand(likelihoods.shape, generator=generator).clamp_min(1e-20)
+    drawn = likelihoods - (-noise.log()).log()
+    v = parent - drawn + torch.log1p(-(drawn - drawn.max()).exp())
+    moved = parent - v.relu() - torch.log1p((-v.abs()).exp())
+    return moved.masked_fill(~torch.isfinite(likelihoods), _FORBIDDEN)
+
+
+def _titles(
+    model: GPT2Writer,
+    prompt: list[int],
+    grammar: Grammar,
+    ban: Sequence[Sequence[int]],
+    candidates: int,
+    generator: torch.Generator,
+) -> Iterator[list[list[int]]]:
+    """At most `candidates` titles, no two of them the same, a token longer each time; the last list
+    is finished.
+
+    Drawn without replacement, the first one as one alone would be drawn.
+    Source: Kool et al. 2019, "Stochastic Beams and Where to Find Them" (arXiv 1903.06059).
+    """
+    writing = _Writing(model, prompt, 1)
+    going, done = [_Branch([])], list[_Branch]()
+    while going:
+        manuscripts = [Manuscript(branch.title) for branch in going]
+        kept, at = _kept(writing.next_logits(), writing.ids, manuscripts, grammar, ban, set())
+        found = [*done]
+        for row, branch in enumerate(going):
+            likely = branch.likelihood + kept[row].log_softmax(dim=0)
+            ranked = ranks(likely, branch.rank, generator)
+            for token, chance, rank in zip(
+                at[row].tolist(), likely.tolist(), ranked.tolist(), strict=True
+            ):
+                if rank > _FORBIDDEN:
+                    ended = token == _S
+                    title = branch.title if ended else [*branch.title, token]
+                    found.append(_Branch(title, ended, chance, rank, row))
+        found = sorted(found, key=lambda b: b.rank, reverse=True)[:candidates]
+        done, going = [b for b in found if b.ended], [b for b in found if not b.ended]
+        if going:
+            writing.take(torch.tensor([b.row for b in going]))
+            writing.add([b.title[-1] for b in going])
+        yield [b.title for b in found]
 
 
 def _choose(
@@ -399,6 +472,21 @@ def _choose(
     generator: torch.Generator,
 ) -> list[int]:
     """The next token of every manuscript. logits (B, V), ids (B, T)."""
+    kept, at = _kept(logits, ids, manuscripts, grammar, ban, spared)
+    drawn = torch.multinomial(kept.softmax(dim=1), 1, generator=generator)  # (B, 1)
+    return at.gather(1, drawn)[:, 0].tolist()
+
+
+def _kept(
+    logits: Tensor,
+    ids: Tensor,
+    manuscripts: Sequence[Manuscript],
+    grammar: Grammar,
+    ban: Sequence[Sequence[int]],
+    spared: set[int],
+) -> tuple[Tensor, Tensor]:
+    """The likeliest tokens that may come next, and how likely they are made: logits (B, K),
+    falling, and tokens (B, K)."""
     config = grammar.config
     masked = logits.clone()
     for row, m in enumerate(manuscripts):
@@ -408,10 +496,7 @@ def _choose(
             penalise(masked[row], [t for s in m.sentences for t in s], spared,
                      config.repetition_penalty)  # fmt: skip
         masked[row] += grammar.mask(m)
-    heat = torch.tensor([
-        _temperature(m, config.temperature, bold=row % 2 == 1)
-        for row, m in enumerate(manuscripts)
-    ])  # fmt: skip
+    heat = torch.tensor([_temperature(m, config.temperature) for m in manuscripts])
     scores = masked / heat[:, None]
     if ban:
         filtered = scores.clone()
@@ -424,16 +509,12 @@ def _choose(
     scores[ended] = 0.0  # whatever is drawn is not read
     # Drawn among the likeliest alone: a tenth of the time.
     kept, at = scores.topk(min(config.top_k or scores.shape[1], scores.shape[1]), dim=1)
-    kept = nucleus(kept, config.top_p)
-    drawn = torch.multinomial(kept.softmax(dim=1), 1, generator=generator)  # (B, 1)
-    return at.gather(1, drawn)[:, 0].tolist()
+    return nucleus(kept, config.top_p), at
 
 
-def _temperature(m: Manuscript, asked: float, *, bold: bool) -> float:
+def _temperature(m: Manuscript, asked: float) -> float:
     if m.phase == "brief":
         return min(asked, BRIEF_TEMPERATURE)
-    if m.phase == "title" and bold:
-        return asked * BOLD
     opening = m.phase == "title" or (len(m.sentences) == 1 and len(m.sentences[0]) < OPENING)
     return asked if opening else asked * SETTLED
 
@@ -456,6 +537,11 @@ class _Writing:
             embedded = self._model.transformer.wte(self._fresh.to(self._device))
             hidden = self._read(embedded, where)[:, -1]
             return linear(self._model.transformer.wte, hidden).float().cpu()
+
+    def take(self, rows: Tensor) -> None:
+        """Go on with these rows (N,), whatever else was written."""
+        self._read.take(rows)
+        self.ids = self.ids[rows]
 
     def add(self, tokens: list[int]) -> None:
         self._fresh = torch.tensor(tokens)[:, None]

@@ -44,9 +44,12 @@ STUMBLE = 6.0
 TWO_IN_ONE = 1.5
 """What it costs when two characters seem to be one, and a stammer ("Mia the queen, Mia the
 queen")."""
+MISFIT = 2.0
+"""What each part of a body costs that the hero does not have: "I have a beak", said by a fox, is
+noticed before anything that the story does well."""
 THERE = 1.5
 """What it is worth that the whole story is where the request puts it ("in the forest")."""
-STRANGE_TITLE = 0.8
+STRANGE_TITLE = 2.0
 """What each word of a title costs that the painter knows and the story does not tell of."""
 
 
@@ -394,7 +397,7 @@ def _score(
         score += 2.5 * len(named) / len(request.content)
     if places := places_asked(restore(request.text, request).lower()):
         score += THERE * sum(s.place in places for s in scenes if s) / len(sentences)
-    score -= 0.6 * misfits(text, request)
+    score -= MISFIT * misfits(text, request)
     texts = [s.text for s in sentences]
     score -= TWO_IN_ONE * (self_talk(texts) + doubles(texts) + namesakes(texts)) + echoes(texts)
     score -= talking_things(texts, request)

@@ -29,6 +29,23 @@ def test_reading_on_is_reading_at_once(first: int) -> None:
     assert torch.allclose(found[mask == 1], expected[mask == 1], atol=1e-4)
 
 
+def test_reading_on_for_some_rows_alone() -> None:
+    body = transformer().body
+    x = torch.randn(3, 6, body.config.n_embd, generator=torch.Generator().manual_seed(1))
+    where = torch.arange(6)
+    mask = torch.ones(3, 6)
+    mask[2, 0] = 0
+    rows = torch.tensor([2, 0, 2, 1])
+    with torch.no_grad():
+        read, expected = Reader(body, mask), Reader(body, mask[rows])
+        read(x[:, :4], where[:4])
+        read.take(rows)
+        expected(x[rows, :4], where[:4])
+        for n in (4, 5):
+            here = read(x[rows, n : n + 1], where[n : n + 1])
+            assert torch.allclose(here, expected(x[rows, n : n + 1], where[n : n + 1]), atol=1e-5)
+
+
 def plan(*pieces: tuple[int, int, int, int]) -> torch.Tensor:
     rest = [(0, 0, 0, 0)] * (PIECES - len(pieces))
     return torch.tensor([*pieces, *rest]).view(1, PIECES * FIELDS)

@@ -32,6 +32,8 @@ from pipelines.story_decoding import (
     completing,
     length_asked,
     penalise,
+    ranks,
+    sample,
     spellings,
 )
 from pipelines.story_ranking import (
@@ -658,6 +660,41 @@ def test_things_do_not_speak_unless_the_story_is_theirs() -> None:
     said = ['"Up there," said the lamp.', '"Oh," said a fox.', '"No," said the zorblax.']
     assert talking_things(said, read("a fox")) == 1
     assert talking_things(said, read_request("a lamp", {"lamp"})) == 0
+
+
+def test_ranks_are_gumbel_numbers_whose_largest_is_given() -> None:
+    likely = torch.tensor([0.5, 0.3, 0.2, 0.0]).log() - 2.0
+    generator = torch.Generator().manual_seed(1)
+    drawn = torch.stack([ranks(likely, -1.7, generator) for _ in range(4000)])
+    assert torch.allclose(drawn.amax(1), torch.full((4000,), -1.7), atol=1e-4)
+    assert (drawn[:, 3] == float("-inf")).all()
+    first, second = drawn[:, :3].topk(2, dim=1).indices.unbind(1)
+    share = torch.bincount(first, minlength=3) / 4000
+    assert torch.allclose(share, torch.tensor([0.5, 0.3, 0.2]), atol=0.03)
+    # What comes second is drawn from what is left: 0.3 / 0.5 of the time after the likeliest.
+    after = second[first == 0]
+    assert (after == 1).float().mean().item() == pytest.approx(0.6, abs=0.04)
+
+
+def test_most_candidates_have_a_title_of_their_own(embedded: StoryPipeline) -> None:
+    config = StoryConfig("a fox who wanted to fly", temperature=1.5, sentences=4, top_p=1.0)
+    request = read_request(config.words, embedded.lexicon or frozenset(), ())
+
+    def titles() -> list[str]:
+        generator = torch.Generator().manual_seed(1)
+        shown = list[list[str]]()
+        for written in sample(embedded.model, request, config, (), 8, generator):
+            shown.append([m.text()[0] for m in written])
+            if all(m.phase != "title" for m in written):
+                break
+        assert len(shown) > 3  # they grow
+        return shown[-1]
+
+    found = titles()
+    assert len(found) == 8
+    assert len(set(found)) == 6
+    assert found[6:] == found[:2]  # the likeliest twice
+    assert found == titles()
 
 
 def test_stories_that_differ_in_names_alone_are_alike() -> None:
