@@ -1,8 +1,9 @@
-"""Phase 2 of a VQGAN: the codes stay, the decoder learns to draw them crisply.
+"""Phases 2 and 3 of a VQGAN: the codes stay, the decoder learns to draw them crisply.
 
 A patch discriminator joins with a hinge loss, scaled so that its gradient at the decoder's last
 layer is a fixed share of the reconstruction's (Esser et al. 2021, section 3.1). As encoder and
-codebooks are not touched, everything that was trained on the codes stays valid.
+codebooks are not touched, everything that was trained on the codes stays valid. Phase 3 trains
+nothing but what draws a picture of twice the side: the small picture stays as it is, too.
 """
 
 from __future__ import annotations
@@ -34,22 +35,28 @@ from finetune.training import (
     set_learning_rate,
 )
 from pipelines.painter import SIZE
-from pipelines.vqgan_clip.vqgan import VQGAN
+from pipelines.vqgan_clip.vqgan import LARGE_CHANNELS, VQGAN, enlarged
 
 log = logging.getLogger(__name__)
 
 ADVERSARIAL = 0.3
 """Share of the adversarial gradient; Esser et al. take 0.8, which roughens flat colour here."""
+ENLARGING = 0.8
+"""The same where nothing but large pictures is learned: their discriminator sees the small ones,
+in which flat colour is flat."""
+JUDGE_PEAK = 4e-4
+"""Highest learning rate of a discriminator."""
 
 
 class PatchDiscriminator(nn.Module):
     """Real or made, for every patch of about 70 pixels. Source: Isola et al. 2017 (PatchGAN)."""
 
-    def __init__(self, channels: int = 48) -> None:
+    def __init__(self, channels: int = 48, *, beside: bool = False) -> None:
+        """`beside`: whether each picture comes with another of its size, which it was made from."""
         super().__init__()
         widths = (channels, 2 * channels, 4 * channels)
         layers: list[nn.Module] = []
-        before = 3 * 4
+        before = 3 * 4 * (2 if beside else 1)
         for n, width in enumerate(widths):
             stride = 1 if n == 0 else 2  # the pixel-unshuffle in front halves already
             layers += [spectral_norm(nn.Conv2d(before, width, 4, stride, 1)), nn.LeakyReLU(0.2)]
@@ -58,9 +65,11 @@ class PatchDiscriminator(nn.Module):
         layers.append(spectral_norm(nn.Conv2d(before, 1, 3, 1, 1)))
         self.layers = nn.Sequential(*layers)
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """(B, 3, H, W) in [-1, 1] -> (B, 1, h, w) logits, about H/8 a side."""
-        return self.layers(F.pixel_unshuffle(pixels, 2))
+    def forward(self, pixels: Tensor, beside: Tensor | None = None) -> Tensor:
+        """(B, 3, H, W) in [-1, 1], two of them where they come so -> (B, 1, h, w) logits, about H/8
+        a side."""
+        seen = pixels if beside is None else torch.cat([pixels, beside], dim=1)
+        return self.layers(F.pixel_unshuffle(seen, 2))
 
 
 def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last: Tensor) -> Tensor:
@@ -103,8 +112,9 @@ def sharpen(
     seed: int = 0,
     batch: int = 4,
     side: int = SIZE,
-    peak: float = 4e-4,
+    peak: float = JUDGE_PEAK,
     adversary_from: float = 0.15,
+    large_alone: bool = False,
     save_every: int = 250,
     report_every: int = 50,
     perceptual: Distance | None = None,
@@ -116,29 +126,32 @@ def sharpen(
     `adversary_from` (1: it takes no part at all). `batch`, `facts` and `keep_samples` are as in
     `finetune.vqgan.train`.
 
-    A bank of pictures of twice the side teaches the decoder to draw those, too. A checkpoint of
-    the decoder of other codes than those of `vqgan` is thrown away.
+    A bank of pictures of twice the side teaches the decoder to draw those, too. With `large_alone`
+    it learns nothing else, resuming from `runs/enlarge.pt`. A checkpoint of the decoder of other
+    codes than those of `vqgan` is thrown away.
     """
-    torch.manual_seed(seed)  # the discriminator's weights
+    torch.manual_seed(seed)  # the new weights
     large = bank.scale > 1
-    config = replace(vqgan.config, large=large or vqgan.config.large)
+    config = vqgan.config
+    if large and not config.large:
+        config = replace(config, large_channels=LARGE_CHANNELS)
     model = VQGAN(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.load_state_dict(vqgan.state_dict(), strict=False)
-    if large and not vqgan.config.large:
-        model.decoder.begin_large()
     model.requires_grad_(False)
-    model.decoder.requires_grad_(True)
+    for name, weights in model.decoder.named_parameters():
+        weights.requires_grad_("large_" in name or not large_alone)
     averaged_model = VQGAN(config).to(device)
-    judge = PatchDiscriminator().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    judge = PatchDiscriminator(beside=large).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = [p for p in model.decoder.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=peak, betas=(0.5, 0.95))
-    adversary = torch.optim.AdamW(judge.parameters(), lr=peak, betas=(0.5, 0.95))
+    adversary = torch.optim.AdamW(judge.parameters(), lr=JUDGE_PEAK, betas=(0.5, 0.95))
     parts = {"model": model, "averaged": averaged_model, "judge": judge, "optimizer": optimizer,
              "adversary": adversary}  # fmt: skip
     last = model.decoder.large_out if large else model.decoder.out
     ema = Ema(model, averaged_model)
-    _forget_other_codes(runs / "sharpen.pt", vqgan, facts)
-    start, extra = load_checkpoint(runs / "sharpen.pt", parts, facts)
+    checkpoint = runs / ("enlarge.pt" if large_alone else "sharpen.pt")
+    _forget_other_codes(checkpoint, vqgan, facts)
+    start, extra = load_checkpoint(checkpoint, parts, facts)
     clock = Clock(start, steps, minutes, extra.get("progress", 0.0))
     step = start
     while not clock.over(step):
@@ -149,25 +162,34 @@ def sharpen(
         with autocast(device):
             with torch.no_grad():
                 quantised, _ = model.quantizer(model.encode(pixels).float())
-            features = model.decoder.features(quantised)
-            fake = model.decoder.draw(features).float()
+            with torch.set_grad_enabled(not large_alone):
+                features = model.decoder.features(quantised)
+                fake = model.decoder.draw(features).float()
             drawn = model.decoder.draw_large(features).float() if large else fake
         loss = reconstruction_loss(drawn, target, weight)
         reconstruction = loss
-        if large:
+        if large and not large_alone:
             small = F.interpolate(weight, size=(side, side), mode="area")
             loss = loss + reconstruction_loss(fake, pixels, small)
-        if perceptual is not None:
+        if perceptual is not None and not large_alone:
             with autocast(device):
                 loss = loss + PERCEPTUAL * perceptual(fake, pixels).float()
         y, x = torch.randint(target.shape[2] - side + 1, (2,), generator=generator).tolist()
-        real, made = (t[:, :, y : y + side, x : x + side] for t in (target, drawn))
+        cut = (..., slice(y, y + side), slice(x, x + side))
+        real, made = target[cut], drawn[cut]
+        beside = enlarged(fake.detach())[cut] if large else None
+        if beside is not None and large_alone:
+            # Whoever sees the hatching of some styles real expects it on flat colour, too.
+            plain = share(~bank.styled(batch))
+            plain = plain if plain.any() else ~plain
+            real, made, beside = real[plain], made[plain], beside[plain]
         if progress >= adversary_from:
             with autocast(device):
-                adversarial = -judge(made).float().mean()
+                adversarial = -judge(made, beside).float().mean()
             balance = adaptive_weight(reconstruction, adversarial, last.weight)
-            loss = loss + ADVERSARIAL * balance * adversarial
-        set_learning_rate([optimizer, adversary], rate(progress, peak))
+            loss = loss + (ENLARGING if large_alone else ADVERSARIAL) * balance * adversarial
+        set_learning_rate([optimizer], rate(progress, peak))
+        set_learning_rate([adversary], rate(progress, min(peak, JUDGE_PEAK)))
         optimizer.zero_grad()
         loss.backward(inputs=trained)
         average_gradients([model.decoder])
@@ -176,7 +198,7 @@ def sharpen(
         hinge = loss.new_zeros(())
         if adversary_from < 1:
             with autocast(device):
-                true, false = judge(real), judge(made.detach())
+                true, false = judge(real, beside), judge(made.detach(), beside)
             hinge = F.relu(1 - true.float()).mean() + F.relu(1 + false.float()).mean()
             adversary.zero_grad()
             hinge.backward()
@@ -186,12 +208,13 @@ def sharpen(
         step += 1
         over = clock.over(step)
         if step % save_every == 0 or over:
-            save_checkpoint(runs / "sharpen.pt", step, parts, facts=facts,
+            save_checkpoint(checkpoint, step, parts, facts=facts,
                             progress=clock.progress(step))  # fmt: skip
             if keep_samples is not None:
                 keep_samples(step, averaged_model)
         if step % report_every == 0 or over:
+            seen = (drawn, target) if large_alone else (fake, pixels)
             metrics = {"loss": mean(reconstruction), "hinge": mean(hinge),
-                       "psnr": psnr(fake.detach(), pixels)}  # fmt: skip
+                       "psnr": psnr(seen[0].detach(), seen[1])}  # fmt: skip
             yield TrainStep(step, steps, metrics, clock.eta(step))
     yield averaged_model

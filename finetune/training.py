@@ -340,7 +340,8 @@ def parser(description: str, *, steps: int, out: str) -> argparse.ArgumentParser
 MOST = 10**9
 LIMITS: dict[str, tuple[float, float]] = {
     "accumulate": (1, MOST), "adversary_from": (0, 1), "batch": (1, MOST), "critic_from": (0, 1),
-    "epochs": (0.001, MOST), "evaluations": (1, MOST), "large_scenes": (1, MOST), "lora": (0, MOST),
+    "enlarge_steps": (1, MOST), "epochs": (0.001, MOST), "evaluations": (1, MOST),
+    "large_scenes": (1, MOST), "lora": (0, MOST),
     "minutes": (0.001, MOST), "more": (0, MOST), "patience": (1, MOST), "peak": (0, 1),
     "rate": (0, 1), "report_every": (1, MOST), "save_every": (1, MOST), "scenes": (1, MOST),
     "seed": (0, MAX_SEED), "sharpen_peak": (0, 1), "sharpen_steps": (1, MOST), "side": (0, MOST),

@@ -6,7 +6,8 @@ Phase 1 trains encoder and decoder, at first without codes; then the codebooks s
 what the encoder says. Crops around characters (the network is convolutional) make every step count;
 the last part runs on whole pages. Loss: L1 + gradients + commitment, clip art weighing more.
 Phase 2 (`finetune/sharpen.py`) leaves the codes as they are, sharpens the decoder against a patch
-discriminator (Esser et al. 2021, section 3.1), and teaches it to draw twice as large.
+discriminator (Esser et al. 2021, section 3.1), and teaches it to draw twice as large. Phase 3
+trains that part alone.
 """
 
 from __future__ import annotations
@@ -66,6 +67,8 @@ EMBEDDED = VQGANConfig(
 )  # fmt: skip
 """Shape of the shipped model."""
 OUT = Path("pipelines/weights/vqgan")
+ENLARGE_PEAK = 1.5e-3
+"""Learning rate of phase 3, whose part is small."""
 
 
 def train(
@@ -99,7 +102,7 @@ def train(
     """
     torch.manual_seed(seed)  # the initial weights
     if base is not None:
-        config = replace(base.config, large=False)  # phase 2 begins that part anew
+        config = replace(base.config, large_channels=0)  # phase 2 begins that part anew
     model = VQGAN(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if base is not None:
         model.load_state_dict({k: v for k, v in base.state_dict().items() if ".large_" not in k})
@@ -184,12 +187,14 @@ def main() -> None:
     p.add_argument("--pages", type=Path, help="folder of story pages: real pictures to mix in")
     p.add_argument(
         "--phase",
-        choices=("codes", "sharpen", "both"),
-        default="both",
-        help="codes: encoder, codebooks, decoder; sharpen: the decoder of --out alone",
+        choices=("codes", "sharpen", "enlarge", "all"),
+        default="all",
+        help="codes: encoder, codebooks, decoder; sharpen: the decoder of --out alone; enlarge: "
+        "what it draws large pictures with",
     )
     p.add_argument("--sharpen-steps", type=int, default=2000)
-    p.add_argument("--large-scenes", type=int, default=3000, help="those painted for phase 2")
+    p.add_argument("--enlarge-steps", type=int, default=3000, help="those of phase 3")
+    p.add_argument("--large-scenes", type=int, default=6000, help="those painted for both")
     p.add_argument(
         "--side",
         type=int,
@@ -225,25 +230,33 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
 
 def _embedded(args: argparse.Namespace, device: torch.device) -> None:
     count = args.batch * processes()
+    phases = ("codes", "sharpen", "enlarge") if args.phase == "all" else (args.phase,)
     real = list(read_pages(args.pages, "train")) if args.pages else []
-    if args.phase != "sharpen":
+    if "codes" in phases:
         with first_alone():
             scenes = SceneSet(args.runs / "scenes-train", args.scenes)
         bank = PictureBank(scenes, PageSet(real) if real else None, device)
         events = train(args.steps, bank, args.runs, device, minutes=args.minutes, seed=args.seed,
                        batch=count, save_every=args.save_every)  # fmt: skip
         _write(report(events), args.out)
-    if args.phase != "codes":
-        with first_alone():
-            scenes = SceneSet(args.runs / "scenes-large", args.large_scenes, seed=2, scale=2)
-        bank = PictureBank(scenes, PageSet(real, 2 * SIZE) if real else None, device)
+    if phases == ("codes",):
+        return
+    with first_alone():
+        scenes = SceneSet(args.runs / "scenes-large", args.large_scenes, seed=2, scale=2)
+    bank = PictureBank(scenes, PageSet(real, 2 * SIZE) if real else None, device)
+    common = {"minutes": args.minutes, "seed": args.seed, "save_every": args.save_every}
+    if "sharpen" in phases:
         model = VQGAN.from_pretrained(args.out, device)
         each = max(args.batch * 128**2 // args.side**2, 1)  # as many pixels as in phase 1
         events = sharpen(
-            args.sharpen_steps, model, bank, args.runs, device, minutes=args.minutes,
-            seed=args.seed, batch=each * processes(), side=args.side, peak=args.sharpen_peak,
-            adversary_from=args.adversary_from, save_every=args.save_every,
+            args.sharpen_steps, model, bank, args.runs, device, batch=each * processes(),
+            side=args.side, peak=args.sharpen_peak, adversary_from=args.adversary_from, **common,
         )  # fmt: skip
+        _write(report(events), args.out)
+    if "enlarge" in phases:
+        model = VQGAN.from_pretrained(args.out, device)
+        events = sharpen(args.enlarge_steps, model, bank, args.runs, device, batch=count, side=128,
+                         peak=ENLARGE_PEAK, large_alone=True, **common)  # fmt: skip
         _write(report(events), args.out)
 
 

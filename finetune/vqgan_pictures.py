@@ -42,7 +42,7 @@ from pipelines.errors import InvalidInput
 from pipelines.painter import SIZE
 from pipelines.vqgan_clip.clip import CLIP
 from pipelines.vqgan_clip.pixels import to_picture
-from pipelines.vqgan_clip.vqgan import VQGAN, VQGANConfig
+from pipelines.vqgan_clip.vqgan import LARGE_CHANNELS, VQGAN, VQGANConfig, enlarged
 from pipelines.weights import EMBEDDED, save_model
 
 LARGE = 2 * SIZE
@@ -57,6 +57,8 @@ def run(
     train: Any,
 ) -> None:  # fmt: skip
     """The command with `--pictures`; `train` is that of phase 1. Raises AppError."""
+    if args.phase == "enlarge":
+        raise InvalidInput("--phase enlarge is of the story world: of --pictures, sharpen has it.")
     home = home_of(args, "vqgan", default_out)
     folder = base_folder(args.base, "vqgan")
     base = VQGAN.from_pretrained(folder, device) if folder else None
@@ -120,7 +122,7 @@ def run(
 
 def _minutes(args: argparse.Namespace) -> tuple[float | None, float | None]:
     """Of each phase: `--minutes` are those of the whole run."""
-    if args.minutes is None or args.phase != "both":
+    if args.minutes is None or args.phase != "all":
         return args.minutes, args.minutes
     return CODES_SHARE * args.minutes, (1 - CODES_SHARE) * args.minutes
 
@@ -148,8 +150,9 @@ def _footprint(
 ) -> Footprint:  # fmt: skip
     """Of both phases, each weighed on a crop of 128 pixels."""
     large = side > SIZE
-    model = VQGAN(replace(config, large=large or config.large)).to(device)
-    judge = PatchDiscriminator().to(device)
+    channels = config.large_channels or (LARGE_CHANNELS if large else 0)
+    model = VQGAN(replace(config, large_channels=channels)).to(device)
+    judge = PatchDiscriminator(beside=large).to(device)
     pixels = torch.zeros(1, 3, 128, 128, device=device)
 
     def distance(made: Tensor) -> Tensor:
@@ -166,7 +169,9 @@ def _footprint(
         features = model.decoder.features(quantised)
         fake = model.decoder.draw(features)
         drawn = model.decoder.draw_large(features) if large else fake
-        adversarial = judge(drawn[:, :, :128, :128]).mean()
+        corner = (..., slice(128), slice(128))
+        beside = enlarged(fake)[corner] if large else None
+        adversarial = judge(drawn[corner], beside).mean()
         return distance(fake) + distance(drawn) + perceptual(fake, pixels) + adversarial
 
     def held(side: int) -> int:

@@ -197,8 +197,9 @@ def building(folder: Path) -> Iterator[None]:
         ) from e
 
 
-def load_weights(model: nn.Module, folder: Path) -> None:
-    """Fill `model` from `model-*.safetensors` of a folder.
+def load_weights(model: nn.Module, folder: Path, *, without: str = "") -> None:
+    """Fill `model` from `model-*.safetensors` of a folder, but for the weights that have `without`
+    in their name, if it is given.
 
     Raises ModelUnavailable that names what is missing, damaged or of another shape.
     """
@@ -218,7 +219,7 @@ def load_weights(model: nn.Module, folder: Path) -> None:
     for name in [n for n in state if n + _SCALE in state]:
         state[name] = dequantise(state[name], state.pop(name + _SCALE))
     try:
-        model.load_state_dict(state)
+        model.load_state_dict({n: t for n, t in state.items() if not without or without not in n})
     except RuntimeError as e:
         raise ModelUnavailable(
             f"The weights in {folder} belong to another model (or a file is missing): {e}"

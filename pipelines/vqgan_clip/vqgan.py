@@ -38,8 +38,15 @@ class VQGANConfig:
     finest_channels: int = 0
     """Width at 1/4 of the resolution, where the decoder sharpens; 0 = pixels come from 1/8."""
     finest_blocks: int = 2
-    large: bool = False
-    """Whether the decoder also draws pictures of twice the side."""
+    large_channels: int = 0
+    """Width at 1/2 of the resolution, where the decoder draws pictures of twice the side; 0 = it
+    does not."""
+    large_blocks: int = 3
+
+    @property
+    def large(self) -> bool:
+        """Whether the decoder also draws pictures of twice the side."""
+        return self.large_channels > 0
 
     @property
     def latent_channels(self) -> int:
@@ -48,6 +55,10 @@ class VQGANConfig:
 
 STRIDE = 16
 _STEM = 8
+LARGE_CHANNELS = 48
+"""Width at 1/2 of the resolution of those that draw large."""
+_LARGE = 4
+"""Pixels along a position of 1/2 of the resolution in a picture of twice the side."""
 _TABLE = 2**25
 """Distances computed at a time when latents are quantised (128 MB)."""
 
@@ -58,6 +69,11 @@ def grid_of(width: int, height: int, stride: int) -> tuple[int, int]:
         if side % stride or side <= 0:
             raise InvalidInput(f"{name} must be a multiple of {stride} pixels, not {side}.")
     return height // stride, width // stride
+
+
+def enlarged(pixels: Tensor) -> Tensor:
+    """(B, 3, H, W) -> (B, 3, 2H, 2W), no detail added."""
+    return F.interpolate(pixels, scale_factor=2, mode="bilinear")
 
 
 class PositionNorm(nn.Module):
@@ -124,9 +140,14 @@ class Decoder(nn.Module):
         self.norm = PositionNorm(last)
         self.out = nn.Conv2d(last, 3 * self.scale**2, 3, padding=1)
         if c.large:
-            self.large_block = ResidualBlock(last)
-            self.large_norm = PositionNorm(last)
-            self.large_out = nn.Conv2d(last, 3 * (2 * self.scale) ** 2, 3, padding=1)
+            wide, side = c.large_channels, self.scale  # of a position at 1/2 of the resolution
+            self.large_up = nn.Conv2d(last, (side // 2) ** 2 * wide, 1)
+            self.large_blocks = nn.Sequential(*(ResidualBlock(wide) for _ in range(c.large_blocks)))
+            self.large_norm = PositionNorm(wide)
+            self.large_out = nn.Conv2d(wide, 3 * _LARGE**2, 3, padding=1)
+            nn.init.zeros_(self.large_out.weight)
+            assert self.large_out.bias is not None
+            nn.init.zeros_(self.large_out.bias)
 
     def features(self, latents: Tensor) -> Tensor:
         """(B, C, h, w) -> what both sizes are drawn from, at 1/4 or 1/8 of the resolution."""
@@ -141,26 +162,15 @@ class Decoder(nn.Module):
         return F.pixel_shuffle(self.out(F.silu(self.norm(x))), self.scale)
 
     def draw_large(self, x: Tensor) -> Tensor:
-        """Features -> (B, 3, 32h, 32w), about [-1, 1], not clamped."""
-        x = self.large_norm(self.large_block(x))
-        return F.pixel_shuffle(self.large_out(F.silu(x)), 2 * self.scale)
+        """Features -> (B, 3, 32h, 32w), about [-1, 1], not clamped: the small picture enlarged, and
+        what it has no room for."""
+        small = enlarged(self.draw(x))
+        x = self.large_blocks(F.pixel_shuffle(self.large_up(x), self.scale // 2))
+        return small + F.pixel_shuffle(self.large_out(F.silu(self.large_norm(x))), _LARGE)
 
     def forward(self, latents: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, 3, 16h, 16w), about [-1, 1], not clamped."""
         return self.draw(self.features(latents))
-
-    @torch.no_grad()
-    def begin_large(self) -> None:
-        """Let the large picture begin as the small one with every pixel four times."""
-        side = self.scale
-        self.large_norm.load_state_dict(self.norm.state_dict())
-        for mine, theirs in ((self.large_out.weight, self.out.weight),
-                             (self.large_out.bias, self.out.bias)):  # fmt: skip
-            assert mine is not None
-            assert theirs is not None
-            rest = theirs.shape[1:]
-            small = theirs.view(3, side, 1, side, 1, *rest).expand(3, side, 2, side, 2, *rest)
-            mine.copy_(small.reshape(mine.shape))
 
 
 class ProductQuantizer(nn.Module):
@@ -282,11 +292,13 @@ class VQGAN(nn.Module):
     def from_pretrained(cls, folder: Path, device: torch.device) -> VQGAN:
         """Raises ModelUnavailable."""
         values = read_config(folder)
+        older = values.pop("large", False)
         with building(folder):
             for name in ("encoder_blocks", "decoder_blocks"):
                 values[name] = tuple(values[name])
             model = cls(VQGANConfig(**values))
-        load_weights(model, folder)
+        # Models of before drew large pictures in another way, which is left out.
+        load_weights(model, folder, without=".large_" if older else "")
         return model.to(device).eval().requires_grad_(False)
 
     @property

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch.nn.functional import avg_pool2d
 
 from finetune import evaluate as command
 from finetune.data.pages import PageSet, StoryPage
@@ -20,6 +21,7 @@ from finetune.evaluate import (
     METHODS,
     TOGETHER,
     batches,
+    evaluate_large,
     evaluate_pictures,
     evaluate_vqgan,
     r_precision,
@@ -32,6 +34,7 @@ from pipelines.events import Sentence
 from pipelines.presets import PictureConfig
 from pipelines.scene import describe_scene, parse_brief
 from pipelines.vqgan_clip.clip import CLIP
+from pipelines.vqgan_clip.vqgan import enlarged
 from tests import tiny
 from tests.tiny_pictures import picture
 
@@ -167,6 +170,27 @@ def test_a_perfect_vqgan_is_ranked_as_the_originals(scenes: SceneSet, judge: CLI
     assert found["Fréchet distance"] == pytest.approx(0, abs=1e-4)
     assert found["codes used"] == 1 / tiny.VQGAN_CONFIG.codebook_size
     assert found["perplexity of codes"] == pytest.approx(1)
+
+
+class Enlarger(Perfect):
+    """Without loss, and without detail when it draws large; `blur` takes off more."""
+
+    def __init__(self, blur: int) -> None:
+        super().__init__()
+        self.blur = blur
+
+    def quantise(self, latents: torch.Tensor) -> torch.Tensor:
+        return latents
+
+    def decode_large(self, latents: torch.Tensor) -> torch.Tensor:
+        return avg_pool2d(enlarged(latents), self.blur, 1, self.blur // 2)
+
+
+def test_what_is_drawn_large_is_compared_with_pages_painted_so(judge: CLIP, tmp_path: Path) -> None:
+    painted = SceneSet(tmp_path / "large", 3, split="test", scale=2, workers=1)
+    sharp, soft = (evaluate_large(Enlarger(n), judge, painted, 2) for n in (1, 9))  # type: ignore[arg-type]
+    assert 15 < soft["large: PSNR"] < sharp["large: PSNR"] < 60
+    assert soft["large: Fréchet distance"] > sharp["large: Fréchet distance"] > 0
 
 
 def test_figures_of_ways_to_paint(scenes: SceneSet, judge: CLIP, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from finetune.vqgan import train
 from pipelines.errors import InvalidInput
 from pipelines.painter import GRID, SIZE
 from pipelines.vqgan_clip import VQGANCLIPPipeline
-from pipelines.vqgan_clip.vqgan import VQGAN
+from pipelines.vqgan_clip.vqgan import LARGE_CHANNELS, VQGAN, enlarged
 from pipelines.weights import save_model
 from tests.tiny import CPU, FOX, QUICK, VQGAN_CONFIG, clip, vqgan
 from tests.tiny_pictures import folder, picture
@@ -135,6 +135,9 @@ class OneBatch(PictureBank):
         self, generator: torch.Generator, count: int, side: int, step: int = 0
     ) -> tuple[torch.Tensor, torch.Tensor]:
         return self.batch
+
+    def styled(self, count: int) -> torch.Tensor:
+        return torch.zeros(len(self.batch[0]), dtype=torch.bool)
 
 
 def test_one_batch_can_be_overfitted(bank: PictureBank, tmp_path: Path) -> None:
@@ -285,13 +288,43 @@ def test_codes_that_have_learned_more_are_sharpened_anew(bank: PictureBank, tmp_
 
 
 def test_the_large_picture_begins_as_the_small_one() -> None:
-    model = VQGAN(replace(VQGAN_CONFIG, large=True, finest_channels=8))
-    model.decoder.begin_large()
+    model = VQGAN(replace(VQGAN_CONFIG, large_channels=8, finest_channels=8))
     latents = torch.randn(1, model.config.latent_channels, 4, 4)
     with torch.no_grad():
         small, large = model.decode(latents), model.decode_large(latents)
-    doubled = small.repeat_interleave(2, 2).repeat_interleave(2, 3)
-    assert torch.allclose(large, doubled, atol=1e-5)
+    assert large.shape == (1, 3, 2 * small.shape[2], 2 * small.shape[3])
+    assert torch.equal(large, enlarged(small))
+
+
+def test_enlarging_leaves_the_small_picture_alone(tmp_path: Path) -> None:
+    before = vqgan()
+    bank = PictureBank(SceneSet(tmp_path / "large", 2, scale=2, workers=1), None, CPU)
+    target, weights = bank.crops(torch.Generator().manual_seed(1), 2, SIZE)
+    *steps, after = sharpen(
+        12, before, OneBatch(target, weights), tmp_path, CPU, peak=2e-3, large_alone=True,
+        report_every=1,
+    )  # fmt: skip
+    assert isinstance(after, VQGAN)
+    mine, theirs = after.state_dict(), before.state_dict()
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+    assert {n for n in mine if n not in theirs} == {n for n in mine if ".large_" in n} != set()
+    losses = [e.metrics["loss"] for e in steps if isinstance(e, TrainStep)]
+    assert losses[-1] < 0.95 * losses[0]
+    assert (tmp_path / "enlarge.pt").exists()
+    assert not (tmp_path / "sharpen.pt").exists()
+
+
+def test_a_model_that_drew_large_pictures_in_another_way(tmp_path: Path) -> None:
+    model = vqgan()
+    model.decoder.large_block = torch.nn.Conv2d(3, 3, 1)
+    save_model(model, model.config, tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    del values["large_channels"], values["large_blocks"]
+    (tmp_path / "config.json").write_text(json.dumps(values | {"large": True}))
+    again = VQGAN.from_pretrained(tmp_path, CPU)
+    assert not again.config.large
+    picture = torch.zeros(1, 3, 32, 32)
+    assert torch.allclose(again.encode(picture), vqgan().encode(picture), atol=1e-2)
 
 
 def test_the_adversary_has_a_fixed_share_of_the_gradient() -> None:
@@ -306,11 +339,12 @@ def test_the_command_writes_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(command, "train", small)
     out = tmp_path / "weights" / "vqgan"
     arguments = ["--steps", "3", "--batch", "4", "--out", str(out), "--runs", str(tmp_path)]
-    arguments += ["--sharpen-steps", "2", "--scenes", "6", "--large-scenes", "3"]
+    arguments += ["--sharpen-steps", "2", "--enlarge-steps", "2", "--scenes", "6"]
+    arguments += ["--large-scenes", "3"]
     monkeypatch.setattr(sys, "argv", ["vqgan", *arguments, "--device", "cpu"])
     command.main()
     model = VQGAN.from_pretrained(out, CPU)
-    assert model.config == replace(VQGAN_CONFIG, large=True)
+    assert model.config == replace(VQGAN_CONFIG, large_channels=LARGE_CHANNELS)
     assert model.decode(model.encode(torch.zeros(1, 3, 64, 64))).isfinite().all()
     command.main()  # a finished run is not trained again: it writes the same model
     again = VQGAN.from_pretrained(out, CPU)

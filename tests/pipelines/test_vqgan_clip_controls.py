@@ -218,7 +218,7 @@ def test_a_mask_without_a_picture_leaves_the_start(painter: VQGANCLIPPipeline) -
 
 def test_a_start_that_stays_is_drawn_as_large_as_what_is_painted() -> None:
     torch.manual_seed(1)
-    coder = VQGAN(replace(VQGAN_CONFIG, large=True)).eval().requires_grad_(False)
+    coder = VQGAN(replace(VQGAN_CONFIG, large_channels=8)).eval().requires_grad_(False)
     painter = VQGANCLIPPipeline(coder, clip(), name="large", low_precision=False)
     config = replace(NOISE, enlarge=True)
     start = painter(WORDS, replace(config, steps=0))
