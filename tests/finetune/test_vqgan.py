@@ -299,10 +299,10 @@ def test_the_large_picture_begins_as_the_small_one() -> None:
 def test_enlarging_leaves_the_small_picture_alone(tmp_path: Path) -> None:
     before = vqgan()
     bank = PictureBank(SceneSet(tmp_path / "large", 2, scale=2, workers=1), None, CPU)
-    target, weights = bank.crops(torch.Generator().manual_seed(1), 2, SIZE)
+    crops = OneBatch(*bank.crops(torch.Generator().manual_seed(1), 2, 64))
+    crops.scale = bank.scale
     *steps, after = sharpen(
-        12, before, OneBatch(target, weights), tmp_path, CPU, peak=2e-3, large_alone=True,
-        report_every=1,
+        12, before, crops, tmp_path, CPU, side=64, peak=2e-3, large_alone=True, report_every=1
     )  # fmt: skip
     assert isinstance(after, VQGAN)
     mine, theirs = after.state_dict(), before.state_dict()
