@@ -378,7 +378,8 @@ def sample(
                 # given to the right hero afterwards; of two with the same title one may.
                 strict = (row + row // len(titles)) % 2 == 0
                 guided[row] += coherence.bias(m, logits.shape[1], heroes_first=strict)
-        tokens = _choose(guided, writing.ids, manuscripts, grammar, ban, spared, generator)
+        kept, at = _kept(guided, writing.ids, manuscripts, grammar, ban, spared)
+        tokens = _choose(kept, at, generator)
         for row, m in enumerate(manuscripts):
             if m.phase == "title":  # it is known
                 tokens[row] = [*titles[row % len(titles)], _S][len(m.title)]
@@ -462,17 +463,8 @@ def _titles(
         yield [b.title for b in found]
 
 
-def _choose(
-    logits: Tensor,
-    ids: Tensor,
-    manuscripts: Sequence[Manuscript],
-    grammar: Grammar,
-    ban: Sequence[Sequence[int]],
-    spared: set[int],
-    generator: torch.Generator,
-) -> list[int]:
-    """The next token of every manuscript. logits (B, V), ids (B, T)."""
-    kept, at = _kept(logits, ids, manuscripts, grammar, ban, spared)
+def _choose(kept: Tensor, at: Tensor, generator: torch.Generator) -> list[int]:
+    """One token of every row: logits (B, K) of tokens (B, K)."""
     drawn = torch.multinomial(kept.softmax(dim=1), 1, generator=generator)  # (B, 1)
     return at.gather(1, drawn)[:, 0].tolist()
 
@@ -486,7 +478,7 @@ def _kept(
     spared: set[int],
 ) -> tuple[Tensor, Tensor]:
     """The likeliest tokens that may come next, and how likely they are made: logits (B, K),
-    falling, and tokens (B, K)."""
+    falling, and tokens (B, K). logits (B, V), ids (B, T)."""
     config = grammar.config
     masked = logits.clone()
     for row, m in enumerate(manuscripts):
