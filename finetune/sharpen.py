@@ -72,6 +72,23 @@ class PatchDiscriminator(nn.Module):
         return self.layers(F.pixel_unshuffle(seen, 2))
 
 
+class _Judges(nn.ModuleList):
+    """A discriminator for each kind of page: who sees the hatching of some styles as real expects
+    it on flat colour, too."""
+
+    def forward(self, pixels: Tensor, beside: Tensor | None, kinds: Tensor) -> Tensor:
+        """As PatchDiscriminator's; `kinds` (B,) int64 says who sees which. In order of the kinds,
+        of which some may have no page."""
+        logits = list[Tensor]()
+        for kind, judge in enumerate(self):
+            rows = (kinds == kind).nonzero()[:, 0]
+            # Where there is none, one is looked at for nothing: every process has every gradient.
+            shown = rows if len(rows) else rows.new_zeros(1)
+            near = None if beside is None else beside[shown]
+            logits.append(judge(pixels[shown], near)[: len(rows)])
+        return torch.cat(logits)
+
+
 def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last: Tensor) -> Tensor:
     """|grad of the reconstruction| / |grad of the adversary| at the weights `last`, at most 1e4.
 
@@ -141,11 +158,12 @@ def sharpen(
     for name, weights in model.decoder.named_parameters():
         weights.requires_grad_("large_" in name or not large_alone)
     averaged_model = VQGAN(config).to(device)
-    judge = PatchDiscriminator(beside=large).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    judges = _Judges(PatchDiscriminator(beside=large) for _ in range(2 if large_alone else 1))
+    judges.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = [p for p in model.decoder.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=peak, betas=(0.5, 0.95))
-    adversary = torch.optim.AdamW(judge.parameters(), lr=JUDGE_PEAK, betas=(0.5, 0.95))
-    parts = {"model": model, "averaged": averaged_model, "judge": judge, "optimizer": optimizer,
+    adversary = torch.optim.AdamW(judges.parameters(), lr=JUDGE_PEAK, betas=(0.5, 0.95))
+    parts = {"model": model, "averaged": averaged_model, "judges": judges, "optimizer": optimizer,
              "adversary": adversary}  # fmt: skip
     last = model.decoder.large_out if large else model.decoder.out
     ema = Ema(model, averaged_model)
@@ -178,14 +196,11 @@ def sharpen(
         cut = (..., slice(y, y + side), slice(x, x + side))
         real, made = target[cut], drawn[cut]
         beside = enlarged(fake.detach())[cut] if large else None
-        if beside is not None and large_alone:
-            # Whoever sees the hatching of some styles real expects it on flat colour, too.
-            plain = share(~bank.styled(batch))
-            plain = plain if plain.any() else ~plain
-            real, made, beside = real[plain], made[plain], beside[plain]
+        styled = share(bank.styled(batch)).long()
+        kinds = styled if large_alone else torch.zeros_like(styled)
         if progress >= adversary_from:
             with autocast(device):
-                adversarial = -judge(made, beside).float().mean()
+                adversarial = -judges(made, beside, kinds).float().mean()
             balance = adaptive_weight(reconstruction, adversarial, last.weight)
             loss = loss + (ENLARGING if large_alone else ADVERSARIAL) * balance * adversarial
         set_learning_rate([optimizer], rate(progress, peak))
@@ -198,11 +213,12 @@ def sharpen(
         hinge = loss.new_zeros(())
         if adversary_from < 1:
             with autocast(device):
-                true, false = judge(real, beside), judge(made.detach(), beside)
+                true = judges(real, beside, kinds)
+                false = judges(made.detach(), beside, kinds)
             hinge = F.relu(1 - true.float()).mean() + F.relu(1 + false.float()).mean()
             adversary.zero_grad()
             hinge.backward()
-            average_gradients([judge])
+            average_gradients([judges])
             adversary.step()
         ema.update(step)
         step += 1

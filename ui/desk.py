@@ -196,6 +196,17 @@ class Desk:
             with suppress(InvalidInput):
                 self._put(replace(self.tales[at], manuscript=Manuscript.from_value(value)), at)
 
+    def put_back(self, value: object) -> None:
+        """Words that were changed in an editor until another story came into it: those of a story
+        that lies here are taken over, of one that was given up it becomes a story of its own."""
+        key = value.get("of") if isinstance(value, Mapping) else None
+        with self.lock:
+            if any(tale.key == key for tale in self.tales):
+                self.remember(value)
+                return
+            with suppress(InvalidInput):
+                self.tales = (*self.tales, Tale(Manuscript.from_value(value)))
+
     def shows_instead(self, sentence: Sentence, brief: str) -> None:
         """What the picture of a sentence shows was said in other words: the editor says so, too.
 

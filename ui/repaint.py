@@ -9,7 +9,6 @@ from typing import Any
 
 import gradio as gr
 from gradio.components import Component
-from PIL import ImageChops
 from PIL.Image import Image
 
 from pipelines.book import MAX_SENTENCE, Book, Page
@@ -18,7 +17,7 @@ from pipelines.events import PictureProgress, Sentence
 from pipelines.picture_request import ImagePrompt, PictureRequest
 from pipelines.presets import PictureConfig
 from pipelines.storybook import page_request, prompts_of
-from ui import markup, moving, zerogpu
+from ui import brush, markup, moving, zerogpu
 from ui.desk import Desk, Retry
 from ui.film import PaintingFilms
 from ui.jobs import Job, Work, until_stopped
@@ -26,6 +25,7 @@ from ui.manuscript import brief_for, shows
 from ui.panel import panel
 from ui.pictures import PicturesTab, picture_config
 from ui.running import Runner
+from ui.served_files import picture_url
 from ui.workshop import QUIET, Workshop, clicked_number
 
 WAYS = {
@@ -145,18 +145,6 @@ def page_of(desk: Desk) -> Page:
     return page
 
 
-def brushed(value: object) -> Image | None:
-    """Where somebody has painted in the editor, as a mask; None where nobody has."""
-    layers = value.get("layers") if isinstance(value, dict) else None
-    found: Image | None = None
-    for layer in layers or ():
-        alpha = layer.convert("RGBA").getchannel("A")
-        found = alpha if found is None else ImageChops.lighter(found, alpha)
-    if found is None or not found.getbbox():
-        return None
-    return found.point(lambda a: 255 if a > 0 else 0)
-
-
 def compared(shop: Workshop, desk: Desk, page: Page) -> str:
     """HTML: the picture beside the new one as far as there is one, and the place in line."""
     job, new = desk.job_of("repaint", "move"), desk.retry.new if desk.retry else None
@@ -167,21 +155,10 @@ def compared(shop: Workshop, desk: Desk, page: Page) -> str:
     return markup.comparison(page, live, new) + line
 
 
-def _advanced() -> tuple[gr.ImageEditor, gr.Image, gr.Slider]:
+def _advanced() -> tuple[gr.HTML, gr.Image, gr.Slider]:
     """A part of the picture, and a picture to come close to: folded away."""
     with gr.Accordion("Advanced", open=False, elem_id="repaint-advanced"):
-        part = gr.ImageEditor(
-            label="Paint only here: brush over a part; the rest stays as it is",
-            type="pil",
-            image_mode="RGBA",
-            sources=(),
-            brush=gr.Brush(default_size=40, colors=["#e4562ab0"], color_mode="fixed"),
-            eraser=gr.Eraser(default_size=40),
-            transforms=(),
-            layers=False,
-            height=360,
-            elem_id="part",
-        )
+        part = brush.component()
         with gr.Row():
             like = gr.Image(
                 label="Come close to a picture",
@@ -276,8 +253,7 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
         return {
             way: begun,
             upload: gr.update(value=given.get("upload"), visible=begun == "upload"),
-            # Without what was brushed: Gradio's editor shows no strokes that it is handed.
-            part: {"background": page.image(), "layers": [], "composite": None},
+            part: brush.value_of(picture_url(page.picture or b""), given.get("strokes", ())),
             like: given.get("like"),
             weight: given.get("weight", 1),
         }
@@ -306,7 +282,7 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
         if way == "upload" and picture is None:
             raise InvalidInput("Add your picture first, or choose another start.")
         config = begun_as(way, config, given=picture is not None)
-        mask = brushed(part)
+        mask = brush.brushed(part, page.image().size)
         if mask is not None and way == "upload":
             raise InvalidInput(
                 "Where you brushed belongs to the picture it has: choose that, or clear it."
@@ -318,6 +294,7 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
         wanted = replace(wanted, picture=picture, mask=mask, image_prompts=shown)
         shop.rules.check_pictures(wanted.config)
         given = {"way": way, "upload": upload, "like": like, "weight": weight}
+        given["strokes"] = brush.strokes_of(part)
         changed(desk, wish=wish or "", given=given)
         return lambda job: paint_again(shop, desk, job, page, wanted)
 

@@ -212,6 +212,10 @@ def build(runner: Runner) -> StoryTab:
         desk.remember(value)
         desk.choose(chosen)
 
+    def put_back(desk: Desk, event: gr.EventData) -> None:
+        data = event._data
+        desk.put_back(data.get("value") if isinstance(data, dict) else None)
+
     def write_own(desk: Desk, value: Any) -> None:
         desk.refuse_while_busy()
         desk.remember(value)
@@ -220,6 +224,7 @@ def build(runner: Runner) -> StoryTab:
     runner.shows(draw, [make, only, stop, status, drafts, page, paint])
     runner.starts(only.click, "write", begin, [page, *settings])
     runner.acts(drafts.choose, choose, [page], js=SCROLL_TO_EDITOR)
+    runner.acts(page.left, put_back)
     runner.acts(own.click, write_own, [page], js=SCROLL_TO_EDITOR)
     runner.stops(stop.click)
     return StoryTab(page, make, paint, settings)

@@ -34,6 +34,34 @@ def paint_one_page(quick: Server, page: Page) -> None:
     expect(page.locator(".spread.painted")).to_have_count(1)
 
 
+def brush(page: Page) -> None:
+    """One stroke over the part of a picture that is to be painted again; a second is undone."""
+    page.locator("#repaint-advanced").get_by_role("button", name="Advanced").click()
+    canvas = page.locator("#part canvas")
+    expect(canvas).to_have_js_property("width", 256)  # the picture is there
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+    for y in (0.3, 0.6):
+        page.mouse.move(box["x"] + 0.3 * box["width"], box["y"] + y * box["height"])
+        page.mouse.down()
+        page.mouse.move(box["x"] + 0.7 * box["width"], box["y"] + y * box["height"], steps=3)
+        page.mouse.up()
+    page.locator("#part").get_by_role("button", name="Undo").click()
+    assert brushed(page) == 1
+
+
+def brushed(page: Page) -> int:
+    """In how many of the two places of `brush` the sky is not as it is at its edge."""
+    return page.locator("#part canvas").evaluate(
+        """(canvas) => [0.3, 0.6].filter((y) => {
+          const [edge, middle] = [2, canvas.width / 2].map((x) => (
+            canvas.getContext('2d').getImageData(x, y * canvas.height, 1, 1).data.join()));
+          return edge !== middle;
+        }).length"""
+    )
+
+
 def sentences(page: Page) -> list[str]:
     return [area.input_value() for area in page.locator(".line textarea").all()]
 
@@ -158,6 +186,22 @@ def test_a_reload_keeps_the_words_and_every_draft_its_changes(quick: Server, vis
     expect(title).to_have_value("Mine")
 
 
+def test_what_is_typed_while_other_stories_are_written_is_not_lost(
+    quick: Server, visit: Visit
+) -> None:
+    page = visit(quick.url)
+    write_story(page)
+    quick.hold.touch()
+    page.get_by_label("What is your story about?").fill("a snail")
+    page.get_by_role("button", name="Write the story first").click()
+    expect(page.locator(".draft.writing")).not_to_have_count(0)
+    page.get_by_role("textbox", name="Title").fill("Mine")
+    quick.hold.unlink()
+    page.get_by_role("button", name="Use this story: Mine").click()
+    expect(page.get_by_role("textbox", name="Title")).to_have_value("Mine")
+    assert len(sentences(page)) == 7
+
+
 def test_stop_keeps_finished_pages_and_paint_goes_on(quick: Server, visit: Visit) -> None:
     page = visit(quick.url)
     write_story(page)
@@ -191,6 +235,7 @@ def test_a_page_is_painted_again_and_the_better_one_kept(quick: Server, visit: V
             expect(page.locator("#upload img")).to_be_visible()
         else:
             page.get_by_label("From the picture it has").check()
+            brush(page)
         page.locator("#repaint-go").click()
         expect(page.get_by_role("button", name="Keep the new one")).to_be_visible()
         if changed:
@@ -200,6 +245,9 @@ def test_a_page_is_painted_again_and_the_better_one_kept(quick: Server, visit: V
             expect(page.get_by_label("What the picture shows")).to_have_value(re.compile("castle"))
             expect(page.get_by_label("From the picture it has")).to_be_checked()
             expect(page.locator("#repaint")).to_have_attribute("role", "dialog")
+            page.locator("#repaint-advanced").get_by_role("button", name="Advanced").click()
+            expect(page.locator("#part canvas")).to_have_js_property("width", 256)
+            assert brushed(page) == 1
             page.keyboard.press("Escape")
         expect(page.locator("#repaint")).to_be_hidden()
         if changed:

@@ -34,17 +34,22 @@ TALE = (
 
 
 class QuickWriter:
-    """Writes the same tale whatever is asked."""
+    """Writes the same tale whatever is asked; one of a snail not to its end as long as the file
+    `hold` exists."""
+
+    hold: Path | None = None
 
     def stream(self, config: StoryConfig, *, generator: Any = None) -> Iterator[Any]:
         texts = [TALE[n % len(TALE)] for n in range(config.sentences)]
         words = " ".join(texts).split()
         for n in range(0, len(words), 3):
+            done, text = min((n + 3) / len(words), 1.0), " ".join(words[: n + 3])
             for draft in range(config.drafts):
-                done = (n + 3) / len(words)
-                text = " ".join(words[: n + 3])
-                yield StoryProgress(draft, f"The fox who flew {draft + 1}", text, min(done, 1.0))
+                yield StoryProgress(draft, f"The fox who flew {draft + 1}", text, done)
             time.sleep(0.01)
+            while "snail" in config.words and self.hold is not None and self.hold.exists():
+                time.sleep(0.01)
+                yield StoryProgress(0, "The fox who flew 1", text, done)
         for draft in range(config.drafts):
             sentences: list[Sentence] = []
             for text in texts:
@@ -122,7 +127,7 @@ def serve(port: str, library: str, hold: str, *more: str) -> None:
 
     writer: Any = QuickWriter()
     painter: Any = QuickPainter()
-    painter.hold = Path(hold)
+    writer.hold = painter.hold = Path(hold)
     options = app.parser().parse_args(["--port", port, "--library", library, *more])
     quick = {"writer": lambda: writer, "painter": lambda: painter, "desks": Desks(grace=4.0)}
     app.launch(app.workshop(options, **quick), options)

@@ -290,6 +290,20 @@ def test_what_a_page_still_sends_of_another_story_goes_into_that_one() -> None:
     assert titles(desk) == ["Mine"]
 
 
+def test_words_typed_into_a_story_that_was_given_up_meanwhile_become_one_of_their_own() -> None:
+    desk = Desk("ada", "tab")
+    desk.add((draft("Pip"),), choose=True)
+    typed = {**desk.handed, "title": "Mine"}
+    desk.add((draft("Eve"), draft("Kim")), choose=True)  # drops Pip, which nobody has touched
+    desk.put_back(typed)
+    assert titles(desk) == ["Eve", "Kim", "Mine"]
+    assert desk.chosen == 0
+    desk.put_back({**desk.handed, "title": "Eve and Tom"})
+    assert titles(desk) == ["Eve and Tom", "Kim", "Mine"]
+    desk.put_back({"of": "nothing", "sentences": []})
+    assert len(desk.tales) == 3
+
+
 def test_the_same_story_once_more_is_handed_to_the_editor_once_more() -> None:
     desk, handed = Desk("ada", "tab"), list[object]()
     for _ in range(2):

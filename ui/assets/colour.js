@@ -2,6 +2,7 @@
 // Handed in by Gradio: element, props, trigger, upload, watch. The server's value says what to show
 // (addresses of the layers); what is drawn here goes to it as the event `draw`, layer by layer, and
 // a picture that is pasted as `given`.
+const { make } = window.storybrush;
 const root = element.querySelector('.easel');
 const MASK = '#e4562a';
 const STEPS = 60; // that can be undone, ...
@@ -28,17 +29,6 @@ let sent = -Infinity; // when strokes were sent last
 let number = 0; // of the newest message
 const page = Math.random().toString(36).slice(2); // whose messages these are
 const dirty = new Map(); // layers that the server lacks: the message they went with, or Infinity
-
-function make(tag, attributes, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes || {})) {
-    if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
-    else if (name === 'text') node.textContent = value;
-    else node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
 
 const load = (address) => new Promise((resolve) => {
   if (!address) return resolve(null);

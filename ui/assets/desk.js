@@ -26,7 +26,19 @@ window.storybrush = (() => {
     delete now.book;
   }
   write('sessionStorage');
+  const make = (tag, attributes, ...children) => {
+    const node = document.createElement(tag);
+    for (const [name, value] of Object.entries(attributes || {})) {
+      if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
+      else if (name === 'text') node.textContent = value;
+      else if (name === 'value') node.value = value;
+      else node.setAttribute(name, value);
+    }
+    node.append(...children);
+    return node;
+  };
   return {
+    make, // an element, for those whose DOM is made in the browser
     kept: () => found,
     keep: (part, value) => {
       now[part] = value;

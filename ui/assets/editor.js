@@ -1,34 +1,30 @@
 // The story editor. The DOM under .manuscript is made here and with textContent or value only,
 // so that no word of a story is ever read as HTML. Handed in by Gradio: element, props, server,
-// watch. Every change goes to props.value at once: what is on the screen is what gets painted.
+// trigger, watch. Every change goes to props.value at once: what is on the screen is what gets
+// painted.
+const { make } = window.storybrush;
 const root = element.querySelector('.manuscript');
 let rows = [];
 let of; // which story of the desk it is
 let title;
 let author;
 let deleted = null;
-
-function make(tag, attributes, ...children) {
-  const node = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes || {})) {
-    if (name.startsWith('on')) node.addEventListener(name.slice(2), value);
-    else if (name === 'text') node.textContent = value;
-    else if (name === 'value') node.value = value;
-    else node.setAttribute(name, value);
-  }
-  node.append(...children);
-  return node;
-}
+let changed = false; // by a person, since the story came
 
 // A picture that the server has not read yet from a new text or wish, it reads when it is painted.
-function commit() {
-  props.value = {
+function written() {
+  return {
     of,
     title: title ? title.value : '',
     author: author ? author.value : '',
     sentences: rows.map(({ text, brief, shows, asked, wished }) => (
       { text, brief: text === asked ? brief : '', shows, wish: wished })),
   };
+}
+
+function commit() {
+  changed = true;
+  props.value = written();
   if (rows.length) window.storybrush?.keep('tale', props.value);
 }
 
@@ -182,12 +178,15 @@ function draw() {
 
 function load() { // a story came from the server
   const value = props.value || {};
+  // What was typed while others were written, the server has not seen yet.
+  if (changed && rows.length && value.of !== of) trigger('left', { value: written() });
   of = value.of;
   rows = (value.sentences || []).map((row) => ({ ...row, asked: row.text }));
   deleted = null;
   title = { value: value.title || '' };
   author = { value: value.author || '' };
   draw();
+  changed = false;
 }
 
 watch('value', load);

@@ -111,6 +111,9 @@ function aloud() {
   speechSynthesis.speak(words);
 }
 
+// Who opens another tab has put the book down.
+new ResizeObserver(() => { if (!element.offsetParent && !isFull()) quiet(); }).observe(element);
+
 element.addEventListener('click', async (event) => {
   const on = (name) => event.target.closest('[data-' + name + ']');
   if (on('turn')) turn(Number(on('turn').dataset.turn));
