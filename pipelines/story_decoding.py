@@ -256,7 +256,6 @@ class Coherence:
         actors = [w for w, v in vocabulary().items() if v["class"] in CHARACTERS and "_" not in w]
         self._actors = {t for w in actors if (t := _single(w)) is not None}
         several = {p for w in vocabulary() if (p := plural(w)) != w and "_" not in w}
-        self._plurals = {t for w in several if (t := _single(w)) is not None}
         self._names = {t for w in names if (t := _single(w)) is not None}
         asked = set(encode(request.text.lower()).ids)
         self._heroes = (self._actors & asked) or {
@@ -269,6 +268,10 @@ class Coherence:
         self._an = {t for w in ("an", "An") if (t := _single(w)) is not None}
         self._definite = {_single("the"), _single("The")}
         self._naming = {_single("named"), _single("called")}
+        # Long lists are made once, not at every token.
+        self._others = torch.tensor(sorted(self._actors - self._heroes))
+        self._strangers = torch.tensor(sorted(self._names - self._asked_names))
+        self._several = torch.tensor(sorted(t for w in several if (t := _single(w)) is not None))
 
     def bias(self, m: Manuscript, size: int, *, heroes_first: bool) -> Tensor:
         """(V,) to add to the logits of a manuscript that is at a sentence.
@@ -278,23 +281,26 @@ class Coherence:
         said = {t for s in m.sentences for t in s}
         last = m.sentences[-1][-1] if m.sentences[-1] else None
         bias = torch.zeros(size)
+        known = self._actors & said
         if heroes_first and self._heroes and not self._heroes & said:
-            self._lower(bias, self._actors - self._heroes, 6.0)
+            self._add(bias, self._others, -6.0)
         if last in self._indefinite:
-            self._lower(bias, self._actors & said, 6.0)
-            self._lower(bias, self._plurals, 8.0)
+            self._add(bias, known, -6.0)
+            self._add(bias, self._several, -8.0)
         elif self._vowelled & self._heroes & said:
-            self._lower(bias, self._an, 4.0)
+            self._add(bias, self._an, -4.0)
         if last in self._definite and len(m.sentences) > 1:
-            self._lower(bias, self._actors - said - self._heroes, 4.0)
+            self._add(bias, self._others, -4.0)
+            self._add(bias, known - self._heroes, 4.0)
         if len(m.sentences) > 1 and last not in self._naming:
-            self._lower(bias, self._names - said - self._asked_names, 8.0)
+            self._add(bias, self._strangers, -8.0)
+            self._add(bias, (self._names & said) - self._asked_names, 8.0)
         return bias
 
     @staticmethod
-    def _lower(bias: Tensor, tokens: AbstractSet[int], by: float) -> None:
-        if tokens:
-            bias[sorted(tokens)] -= by
+    def _add(bias: Tensor, tokens: AbstractSet[int] | Tensor, value: float) -> None:
+        if len(tokens):
+            bias[tokens if isinstance(tokens, Tensor) else sorted(tokens)] += value
 
 
 @cache
@@ -325,9 +331,23 @@ def spellings(banned: Sequence[str]) -> list[list[int]]:
     return [list(ids) for ids in dict.fromkeys(map(tuple, found)) if ids]
 
 
-def completing(sequences: Sequence[Sequence[int]], said: Sequence[int]) -> set[int]:
-    """The tokens that, after those that were said, complete one of the sequences."""
-    return {s[-1] for s in sequences if list(said[len(said) - len(s) + 1 :]) == list(s[:-1])}
+class Ban:
+    """Token sequences that must not be written: which token would complete one of them."""
+
+    def __init__(self, sequences: Sequence[Sequence[int]]) -> None:
+        self.always = sorted({s[0] for s in sequences if len(s) == 1})
+        """Those that are a sequence by themselves."""
+        # There are thousands, and hardly one has begun: they are looked up by their last token
+        # but one, at every token of every candidate.
+        self._begun: dict[int, list[tuple[list[int], int]]] = {}
+        for *begin, last in sequences:
+            if begin:
+                self._begun.setdefault(begin[-1], []).append((begin, last))
+
+    def completing(self, said: list[int]) -> list[int]:
+        """The tokens besides `always` that would complete one after what was said."""
+        begun = self._begun.get(said[-1], ()) if said else ()
+        return [last for begin, last in begun if said[-len(begin) :] == begin]
 
 
 def penalise(logits: Tensor, said: Sequence[int], spared: set[int], penalty: float) -> None:
@@ -361,7 +381,7 @@ def sample(
     """
     grammar, coherence = Grammar(request, config), Coherence(request, names)
     prompt = load_tokenizer().encode(prompt_of(request.text, grammar.asked)).ids
-    ban = spellings(banned)
+    ban = Ban(spellings(banned))
     spared = set(prompt)
     titles, distinct = list[list[int]](), max(1, round(DISTINCT * candidates))
     for titles in _titles(model, prompt, grammar, ban, distinct, generator):
@@ -429,7 +449,7 @@ def _titles(
     model: GPT2Writer,
     prompt: list[int],
     grammar: Grammar,
-    ban: Sequence[Sequence[int]],
+    ban: Ban,
     candidates: int,
     generator: torch.Generator,
 ) -> Iterator[list[list[int]]]:
@@ -474,7 +494,7 @@ def _kept(
     ids: Tensor,
     manuscripts: Sequence[Manuscript],
     grammar: Grammar,
-    ban: Sequence[Sequence[int]],
+    ban: Ban,
     spared: set[int],
 ) -> tuple[Tensor, Tensor]:
     """The likeliest tokens that may come next, and how likely they are made: logits (B, K),
@@ -490,13 +510,13 @@ def _kept(
         masked[row] += grammar.mask(m)
     heat = torch.tensor([_temperature(m, config.temperature) for m in manuscripts])
     scores = masked / heat[:, None]
-    if ban:
-        filtered = scores.clone()
-        for row, said in enumerate(ids.tolist()):
-            filtered[row, sorted(completing(ban, said))] = _FORBIDDEN
-        # Banning must never leave a manuscript without any way on.
-        dead = ~torch.isfinite(filtered).any(dim=1)
-        scores = torch.where(dead[:, None], scores, filtered)
+    filtered = scores.clone()
+    filtered[:, ban.always] = _FORBIDDEN
+    for row, said in enumerate(ids.tolist()):
+        filtered[row, ban.completing(said)] = _FORBIDDEN
+    # Banning must never leave a manuscript without any way on.
+    dead = ~torch.isfinite(filtered).any(dim=1)
+    scores = torch.where(dead[:, None], scores, filtered)
     ended = torch.tensor([m.ended for m in manuscripts])
     scores[ended] = 0.0  # whatever is drawn is not read
     # Drawn among the likeliest alone: a tenth of the time.

@@ -156,14 +156,15 @@ def test_python_examples_run(tmp_path: Path):
     examples = code_blocks("python")
     assert len(examples) == 3
     drawing(256, 192).save(tmp_path / "drawing.jpg")
-    for code in examples:  # another one reads what the first one wrote
-        subprocess.run(
-            [sys.executable, "-c", code],
-            cwd=tmp_path,
-            check=True,
-            timeout=280,
-            env=clean_environment(PYTHONPATH=str(ROOT)),
-        )
+    # one after the other: another one reads what the first one wrote
+    each = f"for code in {examples!r}: exec(code, {{'__name__': '__main__'}})"
+    subprocess.run(
+        [sys.executable, "-c", each],
+        cwd=tmp_path,
+        check=True,
+        timeout=280,
+        env=clean_environment(PYTHONPATH=str(ROOT)),
+    )
     assert (tmp_path / "fox.png").stat().st_size > 10_000
     with Image.open(tmp_path / "coloured.png") as picture:
         assert picture.size == (256, 192)
