@@ -109,25 +109,33 @@ class Jobs:
     def _line_of(self, job: Job) -> deque[Job]:
         return self._colours if job.kind in COLOURING else self._books
 
+    def refuse_when_full(self, visitor: str) -> None:
+        """Raises InvalidInput when there is no room for another job of this visitor."""
+        with self._lock:
+            self._refuse_when_full(visitor)
+
+    def _refuse_when_full(self, visitor: str) -> None:
+        found = [
+            job
+            for line in (self._books, self._colours)
+            for n, job in enumerate(line)
+            if not (job.done or (n and job.stopped))
+        ]
+        if visitor and sum(job.visitor == visitor for job in found) >= self.each:
+            raise InvalidInput(
+                f"You have {self.each} thing{'s' if self.each != 1 else ''} in line already: "
+                "wait for one to end, or stop one in another tab."
+            )
+        if len(found) >= self.most:
+            raise InvalidInput(
+                f"The line is full: {len(found)} jobs come first already. "
+                "Try again in a few minutes; what you have typed stays."
+            )
+
     def add(self, job: Job) -> None:
         """Put a job at the end of its line. Raises: InvalidInput when there is no room for it."""
         with self._lock:
-            found = [
-                other
-                for line in (self._books, self._colours)
-                for n, other in enumerate(line)
-                if not (other.done or (n and other.stopped))
-            ]
-            if job.visitor and sum(o.visitor == job.visitor for o in found) >= self.each:
-                raise InvalidInput(
-                    f"You have {self.each} thing{'s' if self.each != 1 else ''} in line already: "
-                    "wait for one to end, or stop one in another tab."
-                )
-            if len(found) >= self.most:
-                raise InvalidInput(
-                    f"The line is full: {len(found)} jobs come first already. "
-                    "Try again in a few minutes; what you have typed stays."
-                )
+            self._refuse_when_full(job.visitor)
             line = self._line_of(job)
             line.append(job)
             if len(line) == 1:

@@ -84,6 +84,7 @@ class Runner:
             visit = self._visit(request, ARRIVES)
             desk = visit.desk
             desk.refuse_while_busy()
+            self.shop.jobs.refuse_when_full(desk.owner)  # or nothing on the desk is changed
             with visit.moving():
                 desk.begin(self.shop.jobs, kind, begin(desk, *values), self.shop.desks.grace)
             return self.draw(visit)

@@ -17,7 +17,7 @@ from storage.memory import MemoryLibrary
 from tests.ui.blocks import built
 from ui import desk, running
 from ui.desk import Desk, Visit
-from ui.jobs import Job
+from ui.jobs import Job, Work
 from ui.near import NearRunner
 from ui.running import Runner
 from ui.workshop import Workshop
@@ -223,6 +223,33 @@ def test_what_was_done_after_a_click_on_a_tab_leads_on_although_the_click_is_hea
     assert "selected" not in str(runner.draw(page))
     pictures(PAGE)
     assert page.desk.shown == "pictures"
+
+
+def test_where_the_line_is_full_nothing_on_the_desk_is_changed(shop: Workshop) -> None:
+    shop.jobs.most, changed, end = 1, list[Desk](), threading.Event()
+
+    def begin(desk: Desk) -> Work:
+        changed.append(desk)
+        return lambda job: iter(())
+
+    def build() -> Any:
+        with gr.Blocks() as demo:
+            runner, button = Runner(shop, gr.Tabs()), gr.Button()
+            runner.starts(button.click, "paint", begin, [])
+            runner.connect(demo.load(lambda: None))
+        does = {t: f.fn for f in demo.fns.values() for t in f.targets}
+        return does[button._id, "click"]
+
+    def others(job: Job) -> Iterator[str]:
+        end.wait(10)
+        yield ""
+
+    click, page = built(build), visit(shop)
+    shop.jobs.add(Job("paint", others, lambda: False, "bob"))
+    with pytest.warns(UserWarning, match="The line is full"), pytest.raises(gr.Error):
+        click(PAGE)
+    assert (changed, page.desk.job) == ([], None)
+    end.set()
 
 
 def test_a_job_is_watched_from_its_place_in_line_to_its_end(shop: Workshop, runner: Runner) -> None:
