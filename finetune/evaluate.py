@@ -186,9 +186,10 @@ def evaluate_large(vqgan: VQGAN, judge: CLIP, scenes: SceneSet, count: int) -> d
     distance of the judge's patches of their quarters, which sees edges where PSNR sees none."""
     errors = list[float]()
     real, drawn = list[Tensor](), list[Tensor]()
-    for _, target in batches(scenes, min(count, len(scenes)), size=4):
+    for ids, target in batches(scenes, min(count, len(scenes)), size=4):
         small = F.interpolate(target, scale_factor=0.5, mode="area")
-        fake = vqgan.decode_large(vqgan.quantise(vqgan.encode(small))).clamp(-1, 1)
+        styles = torch.tensor([vqgan.style_index(scenes.records[i].style) for i in ids])
+        fake = vqgan.decode_large(vqgan.quantise(vqgan.encode(small)), styles).clamp(-1, 1)
         errors += [psnr(a[None], b[None]) for a, b in zip(fake, target, strict=True)]
         for pictures, into in ((target, real), (fake, drawn)):
             quarters = [q for half in pictures.chunk(2, 2) for q in half.chunk(2, 3)]

@@ -150,8 +150,10 @@ def sharpen(
     torch.manual_seed(seed)  # the new weights
     large = bank.scale > 1
     config = vqgan.config
-    if large and not config.large:
-        config = replace(config, large_channels=LARGE_CHANNELS)
+    if large:
+        wide = config.large_channels or LARGE_CHANNELS
+        looks = config.large_styles or bank.styles
+        config = replace(config, large_channels=wide, large_styles=looks)
     model = VQGAN(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.load_state_dict(vqgan.state_dict(), strict=False)
     model.requires_grad_(False)
@@ -175,7 +177,7 @@ def sharpen(
     while not clock.over(step):
         progress = clock.progress(step)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + 500_000 + step)
-        target, weight = (share(t) for t in bank.crops(generator, batch, side, step))
+        target, weight, styles = (share(t) for t in bank.crops(generator, batch, side, step))
         pixels = F.interpolate(target, size=(side, side), mode="area") if large else target
         with autocast(device):
             with torch.no_grad():
@@ -183,7 +185,7 @@ def sharpen(
             with torch.set_grad_enabled(not large_alone):
                 features = model.decoder.features(quantised)
                 fake = model.decoder.draw(features).float()
-            drawn = model.decoder.draw_large(features).float() if large else fake
+            drawn = model.decoder.draw_large(features, styles).float() if large else fake
         loss = reconstruction_loss(drawn, target, weight)
         reconstruction = loss
         if large and not large_alone:
@@ -196,8 +198,7 @@ def sharpen(
         cut = (..., slice(y, y + side), slice(x, x + side))
         real, made = target[cut], drawn[cut]
         beside = enlarged(fake.detach())[cut] if large else None
-        styled = share(bank.styled(batch)).long()
-        kinds = styled if large_alone else torch.zeros_like(styled)
+        kinds = (styles > 0).long() if large_alone else torch.zeros_like(styles)
         if progress >= adversary_from:
             with autocast(device):
                 adversarial = -judges(made, beside, kinds).float().mean()

@@ -123,17 +123,15 @@ def train(
         whole = progress >= whole_from
         count = max(batch // 4 // processes(), 1) * processes() if whole else batch
         drawn = bank.crops(generator, count, SIZE if whole else side, step)
-        pixels, weight = (share(t) for t in drawn)
+        pixels, weight = share(drawn.pixels), share(drawn.weights)
         with autocast(device):
             latents = model.encode(pixels)
         latents = latents.float()
         commit = latents.new_zeros(())
         if progress >= unquantised and not seeded:
             with torch.no_grad():
-                many = [
-                    gathered(model.encode(share(bank.crops(generator, batch, side, step + n)[0])))
-                    for n in range(24)
-                ]
+                crops = (bank.crops(generator, batch, side, step + n) for n in range(24))
+                many = [gathered(model.encode(share(c.pixels))) for c in crops]
             model.quantizer.seed_from(torch.cat(many), generator)
             seeded = True
         indices: Tensor | None = None

@@ -168,7 +168,8 @@ def _footprint(
             quantised = model.quantise(model.encode(pixels))
         features = model.decoder.features(quantised)
         fake = model.decoder.draw(features)
-        drawn = model.decoder.draw_large(features) if large else fake
+        plain = torch.zeros(len(features), dtype=torch.long, device=features.device)
+        drawn = model.decoder.draw_large(features, plain) if large else fake
         corner = (..., slice(128), slice(128))
         beside = enlarged(fake)[corner] if large else None
         adversarial = judge(drawn[corner], beside).mean()

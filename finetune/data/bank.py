@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,10 +14,25 @@ from torch import Tensor
 from finetune.data.folder import Order
 from finetune.data.pages import PageSet
 from finetune.data.scenes import CELLS, SceneSet
-from pipelines.painter import GRID, SIZE
+from pipelines.painter import GRID, SIZE, STYLE_FILTERS
 
 REAL = 0.15
 """Share of crops from real pages, where there are any."""
+
+
+STYLES = tuple(STYLE_FILTERS)
+"""The taught styles, in the order of their numbers (from 1 on) in `Crops.styles`."""
+
+
+class Crops(NamedTuple):
+    """A batch that was cut out of pictures."""
+
+    pixels: Tensor
+    """(B, 3, s, s) in [-1, 1], s = side times the bank's scale."""
+    weights: Tensor
+    """(B, 1, s, s): 3 on clip art, else 1."""
+    styles: Tensor
+    """(B,) int64: which of STYLES each is painted in, 0 for none of them."""
 
 
 @dataclass(frozen=True)
@@ -29,6 +45,8 @@ class _Part:
     """(N, 16, 16) bool: the cells of clip art."""
     ids: Tensor
     """(M,) int64: those of this kind."""
+    styles: Tensor
+    """(N,) int64: as `Crops.styles`."""
     styled: bool = False
     real: bool = False
 
@@ -40,6 +58,9 @@ class PictureBank:
     pages, which have no clip art: `REAL` of the crops are theirs.
     """
 
+    styles = STYLES
+    """Names of those in `Crops.styles`."""
+
     def __init__(
         self, scenes: SceneSet, pages: PageSet | None, device: torch.device, most: int = 40_000
     ) -> None:
@@ -49,39 +70,31 @@ class PictureBank:
         self.scenes = min(len(scenes), most)
         painted = hold(scenes.pictures[: self.scenes], device)
         front = torch.from_numpy(scenes.labels[: self.scenes] >= 0).to(device)
-        look = [r.style != "storybook" for r in scenes.records[: self.scenes]]
-        styled = torch.tensor(look, dtype=torch.bool)
-        self.parts = [_Part(painted, front, (~styled).nonzero()[:, 0])]
-        if styled.any():
-            self.parts.append(_Part(painted, front, styled.nonzero()[:, 0], styled=True))
+        looks = ("storybook", *STYLES)
+        styles = torch.tensor([looks.index(r.style) for r in scenes.records[: self.scenes]])
+        plain, styled = (styles == 0).nonzero()[:, 0], styles.nonzero()[:, 0]
+        self.parts = [_Part(painted, front, plain, styles)]
+        if len(styled):
+            self.parts.append(_Part(painted, front, styled, styles, styled=True))
         if pages is not None:
             real = hold(pages.pictures, device)
             nothing = torch.zeros(len(pages), CELLS, CELLS, dtype=torch.bool, device=device)
-            self.parts.append(_Part(real, nothing, torch.arange(len(pages)), real=True))
+            ids = torch.arange(len(pages))
+            self.parts.append(_Part(real, nothing, ids, torch.zeros_like(ids), real=True))
 
-    def crops(
-        self, generator: torch.Generator, count: int, side: int, step: int = 0
-    ) -> tuple[Tensor, Tensor]:
-        """Pixels (B, 3, s, s) in [-1, 1] and weights (B, 1, s, s), s = side times the bank's scale:
-        3 on clip art, else 1.
+    def crops(self, generator: torch.Generator, count: int, side: int, step: int = 0) -> Crops:
+        """Crops of `side` pixels, times the bank's scale.
 
-        Crops lie on the grid, so that a patch is cut as it is in the whole page; two of three are
+        They lie on the grid, so that a patch is cut as it is in the whole page; two of three are
         drawn around a piece of clip art. `generator` is on the CPU: the same crops on any device.
         `step` says nothing here: pictures are drawn, not taken in turn.
         """
-        cut = list[tuple[Tensor, Tensor]]()
+        cut = list[tuple[Tensor, Tensor, Tensor]]()
         for part, n in zip(self.parts, self._counts(count), strict=True):
             if n:
                 pick = torch.randint(len(part.ids), (n,), generator=generator)
                 cut.append(_cut(part, generator, part.ids[pick], side))
-        pixels, front = (torch.cat(t) for t in zip(*cut, strict=True))
-        return self._weighted(pixels, front)
-
-    def styled(self, count: int) -> Tensor:
-        """Which of so many crops are painted in one of the taught styles, (count,) bool."""
-        flags = [torch.full((n,), part.styled)
-                 for part, n in zip(self.parts, self._counts(count), strict=True)]  # fmt: skip
-        return torch.cat(flags).to(self.device)
+        return self._weighted(*(torch.cat(t) for t in zip(*cut, strict=True)))
 
     def _counts(self, count: int) -> list[int]:
         """How many of so many crops each part gives."""
@@ -92,15 +105,17 @@ class PictureBank:
         return [real if p.real else styled if p.styled else count - real - styled
                 for p in self.parts]  # fmt: skip
 
-    def _weighted(self, pixels: Tensor, front: Tensor) -> tuple[Tensor, Tensor]:
+    def _weighted(self, pixels: Tensor, front: Tensor, styles: Tensor) -> Crops:
         pixels = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
         cell = GRID * self.scale
         fine = front.repeat_interleave(cell, 1).repeat_interleave(cell, 2)
-        return pixels, 1.0 + 2.0 * fine[:, None].float()
+        return Crops(pixels, 1.0 + 2.0 * fine[:, None].float(), styles.to(pixels.device))
 
 
 class OwnBank(PictureBank):
     """Crops of somebody's own pictures, each of which has its turn once an epoch."""
+
+    styles = ()
 
     def __init__(self, pictures: NDArray[np.uint8], device: torch.device, seed: int = 0) -> None:
         """`pictures` (N, S, S, 3) uint8, S a multiple of 256."""
@@ -108,12 +123,11 @@ class OwnBank(PictureBank):
         self.scenes = 0
         held = hold(pictures, device)
         nothing = torch.zeros(len(held), CELLS, CELLS, dtype=torch.bool, device=device)
-        self.parts = [_Part(held, nothing, torch.arange(len(held)))]
+        ids = torch.arange(len(held))
+        self.parts = [_Part(held, nothing, ids, torch.zeros_like(ids))]
         self.order = Order(len(held), seed)
 
-    def crops(
-        self, generator: torch.Generator, count: int, side: int, step: int = 0
-    ) -> tuple[Tensor, Tensor]:
+    def crops(self, generator: torch.Generator, count: int, side: int, step: int = 0) -> Crops:
         """As PictureBank's; the pictures are those whose turn it is at `step`, all weights 1."""
         which = self.order.ids(step, count)
         return self._weighted(*_cut(self.parts[0], generator, which, side))
@@ -121,8 +135,9 @@ class OwnBank(PictureBank):
 
 def _cut(
     part: _Part, generator: torch.Generator, which: Tensor, side: int
-) -> tuple[Tensor, Tensor]:
-    """(B, s, s, 3) uint8 and the cells of them that show clip art, (B, s/16, s/16) bool."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(B, s, s, 3) uint8, the cells of them that show clip art, (B, s/16, s/16) bool, and their
+    styles (B,)."""
     count = len(which)
     cells, most = side // GRID, CELLS - side // GRID
     place = torch.randint(most + 1, (count, 2), generator=generator)
@@ -140,7 +155,8 @@ def _cut(
         rows, columns = (_span(c, cells, unit, source.device) for c in (y, x))
         return source[i, rows[:, :, None], columns[:, None]]
 
-    return taken(part.pictures, GRID * part.pictures.shape[1] // SIZE), taken(part.front, 1)
+    pixels = taken(part.pictures, GRID * part.pictures.shape[1] // SIZE)
+    return pixels, taken(part.front, 1), part.styles[which]
 
 
 def _span(first: Tensor, cells: int, unit: int, device: torch.device) -> Tensor:

@@ -226,7 +226,8 @@ class Canvas:
         """The picture, or what it began from, at the size that the codec finishes at, nothing
         kept: (1, 3, H, W)."""
         latents = self._first[0] if start else self.latents
-        return self.codec.finish(self.codec.quantise(latents)).float().clamp(-1, 1)
+        pixels = self.codec.finish(self.codec.quantise(latents), self.config.style)
+        return pixels.float().clamp(-1, 1)
 
 
 def small_steps(config: PictureConfig) -> int:

@@ -49,8 +49,9 @@ class ImageCodec(Protocol):
         """
         ...
 
-    def finish(self, latents: Tensor) -> Tensor:
-        """As `decode`, at twice the side where the decoder can draw that."""
+    def finish(self, latents: Tensor, style: str = "") -> Tensor:
+        """As `decode`, at twice the side, and in the look of a style (a key of `presets.STYLES`),
+        where the decoder can draw that."""
         ...
 
     def random_latents(

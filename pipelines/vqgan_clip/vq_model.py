@@ -92,7 +92,9 @@ class VQModelCodec(nn.Module):
         hidden = self.model.post_quant_conv(latents)
         return self.model.decoder(hidden, latents if self._spatial else None)
 
-    finish = decode
+    def finish(self, latents: Tensor, style: str = "") -> Tensor:
+        """As `decode`."""
+        return self.decode(latents)
 
     def random_latents(
         self, width: int, height: int, count: int, generator: torch.Generator

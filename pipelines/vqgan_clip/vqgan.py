@@ -42,6 +42,8 @@ class VQGANConfig:
     """Width at 1/2 of the resolution, where the decoder draws pictures of twice the side; 0 = it
     does not."""
     large_blocks: int = 3
+    large_styles: tuple[str, ...] = ()
+    """Styles (keys of `presets.STYLES`) whose look large pictures get when the decoder is told."""
 
     @property
     def large(self) -> bool:
@@ -128,6 +130,7 @@ class Decoder(nn.Module):
     def __init__(self, c: VQGANConfig) -> None:
         super().__init__()
         fine, coarse = c.fine_channels, c.coarse_channels
+        self.styled = bool(c.large and c.large_styles)
         self.stem = nn.Conv2d(c.latent_channels, coarse, 3, padding=1)
         self.coarse = nn.Sequential(*(ResidualBlock(coarse) for _ in range(c.decoder_blocks[0])))
         self.up = nn.Conv2d(coarse, 4 * fine, 1)
@@ -142,6 +145,9 @@ class Decoder(nn.Module):
         if c.large:
             wide, side = c.large_channels, self.scale  # of a position at 1/2 of the resolution
             self.large_up = nn.Conv2d(last, (side // 2) ** 2 * wide, 1)
+            if c.large_styles:
+                self.large_style = nn.Embedding(1 + len(c.large_styles), wide)
+                nn.init.zeros_(self.large_style.weight)
             self.large_blocks = nn.Sequential(*(ResidualBlock(wide) for _ in range(c.large_blocks)))
             self.large_norm = PositionNorm(wide)
             self.large_out = nn.Conv2d(wide, 3 * _LARGE**2, 3, padding=1)
@@ -161,11 +167,15 @@ class Decoder(nn.Module):
         """Features -> (B, 3, 16h, 16w), about [-1, 1], not clamped."""
         return F.pixel_shuffle(self.out(F.silu(self.norm(x))), self.scale)
 
-    def draw_large(self, x: Tensor) -> Tensor:
+    def draw_large(self, x: Tensor, styles: Tensor) -> Tensor:
         """Features -> (B, 3, 32h, 32w), about [-1, 1], not clamped: the small picture enlarged, and
-        what it has no room for."""
+        what it has no room for. `styles` (B,) int64: 0, or which of `large_styles`, from 1 on;
+        codes alone do not say whether strokes are a pencil's or just noise."""
         small = enlarged(self.draw(x))
-        x = self.large_blocks(F.pixel_shuffle(self.large_up(x), self.scale // 2))
+        x = F.pixel_shuffle(self.large_up(x), self.scale // 2)
+        if self.styled:
+            x = x + self.large_style(styles)[:, :, None, None].to(x.dtype)
+        x = self.large_blocks(x)
         return small + F.pixel_shuffle(self.large_out(F.silu(self.large_norm(x))), _LARGE)
 
     def forward(self, latents: Tensor) -> Tensor:
@@ -294,8 +304,8 @@ class VQGAN(nn.Module):
         values = read_config(folder)
         older = values.pop("large", False)
         with building(folder):
-            for name in ("encoder_blocks", "decoder_blocks"):
-                values[name] = tuple(values[name])
+            for name in ("encoder_blocks", "decoder_blocks", "large_styles"):
+                values[name] = tuple(values.get(name, ()))
             model = cls(VQGANConfig(**values))
         # Models of before drew large pictures in another way, which is left out.
         load_weights(model, folder, without=".large_" if older else "")
@@ -325,13 +335,25 @@ class VQGAN(nn.Module):
         """Latents, quantised or not -> pixels (B, 3, 16h, 16w), about [-1, 1]."""
         return self.decoder(latents)
 
-    def decode_large(self, latents: Tensor) -> Tensor:
-        """Latents -> pixels (B, 3, 32h, 32w), about [-1, 1]; needs `config.large`."""
-        return self.decoder.draw_large(self.decoder.features(latents))
+    def decode_large(self, latents: Tensor, styles: Tensor | None = None) -> Tensor:
+        """Latents -> pixels (B, 3, 32h, 32w), about [-1, 1]; needs `config.large`. `styles` are as
+        in `Decoder.draw_large`, none of them by default."""
+        if styles is None:
+            styles = torch.zeros(len(latents), dtype=torch.long, device=latents.device)
+        return self.decoder.draw_large(self.decoder.features(latents), styles)
 
-    def finish(self, latents: Tensor) -> Tensor:
-        """As `decode_large` (twice the side) where this VQGAN has it, else as `decode`."""
-        return self.decode_large(latents) if self.config.large else self.decode(latents)
+    def style_index(self, style: str) -> int:
+        """What `decode_large` calls a style; 0 for one that it has no look for."""
+        known = self.config.large_styles
+        return 1 + known.index(style) if style in known else 0
+
+    def finish(self, latents: Tensor, style: str = "") -> Tensor:
+        """As `decode_large` (twice the side), in the look of `style`, where this VQGAN has it, else
+        as `decode`."""
+        if not self.config.large:
+            return self.decode(latents)
+        styles = torch.full((len(latents),), self.style_index(style), device=latents.device)
+        return self.decode_large(latents, styles)
 
     def random_latents(
         self, width: int, height: int, count: int, generator: torch.Generator

@@ -182,7 +182,10 @@ class Enlarger(Perfect):
     def quantise(self, latents: torch.Tensor) -> torch.Tensor:
         return latents
 
-    def decode_large(self, latents: torch.Tensor) -> torch.Tensor:
+    def style_index(self, style: str) -> int:
+        return 0
+
+    def decode_large(self, latents: torch.Tensor, styles: torch.Tensor) -> torch.Tensor:
         return avg_pool2d(enlarged(latents), self.blur, 1, self.blur // 2)
 
 

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from PIL import Image
 
 from finetune import training
 from finetune import vqgan as command
-from finetune.data.bank import PictureBank
+from finetune.data.bank import STYLES, Crops, PictureBank
 from finetune.data.pages import PageSet, read_pages
 from finetune.data.scenes import SceneSet
 from finetune.losses import reconstruction_loss
@@ -53,12 +54,12 @@ def begin(bank: PictureBank, runs: Path, steps: int, **changed: Any) -> Iterator
     return train(steps, bank, runs, CPU, **(options | changed))
 
 
-def cut(bank: PictureBank, seed: int, count: int, side: int) -> tuple[torch.Tensor, torch.Tensor]:
+def cut(bank: PictureBank, seed: int, count: int, side: int) -> Crops:
     return bank.crops(torch.Generator().manual_seed(seed), count, side)
 
 
 def test_crops_lie_on_the_grid_and_show_clip_art(scenes: SceneSet, bank: PictureBank) -> None:
-    pixels, weights = cut(bank, 1, 60, 64)
+    pixels, weights, styles = cut(bank, 1, 60, 64)
     assert pixels.shape == (60, 3, 64, 64)
     assert weights.shape == (60, 1, 64, 64)
     assert pixels.min() >= -1
@@ -68,7 +69,9 @@ def test_crops_lie_on_the_grid_and_show_clip_art(scenes: SceneSet, bank: Picture
     shows = (weights.flatten(1).amax(1) > 1).float().mean()
     assert shows > 0.6  # two of three are drawn around a piece of clip art
     found = ((pixels[:6] + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
-    for crop, weight in zip(found, weights[:6, 0], strict=True):  # cut at multiples of GRID
+    looks = ("storybook", *STYLES)
+    # cut at multiples of GRID
+    for crop, weight, style in zip(found, weights[:6, 0], styles[:6].tolist(), strict=True):
         spots = [
             (n, y, x)
             for n in range(len(scenes))
@@ -81,10 +84,11 @@ def test_crops_lie_on_the_grid_and_show_clip_art(scenes: SceneSet, bank: Picture
             for n, y, x in spots
         ]
         assert any(((weight[::GRID, ::GRID] == 3).numpy() == c).all() for c in cells)
+        assert looks[style] in {scenes.records[n].style for n, _, _ in spots}
 
 
 def test_crops_of_whole_pages_and_the_same_for_the_same_seed(bank: PictureBank) -> None:
-    (a, _), (b, _), (c, _) = (cut(bank, seed, 2, SIZE) for seed in (1, 1, 2))
+    a, b, c = (cut(bank, seed, 2, SIZE).pixels for seed in (1, 1, 2))
     assert a.shape == (2, 3, SIZE, SIZE)
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
@@ -100,10 +104,11 @@ def test_real_pages_join(scenes: SceneSet, tmp_path: Path) -> None:
     )
     pages = PageSet(list(read_pages(tmp_path, "train")))
     assert [p.text for p in pages.pages] == ["It is red."]
-    pixels, weights = cut(PictureBank(scenes, pages, CPU), 1, 20, 64)
+    pixels, weights, styles = cut(PictureBank(scenes, pages, CPU), 1, 20, 64)
     red = (pixels - torch.tensor([200, 10, 10])[:, None, None] / 127.5 + 1).abs().amax((1, 2, 3))
     assert ((red < 0.03).tolist()) == [False] * 17 + [True] * 3
     assert weights[17:].max() == 1
+    assert styles[17:].tolist() == [0, 0, 0]
 
 
 def test_a_folder_without_pages(tmp_path: Path) -> None:
@@ -127,22 +132,17 @@ def test_reconstruction_loss() -> None:
 class OneBatch(PictureBank):
     """Always the same crops."""
 
-    def __init__(self, pixels: torch.Tensor, weights: torch.Tensor) -> None:
-        self.batch = pixels, weights
-        self.scale = pixels.shape[2] // SIZE
+    def __init__(self, batch: Crops) -> None:
+        self.batch = batch
+        self.scale = batch.pixels.shape[2] // SIZE
 
-    def crops(
-        self, generator: torch.Generator, count: int, side: int, step: int = 0
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+    def crops(self, generator: torch.Generator, count: int, side: int, step: int = 0) -> Crops:
         return self.batch
-
-    def styled(self, count: int) -> torch.Tensor:
-        return torch.zeros(len(self.batch[0]), dtype=torch.bool)
 
 
 def test_one_batch_can_be_overfitted(bank: PictureBank, tmp_path: Path) -> None:
     batch = cut(bank, 1, 4, 32)
-    events = begin(OneBatch(*batch), tmp_path, 120, unquantised=0.5, peak=0.05, save_every=1000)
+    events = begin(OneBatch(batch), tmp_path, 120, unquantised=0.5, peak=0.05, save_every=1000)
     *steps, model = events
     losses = [e.metrics["loss"] for e in steps if isinstance(e, TrainStep)]
     assert len(losses) == 120
@@ -150,8 +150,8 @@ def test_one_batch_can_be_overfitted(bank: PictureBank, tmp_path: Path) -> None:
     assert losses[-1] < 0.5 * losses[0]  # with codes, too
     assert isinstance(model, VQGAN)
     with torch.no_grad():  # what is shipped is the average, with codes
-        fake = model.decode(model.quantizer(model.encode(batch[0]))[0])
-    assert reconstruction_loss(fake, *batch) < 0.6 * losses[0]
+        fake = model.decode(model.quantizer(model.encode(batch.pixels))[0])
+    assert reconstruction_loss(fake, batch.pixels, batch.weights) < 0.6 * losses[0]
     used = [e.metrics["codes"] for e in steps if isinstance(e, TrainStep)]
     assert max(used[:60]) == 0
     assert used[-1] > 4
@@ -214,7 +214,7 @@ def test_sharpening_leaves_the_codes_alone(bank: PictureBank, tmp_path: Path) ->
     before = vqgan()
     batch = cut(bank, 1, 2, SIZE)
     *steps, after = sharpen(
-        15, before, OneBatch(*batch), tmp_path, CPU, peak=0.01, report_every=1, save_every=100
+        15, before, OneBatch(batch), tmp_path, CPU, peak=0.01, report_every=1, save_every=100
     )
     assert isinstance(after, VQGAN)
     for part in ("encoder", "quantizer"):
@@ -251,14 +251,13 @@ def test_sharpening_on_larger_pages_teaches_to_draw_them(tmp_path: Path) -> None
     scenes = SceneSet(tmp_path / "large", 2, scale=2, workers=1)
     assert scenes.pictures.shape == (2, 2 * SIZE, 2 * SIZE, 3)
     bank = PictureBank(scenes, None, CPU)
-    target, weights = bank.crops(torch.Generator().manual_seed(1), 2, SIZE)
+    batch = bank.crops(torch.Generator().manual_seed(1), 2, SIZE)
+    target, weights, _ = batch
     assert target.shape == (2, 3, 2 * SIZE, 2 * SIZE)
     shown = torch.nn.functional.max_pool2d(weights, 32)[:, 0] == 3
     found = {tuple(s.flatten().tolist()) for s in shown}
     assert found <= {tuple((scenes.labels[n] >= 0).flatten().tolist()) for n in (0, 1)}
-    *steps, after = sharpen(
-        12, before, OneBatch(target, weights), tmp_path, CPU, peak=0.01, report_every=1
-    )
+    *steps, after = sharpen(12, before, OneBatch(batch), tmp_path, CPU, peak=0.01, report_every=1)
     assert isinstance(after, VQGAN)
     assert after.config.large
     losses = [e.metrics["loss"] for e in steps if isinstance(e, TrainStep)]
@@ -299,10 +298,11 @@ def test_the_large_picture_begins_as_the_small_one() -> None:
 def test_enlarging_leaves_the_small_picture_alone(tmp_path: Path) -> None:
     before = vqgan()
     bank = PictureBank(SceneSet(tmp_path / "large", 2, scale=2, workers=1), None, CPU)
-    crops = OneBatch(*bank.crops(torch.Generator().manual_seed(1), 2, 64))
+    batch = bank.crops(torch.Generator().manual_seed(1), 2, 64)
+    crops = OneBatch(batch._replace(styles=torch.tensor([0, 2])))
     crops.scale = bank.scale
     *steps, after = sharpen(
-        12, before, crops, tmp_path, CPU, side=64, peak=2e-3, large_alone=True, report_every=1
+        20, before, crops, tmp_path, CPU, side=64, peak=2e-3, large_alone=True, report_every=1
     )  # fmt: skip
     assert isinstance(after, VQGAN)
     mine, theirs = after.state_dict(), before.state_dict()
@@ -310,8 +310,28 @@ def test_enlarging_leaves_the_small_picture_alone(tmp_path: Path) -> None:
     assert {n for n in mine if n not in theirs} == {n for n in mine if ".large_" in n} != set()
     losses = [e.metrics["loss"] for e in steps if isinstance(e, TrainStep)]
     assert losses[-1] < 0.95 * losses[0]
+    looks = after.decoder.large_style.weight.abs().amax(1) > 0
+    assert looks.tolist() == [n in (0, 2) for n in range(1 + len(STYLES))]
     assert (tmp_path / "enlarge.pt").exists()
     assert not (tmp_path / "sharpen.pt").exists()
+
+
+def test_large_pictures_have_the_look_of_the_style_they_are_told(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    size = replace(VQGAN_CONFIG, large_channels=8, finest_channels=8)
+    model = VQGAN(replace(size, large_styles=("pencil", "crayon")))
+    for name in ("large_style", "large_out"):
+        torch.nn.init.normal_(getattr(model.decoder, name).weight)
+    save_model(model, model.config, tmp_path)
+    model = VQGAN.from_pretrained(tmp_path, CPU)
+    latents = torch.randn(1, model.config.latent_channels, 4, 4)
+    named = {style: model.finish(latents, style) for style in ("pencil", "crayon", "storybook")}
+    assert torch.equal(named["storybook"], model.decode_large(latents))
+    assert torch.equal(named["crayon"], model.decode_large(latents, torch.tensor([2])))
+    for one, other in combinations(named.values(), 2):
+        assert not torch.allclose(one, other, atol=1e-3)
+    plain = VQGAN(size)
+    assert torch.equal(plain.finish(latents, "pencil"), plain.finish(latents))
 
 
 def test_a_model_that_drew_large_pictures_in_another_way(tmp_path: Path) -> None:
@@ -344,7 +364,7 @@ def test_the_command_writes_a_model(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(sys, "argv", ["vqgan", *arguments, "--device", "cpu"])
     command.main()
     model = VQGAN.from_pretrained(out, CPU)
-    assert model.config == replace(VQGAN_CONFIG, large_channels=LARGE_CHANNELS)
+    assert model.config == replace(VQGAN_CONFIG, large_channels=LARGE_CHANNELS, large_styles=STYLES)
     assert model.decode(model.encode(torch.zeros(1, 3, 64, 64))).isfinite().all()
     command.main()  # a finished run is not trained again: it writes the same model
     again = VQGAN.from_pretrained(out, CPU)
