@@ -28,6 +28,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 from tqdm import tqdm
@@ -66,8 +67,12 @@ def batches(scenes: SceneSet, count: int, size: int = 50) -> Iterator[tuple[list
     """Held-out pictures (B, 3, 256, 256) in [-1, 1], in order."""
     for begin in range(0, count, size):
         ids = list(range(begin, min(begin + size, count)))
-        raw = torch.from_numpy(np.stack([scenes.pictures[i] for i in ids])).permute(0, 3, 1, 2)
-        yield ids, raw.float() / 127.5 - 1
+        yield ids, pixels_of(scenes.pictures[begin : ids[-1] + 1])
+
+
+def pixels_of(pictures: NDArray[np.uint8]) -> Tensor:
+    """(B, H, W, 3) -> (B, 3, H, W) in [-1, 1]."""
+    return torch.from_numpy(np.array(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
 @torch.no_grad()
@@ -187,7 +192,7 @@ def evaluate_large(vqgan: VQGAN, judge: CLIP, scenes: SceneSet, count: int) -> d
     errors = list[float]()
     real, drawn = list[Tensor](), list[Tensor]()
     for ids, target in batches(scenes, min(count, len(scenes)), size=4):
-        small = F.interpolate(target, scale_factor=0.5, mode="area")
+        small = pixels_of(scenes.small[ids[0] : ids[-1] + 1])
         styles = torch.tensor([vqgan.style_index(scenes.records[i].style) for i in ids])
         fake = vqgan.decode_large(vqgan.quantise(vqgan.encode(small)), styles).clamp(-1, 1)
         errors += [psnr(a[None], b[None]) for a, b in zip(fake, target, strict=True)]

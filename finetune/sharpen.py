@@ -72,23 +72,6 @@ class PatchDiscriminator(nn.Module):
         return self.layers(F.pixel_unshuffle(seen, 2))
 
 
-class _Judges(nn.ModuleList):
-    """A discriminator for each kind of page: who sees the hatching of some styles as real expects
-    it on flat colour, too."""
-
-    def forward(self, pixels: Tensor, beside: Tensor | None, kinds: Tensor) -> Tensor:
-        """As PatchDiscriminator's; `kinds` (B,) int64 says who sees which. In order of the kinds,
-        of which some may have no page."""
-        logits = list[Tensor]()
-        for kind, judge in enumerate(self):
-            rows = (kinds == kind).nonzero()[:, 0]
-            # Where there is none, one is looked at for nothing: every process has every gradient.
-            shown = rows if len(rows) else rows.new_zeros(1)
-            near = None if beside is None else beside[shown]
-            logits.append(judge(pixels[shown], near)[: len(rows)])
-        return torch.cat(logits)
-
-
 def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last: Tensor) -> Tensor:
     """|grad of the reconstruction| / |grad of the adversary| at the weights `last`, at most 1e4.
 
@@ -160,12 +143,11 @@ def sharpen(
     for name, weights in model.decoder.named_parameters():
         weights.requires_grad_("large_" in name or not large_alone)
     averaged_model = VQGAN(config).to(device)
-    judges = _Judges(PatchDiscriminator(beside=large) for _ in range(2 if large_alone else 1))
-    judges.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    judge = PatchDiscriminator(beside=large).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = [p for p in model.decoder.parameters() if p.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=peak, betas=(0.5, 0.95))
-    adversary = torch.optim.AdamW(judges.parameters(), lr=JUDGE_PEAK, betas=(0.5, 0.95))
-    parts = {"model": model, "averaged": averaged_model, "judges": judges, "optimizer": optimizer,
+    adversary = torch.optim.AdamW(judge.parameters(), lr=JUDGE_PEAK, betas=(0.5, 0.95))
+    parts = {"model": model, "averaged": averaged_model, "judge": judge, "optimizer": optimizer,
              "adversary": adversary}  # fmt: skip
     last = model.decoder.large_out if large else model.decoder.out
     ema = Ema(model, averaged_model)
@@ -177,8 +159,8 @@ def sharpen(
     while not clock.over(step):
         progress = clock.progress(step)
         generator = torch.Generator().manual_seed(seed * 1_000_003 + 500_000 + step)
-        target, weight, styles = (share(t) for t in bank.crops(generator, batch, side, step))
-        pixels = F.interpolate(target, size=(side, side), mode="area") if large else target
+        crops = bank.crops(generator, batch, side, step)
+        target, pixels, weight, styles = (share(t) for t in crops)
         with autocast(device):
             with torch.no_grad():
                 quantised, _ = model.quantizer(model.encode(pixels).float())
@@ -198,10 +180,9 @@ def sharpen(
         cut = (..., slice(y, y + side), slice(x, x + side))
         real, made = target[cut], drawn[cut]
         beside = enlarged(fake.detach())[cut] if large else None
-        kinds = (styles > 0).long() if large_alone else torch.zeros_like(styles)
         if progress >= adversary_from:
             with autocast(device):
-                adversarial = -judges(made, beside, kinds).float().mean()
+                adversarial = -judge(made, beside).float().mean()
             balance = adaptive_weight(reconstruction, adversarial, last.weight)
             loss = loss + (ENLARGING if large_alone else ADVERSARIAL) * balance * adversarial
         set_learning_rate([optimizer], rate(progress, peak))
@@ -214,12 +195,11 @@ def sharpen(
         hinge = loss.new_zeros(())
         if adversary_from < 1:
             with autocast(device):
-                true = judges(real, beside, kinds)
-                false = judges(made.detach(), beside, kinds)
+                true, false = judge(real, beside), judge(made.detach(), beside)
             hinge = F.relu(1 - true.float()).mean() + F.relu(1 + false.float()).mean()
             adversary.zero_grad()
             hinge.backward()
-            average_gradients([judges])
+            average_gradients([judge])
             adversary.step()
         ema.update(step)
         step += 1

@@ -1,13 +1,13 @@
 """The looks that a painted page can take: watercolour, pencil, an old print, cut paper, crayon.
 
-A look takes the page and its foreground mask (PIL RGB and L, of the same square size) and gives the
+A look takes the page, its foreground mask (PIL RGB and L, of the same square size) and how strong
+its texture is (1: hatching, halftone dots, grain; 0: flat colour within its lines), and gives the
 page again. Textures are the same on every page and keep to a small period, so that a codebook can
 hold them.
 """
 
 from __future__ import annotations
 
-import random
 from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image as Picture
 
 Pixels = NDArray[np.floating]
-Look = Callable[["Picture", "Picture", random.Random], "Picture"]
+Look = Callable[["Picture", "Picture", float], "Picture"]
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
@@ -47,11 +47,13 @@ def _grain(side: int, period: int, blur: float, seed: int) -> Pixels:
 
 
 @cache
-def _strokes(side: int, period: int, slope: int) -> Pixels:
-    """Diagonal strokes in [0, 1], 1 where the pencil presses, (side, side, 1)."""
+def _strokes(side: int, period: int, slope: int, strength: float) -> Pixels:
+    """Diagonal strokes in [0, 1], 1 where the pencil presses, (side, side, 1); at a `strength` of 0
+    their mean everywhere."""
     y, x = np.mgrid[0:side, 0:side].astype(np.float32)
     wave = 0.5 + 0.5 * np.cos(2 * np.pi * (x + slope * y) / period)
-    return (wave[..., None] ** 0.8).astype(np.float32)
+    strokes = wave[..., None] ** 0.8
+    return (strokes.mean() + (strokes - strokes.mean()) * strength).astype(np.float32)
 
 
 @cache
@@ -73,7 +75,7 @@ def _outline(image: Picture, thick: float) -> Pixels:
     return np.clip((edge - 12) / 36, 0, 1)
 
 
-def _watercolour(image: Picture, mask: Picture, rng: random.Random) -> Picture:
+def _watercolour(image: Picture, mask: Picture, texture: float) -> Picture:
     """Thin washes on white paper: colours run into each other, pigment gathers at their edges."""
     side, unit = image.width, image.width / 256
     light = image.convert("YCbCr").split()
@@ -85,8 +87,8 @@ def _watercolour(image: Picture, mask: Picture, rng: random.Random) -> Picture:
     grey = wash @ _LUMA[:, None]
     fresh = grey + (wash - grey) * 1.22  # thin pigment stays clear
     pale = 255 - (255 - fresh) * 0.72
-    bloom = _grain(side, 64 * side // 256, 7.0 * unit, 1) * 5.0  # uneven water
-    paper = _grain(side, 32, 0.8, 2) * 3.2
+    bloom = _grain(side, 64 * side // 256, 7.0 * unit, 1) * 5.0 * texture  # uneven water
+    paper = _grain(side, 32, 0.8, 2) * 3.2 * texture
     wet = _outline(image, 2.6) * (255 - pale) * 0.22  # darker rims
     painted = pale - wet + (bloom + paper) * np.clip((262 - pale) / 110, 0.25, 1)
     sheet = np.array([253, 251, 245], np.float32) + paper * 0.5
@@ -94,7 +96,7 @@ def _watercolour(image: Picture, mask: Picture, rng: random.Random) -> Picture:
     return _image(painted * (1 - edge) + sheet * edge)
 
 
-def _pencil(image: Picture, mask: Picture, rng: random.Random) -> Picture:
+def _pencil(image: Picture, mask: Picture, texture: float) -> Picture:
     """Coloured pencils: hatching that is denser where it is darker, thin dark contours."""
     side, unit = image.width, image.width / 256
     flat = _pixels(image.filter(ImageFilter.GaussianBlur(0.8 * unit)))
@@ -102,9 +104,9 @@ def _pencil(image: Picture, mask: Picture, rng: random.Random) -> Picture:
     vivid = np.clip(grey + (flat - grey) * 1.25, 0, 255)
     period = round(8 * unit)
     dark = 1 - grey / 255
-    one, two = _strokes(side, period, 1), _strokes(side, period, -1)
+    one, two = _strokes(side, period, 1, texture), _strokes(side, period, -1, texture)
     press = 0.56 + 0.26 * one + np.clip(dark - 0.3, 0, 0.5) * (0.22 + 0.30 * two)
-    press += _grain(side, 32, 0.7, 4) * 0.035
+    press += _grain(side, 32, 0.7, 4) * 0.035 * texture
     paper = np.array([252, 249, 241], np.float32)
     drawn = paper - (paper - vivid) * np.clip(press, 0, 1)
     line = _outline(image, 1.8)
@@ -119,7 +121,7 @@ _INKS = np.array([[54, 50, 66], [214, 106, 72], [238, 190, 104], [84, 140, 142],
 """The old printer's: night, brick, straw, sea, and his paper."""
 
 
-def _vintage(image: Picture, mask: Picture, rng: random.Random) -> Picture:
+def _vintage(image: Picture, mask: Picture, texture: float) -> Picture:
     """An old print: four inks on yellowed paper, halftone dots in the middle tones."""
     side, unit = image.width, image.width / 256
     flat = _pixels(image.filter(ImageFilter.GaussianBlur(0.6 * unit)))
@@ -132,16 +134,17 @@ def _vintage(image: Picture, mask: Picture, rng: random.Random) -> Picture:
     colour = _INKS[4] + (ink - _INKS[4]) * strength
     tone = np.clip((grey - 0.06) / 0.62, 0, 1) ** 0.72
     period = round(8 * unit)
-    dots = _strokes(side, period, 1) + _strokes(side, period, -1) - 1  # [-1, 1]
+    dots = _strokes(side, period, 1, texture) + _strokes(side, period, -1, texture) - 1  # [-1, 1]
     middle = 4 * tone * (1 - tone)
     tone = np.clip(tone + 0.11 * dots * middle, 0, 1)
     printed = _INKS[0] + (colour - _INKS[0]) * tone
-    printed += _grain(side, 32, 0.8, 5) * 2.2 + brick * 2
+    grain = _grain(side, 32, 0.8, 5) * texture
+    printed += grain * 2.2 + brick * 2
     edge = _border(side, 0.035, 0.002)
-    return _image(printed * (1 - edge) + (_INKS[4] + _grain(side, 32, 0.8, 5) * 1.5) * edge)
+    return _image(printed * (1 - edge) + (_INKS[4] + grain * 1.5) * edge)
 
 
-def _papercut(image: Picture, mask: Picture, rng: random.Random) -> Picture:
+def _papercut(image: Picture, mask: Picture, texture: float) -> Picture:
     """Cut paper: flat sheets one above the other with their shadows, figures with a white rim."""
     side, unit = image.width, image.width / 256
     stepped = _pixels(image.filter(ImageFilter.BoxBlur(0.8 * unit)))
@@ -166,16 +169,17 @@ def _papercut(image: Picture, mask: Picture, rng: random.Random) -> Picture:
     page = page * (1 - white) + np.array([254, 252, 246], np.float32) * white
     inner = _pixels(mask)[..., None] / 255
     page = page * (1 - inner) + figures * inner
-    return _image(page + _grain(side, 32, 0.8, 6) * 2.6)
+    return _image(page + _grain(side, 32, 0.8, 6) * 2.6 * texture)
 
 
-def _crayon(image: Picture, mask: Picture, rng: random.Random) -> Picture:
+def _crayon(image: Picture, mask: Picture, texture: float) -> Picture:
     """Wax crayons: strong colours that leave specks of the paper, thick soft contours."""
     side, unit = image.width, image.width / 256
     flat = _pixels(image.filter(ImageFilter.GaussianBlur(1.0 * unit)))
     grey = flat @ _LUMA[:, None]
     vivid = np.clip(grey + (flat - grey) * 1.4 + 8, 0, 255)
-    wax = 0.80 + 0.18 * _strokes(side, round(16 * unit), 2) + _grain(side, 64, 1.6, 7) * 0.075
+    wax = 0.80 + 0.18 * _strokes(side, round(16 * unit), 2, texture)
+    wax += _grain(side, 64, 1.6, 7) * 0.075 * texture
     paper = np.array([254, 252, 246], np.float32)
     drawn = paper - (paper - vivid) * np.clip(wax, 0.35, 1)
     line = _outline(image, 3.0)

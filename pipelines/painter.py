@@ -49,12 +49,13 @@ def paint(
     style: str = "storybook",
     simple: bool = False,
     scale: int = 1,
+    texture: float = 1.0,
 ) -> Painting:
     """Paint a scene, a square of SIZE * scale pixels.
 
     `style` is a key of STYLE_FILTERS, anything else is the plain storybook look. `simple` keeps to
-    few sizes of clip art. The same scene, rng and options at another scale give the same page,
-    larger.
+    few sizes of clip art. `texture` in [0, 1] is how strong that of a style is. The same scene, rng
+    and options at another scale give the same page, larger.
     """
     canvas = Canvas(scene.time, frozenset(scene.skies), rng, SIZE * scale)
     PLACE_PAINTERS[scene.place](canvas)
@@ -75,7 +76,7 @@ def paint(
     if outside:
         _falling(page, scene, rng, scale)
     if style in STYLE_FILTERS:
-        page = STYLE_FILTERS[style](page, mask, rng)
+        page = STYLE_FILTERS[style](page, mask, texture)
     return Painting(page, mask, layout)
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -29,6 +30,8 @@ class Crops(NamedTuple):
 
     pixels: Tensor
     """(B, 3, s, s) in [-1, 1], s = side times the bank's scale."""
+    small: Tensor
+    """(B, 3, side, side) in [-1, 1]: the same, as codes are made of it."""
     weights: Tensor
     """(B, 1, s, s): 3 on clip art, else 1."""
     styles: Tensor
@@ -41,6 +44,8 @@ class _Part:
 
     pictures: Tensor
     """(N, S, S, 3) uint8, some of which may be of another kind."""
+    small: Tensor | None
+    """(N, 256, 256, 3) uint8: the same, where they are not just `pictures` made smaller."""
     front: Tensor
     """(N, 16, 16) bool: the cells of clip art."""
     ids: Tensor
@@ -69,18 +74,19 @@ class PictureBank:
         self.scale = scenes.pictures.shape[1] // SIZE
         self.scenes = min(len(scenes), most)
         painted = hold(scenes.pictures[: self.scenes], device)
+        small = hold(scenes.small[: self.scenes], device) if self.scale > 1 else None
         front = torch.from_numpy(scenes.labels[: self.scenes] >= 0).to(device)
         looks = ("storybook", *STYLES)
         styles = torch.tensor([looks.index(r.style) for r in scenes.records[: self.scenes]])
         plain, styled = (styles == 0).nonzero()[:, 0], styles.nonzero()[:, 0]
-        self.parts = [_Part(painted, front, plain, styles)]
+        self.parts = [_Part(painted, small, front, plain, styles)]
         if len(styled):
-            self.parts.append(_Part(painted, front, styled, styles, styled=True))
+            self.parts.append(_Part(painted, small, front, styled, styles, styled=True))
         if pages is not None:
             real = hold(pages.pictures, device)
             nothing = torch.zeros(len(pages), CELLS, CELLS, dtype=torch.bool, device=device)
             ids = torch.arange(len(pages))
-            self.parts.append(_Part(real, nothing, ids, torch.zeros_like(ids), real=True))
+            self.parts.append(_Part(real, None, nothing, ids, torch.zeros_like(ids), real=True))
 
     def crops(self, generator: torch.Generator, count: int, side: int, step: int = 0) -> Crops:
         """Crops of `side` pixels, times the bank's scale.
@@ -89,12 +95,12 @@ class PictureBank:
         drawn around a piece of clip art. `generator` is on the CPU: the same crops on any device.
         `step` says nothing here: pictures are drawn, not taken in turn.
         """
-        cut = list[tuple[Tensor, Tensor, Tensor]]()
+        cut = list[Crops]()
         for part, n in zip(self.parts, self._counts(count), strict=True):
             if n:
                 pick = torch.randint(len(part.ids), (n,), generator=generator)
                 cut.append(_cut(part, generator, part.ids[pick], side))
-        return self._weighted(*(torch.cat(t) for t in zip(*cut, strict=True)))
+        return Crops(*(torch.cat(t) for t in zip(*cut, strict=True)))
 
     def _counts(self, count: int) -> list[int]:
         """How many of so many crops each part gives."""
@@ -104,12 +110,6 @@ class PictureBank:
         styled = round(styled / max(painted, 1) * (count - real))
         return [real if p.real else styled if p.styled else count - real - styled
                 for p in self.parts]  # fmt: skip
-
-    def _weighted(self, pixels: Tensor, front: Tensor, styles: Tensor) -> Crops:
-        pixels = pixels.permute(0, 3, 1, 2).float() / 127.5 - 1
-        cell = GRID * self.scale
-        fine = front.repeat_interleave(cell, 1).repeat_interleave(cell, 2)
-        return Crops(pixels, 1.0 + 2.0 * fine[:, None].float(), styles.to(pixels.device))
 
 
 class OwnBank(PictureBank):
@@ -124,20 +124,17 @@ class OwnBank(PictureBank):
         held = hold(pictures, device)
         nothing = torch.zeros(len(held), CELLS, CELLS, dtype=torch.bool, device=device)
         ids = torch.arange(len(held))
-        self.parts = [_Part(held, nothing, ids, torch.zeros_like(ids))]
+        self.parts = [_Part(held, None, nothing, ids, torch.zeros_like(ids))]
         self.order = Order(len(held), seed)
 
     def crops(self, generator: torch.Generator, count: int, side: int, step: int = 0) -> Crops:
         """As PictureBank's; the pictures are those whose turn it is at `step`, all weights 1."""
         which = self.order.ids(step, count)
-        return self._weighted(*_cut(self.parts[0], generator, which, side))
+        return _cut(self.parts[0], generator, which, side)
 
 
-def _cut(
-    part: _Part, generator: torch.Generator, which: Tensor, side: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """(B, s, s, 3) uint8, the cells of them that show clip art, (B, s/16, s/16) bool, and their
-    styles (B,)."""
+def _cut(part: _Part, generator: torch.Generator, which: Tensor, side: int) -> Crops:
+    """A crop of each of the pictures `which` (B,)."""
     count = len(which)
     cells, most = side // GRID, CELLS - side // GRID
     place = torch.randint(most + 1, (count, 2), generator=generator)
@@ -155,8 +152,19 @@ def _cut(
         rows, columns = (_span(c, cells, unit, source.device) for c in (y, x))
         return source[i, rows[:, :, None], columns[:, None]]
 
-    pixels = taken(part.pictures, GRID * part.pictures.shape[1] // SIZE)
-    return pixels, taken(part.front, 1), part.styles[which]
+    def pixels(source: Tensor) -> Tensor:
+        """(B, 3, s, s) in [-1, 1]."""
+        cut = taken(source, GRID * source.shape[1] // SIZE)
+        return cut.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+    whole = pixels(part.pictures)
+    small = whole if part.small is None else pixels(part.small)
+    if small.shape[-1] != side:
+        small = F.interpolate(small, size=(side, side), mode="area")
+    unit = whole.shape[-1] // cells
+    fine = taken(part.front, 1).repeat_interleave(unit, 1).repeat_interleave(unit, 2)
+    weights = 1.0 + 2.0 * fine[:, None].float()
+    return Crops(whole, small, weights, part.styles[which].to(whole.device))
 
 
 def _span(first: Tensor, cells: int, unit: int, device: torch.device) -> Tensor:

@@ -1,8 +1,9 @@
 """Painted scenes kept on disk, so that a picture is painted once and trained on many times.
 
-A folder holds `pictures.npy` (N, 256, 256, 3) uint8, `labels.npy` (N, 16, 16) int16 (which
-vocabulary word covers each 16-pixel cell, -1 = background), `plans.npy` (N, PIECES * FIELDS) int16
-(the layout as the code transformer plans it, -1 where it cannot) and `scenes.jsonl`.
+A folder holds `pictures.npy` (N, 256, 256, 3) uint8; of pages of twice the side also `small.npy`,
+what they are at 256x256; `labels.npy` (N, 16, 16) int16 (which vocabulary word covers each 16-pixel
+cell, -1 = background), `plans.npy` (N, PIECES * FIELDS) int16 (the layout as the code transformer
+plans it, -1 where it cannot) and `scenes.jsonl`.
 """
 
 from __future__ import annotations
@@ -58,7 +59,10 @@ class SceneRecord:
         return f"{style.prefix} {text}" if style.prefix else text
 
     def paint(self, rng: random.Random, *, simple: bool = False, scale: int = 1) -> Painting:
-        return paint(self.captioned.scene, rng, style=self.style, simple=simple, scale=scale)
+        """A larger page has no texture, which a decoder cannot draw crisply, and needs none."""
+        texture = 1.0 if scale == 1 else 0.0
+        return paint(self.captioned.scene, rng, style=self.style, simple=simple, scale=scale,
+                     texture=texture)  # fmt: skip
 
 
 def sample_record(rng: random.Random, split: str) -> SceneRecord:
@@ -156,10 +160,14 @@ class SceneSet:
         """`simple`: share of simple layouts; `scale` 2: pictures of twice the side; `workers`:
         processes (None: one for every core)."""
         self.folder = folder
-        if not (folder / "scenes.jsonl").exists():
+        if not (folder / "scenes.jsonl").exists() or (
+            scale > 1 and not (folder / SMALL).exists()  # painted by an earlier version
+        ):
             job = _Job(folder, split, seed, simple, scale)
             self._make(count, job, workers or os.cpu_count() or 1)
         self.pictures = np.load(folder / "pictures.npy", mmap_mode="r")
+        self.small = np.load(folder / SMALL, mmap_mode="r") if scale > 1 else self.pictures
+        """(N, 256, 256, 3) uint8: the pages as codes are made of them."""
         self.labels = np.load(folder / "labels.npy")
         self.plans = np.load(folder / "plans.npy")
         with (folder / "scenes.jsonl").open(encoding="utf-8") as lines:
@@ -170,11 +178,12 @@ class SceneSet:
 
     def _make(self, count: int, job: _Job, workers: int) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        side = SIZE * job.scale
-        pictures = np.lib.format.open_memmap(
-            self.folder / "pictures.npy", mode="w+", dtype=np.uint8, shape=(count, side, side, 3)
-        )
-        pictures.flush()
+        (self.folder / "scenes.jsonl").unlink(missing_ok=True)
+        for name, side in (("pictures.npy", SIZE * job.scale), *job.small):
+            pictures = np.lib.format.open_memmap(
+                self.folder / name, mode="w+", dtype=np.uint8, shape=(count, side, side, 3)
+            )
+            pictures.flush()
         labels = np.empty((count, CELLS, CELLS), np.int16)
         plans = np.empty((count, PIECES * FIELDS), np.int16)
         rows = [""] * count
@@ -207,6 +216,7 @@ class SceneSet:
         (self.folder / "scenes.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
+SMALL = "small.npy"
 _CHUNK = 100
 """Scenes that a process paints at a time."""
 
@@ -228,20 +238,30 @@ class _Job:
     simple: float
     scale: int
 
+    @property
+    def small(self) -> tuple[tuple[str, int], ...]:
+        """Name and side of the small pictures, where they are others."""
+        return ((SMALL, SIZE),) if self.scale > 1 else ()
+
 
 def _paint_chunk(job: _Job, begin: int, end: int) -> _Chunk:
     """Paint scenes begin..end into the set's pictures; the rest is returned."""
     pictures = np.load(job.folder / "pictures.npy", mmap_mode="r+")
+    small = [np.load(job.folder / name, mmap_mode="r+") for name, _ in job.small]
     labels, plans, rows = [], [], list[str]()
     for n in range(begin, end):
         scene = painted_scene(n, job.split, job.seed, job.simple, job.scale)
         pictures[n] = np.asarray(scene.page.picture)
+        for into in small:
+            same = painted_scene(n, job.split, job.seed, job.simple)
+            into[n] = np.asarray(same.page.picture)
         labels.append(label_map(scene.page))
         plans.append(plan_of(scene.page.layout) if scene.simple else [-1] * (PIECES * FIELDS))
         record = scene.record
         rows.append(json.dumps({"brief": str(record.captioned.scene), "style": record.style,
                                 "sentence": record.captioned.sentence}))  # fmt: skip
-    pictures.flush()
+    for written in (pictures, *small):
+        written.flush()
     return _Chunk(np.stack(labels), np.array(plans, np.int16), rows)
 
 

@@ -154,7 +154,7 @@ def test_a_bank_of_own_pictures_gives_each_its_turn(tmp_path: Path) -> None:
     assert (tmp_path / "runs" / "pictures-256.npy").stat().st_mtime_ns == written  # kept
     assert len(squares(files[:2], 256, tmp_path / "runs", "pictures")) == 2  # others: cut again
     bank = OwnBank(cut, CPU)
-    whole, weights, styles = bank.crops(torch.Generator(), 3, 256, step=5)
+    whole, _, weights, styles = bank.crops(torch.Generator(), 3, 256, step=5)
     shown = ((whole + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
     matches = [[n for n in range(3) if np.array_equal(s, cut[n])] for s in shown]
     assert sorted(matches) == [[0], [1], [2]]

@@ -53,6 +53,14 @@ def test_same_seed_same_scenes(scenes: SceneSet, folder: Path) -> None:
     assert longer.records[:COUNT] == scenes.records  # a larger set begins with the smaller
 
 
+def test_larger_pages_come_with_what_they_are_smaller(scenes: SceneSet, folder: Path) -> None:
+    large = SceneSet(folder / "large", 3, scale=2)
+    assert large.pictures.shape == (3, 2 * SIZE, 2 * SIZE, 3)
+    assert np.array_equal(large.small, scenes.pictures[:3])
+    (folder / "large" / "small.npy").unlink()  # as of an earlier version
+    assert np.array_equal(SceneSet(folder / "large", 3, scale=2).small, large.small)
+
+
 def test_other_seed_or_split_other_scenes(scenes: SceneSet, folder: Path) -> None:
     for other in (SceneSet(folder / "seed", 2, seed=1), SceneSet(folder / "test", 2, split="test")):
         assert other.records != scenes.records[:2]

@@ -59,7 +59,7 @@ def cut(bank: PictureBank, seed: int, count: int, side: int) -> Crops:
 
 
 def test_crops_lie_on_the_grid_and_show_clip_art(scenes: SceneSet, bank: PictureBank) -> None:
-    pixels, weights, styles = cut(bank, 1, 60, 64)
+    pixels, _, weights, styles = cut(bank, 1, 60, 64)
     assert pixels.shape == (60, 3, 64, 64)
     assert weights.shape == (60, 1, 64, 64)
     assert pixels.min() >= -1
@@ -104,7 +104,7 @@ def test_real_pages_join(scenes: SceneSet, tmp_path: Path) -> None:
     )
     pages = PageSet(list(read_pages(tmp_path, "train")))
     assert [p.text for p in pages.pages] == ["It is red."]
-    pixels, weights, styles = cut(PictureBank(scenes, pages, CPU), 1, 20, 64)
+    pixels, _, weights, styles = cut(PictureBank(scenes, pages, CPU), 1, 20, 64)
     red = (pixels - torch.tensor([200, 10, 10])[:, None, None] / 127.5 + 1).abs().amax((1, 2, 3))
     assert ((red < 0.03).tolist()) == [False] * 17 + [True] * 3
     assert weights[17:].max() == 1
@@ -252,8 +252,10 @@ def test_sharpening_on_larger_pages_teaches_to_draw_them(tmp_path: Path) -> None
     assert scenes.pictures.shape == (2, 2 * SIZE, 2 * SIZE, 3)
     bank = PictureBank(scenes, None, CPU)
     batch = bank.crops(torch.Generator().manual_seed(1), 2, SIZE)
-    target, weights, _ = batch
+    target, small, weights, _ = batch
     assert target.shape == (2, 3, 2 * SIZE, 2 * SIZE)
+    kept = ((small + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
+    assert all(any((page == own).all() for own in scenes.small) for page in kept)
     shown = torch.nn.functional.max_pool2d(weights, 32)[:, 0] == 3
     found = {tuple(s.flatten().tolist()) for s in shown}
     assert found <= {tuple((scenes.labels[n] >= 0).flatten().tolist()) for n in (0, 1)}

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from PIL import Image, ImageChops
 
 from pipelines import clipart
@@ -299,6 +301,21 @@ def test_styles_change_the_picture_and_nothing_else(style: str) -> None:
     assert difference(plain.picture, styled.picture) > 5
     assert plain.foreground.tobytes() == styled.foreground.tobytes()
     assert plain.layout == styled.layout
+
+
+@pytest.mark.parametrize("style", STYLE_FILTERS)
+def test_without_texture_a_style_has_flat_colour_and_its_lines(style: str) -> None:
+    def steps(**options: Any) -> NDArray[np.floating]:
+        """How much pixels differ from those above them, within the border."""
+        page = paint(FOX, random.Random(2), **options).picture
+        return np.abs(np.diff(np.asarray(page, float)[20:-20, 20:-20], axis=0)).max(axis=-1)
+
+    flat = steps() <= 1
+    rough = [steps(style=style, texture=t)[flat].mean() for t in (0.0, 0.5, 1.0)]
+    assert rough[0] < rough[1] < rough[2]
+    assert rough[0] < 0.7 * rough[2]
+    lines = ~flat
+    assert steps(style=style, texture=0.0)[lines].mean() > 4 * rough[0]
 
 
 def test_styles_differ_from_each_other_and_are_offered() -> None:
