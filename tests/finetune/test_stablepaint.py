@@ -140,6 +140,7 @@ def test_a_step_that_is_not_finite_changes_nothing() -> None:
     assert not torch.equal(layer.weight, before)
 
 
+@pytest.mark.usefixtures("ticking")
 def test_minutes_end_a_run(data: IllustrationSet, tmp_path: Path) -> None:
     events = list(start(data, tmp_path, 100_000, minutes=0.03))
     assert isinstance(events[-1], StablePaint)

@@ -201,6 +201,7 @@ def test_a_run_that_is_asked_to_stop_ends_after_its_step_with_a_checkpoint(
         training.ask_to_stop(15, None)
 
 
+@pytest.mark.usefixtures("ticking")
 def test_a_run_ends_with_its_minutes(bank: PictureBank, tmp_path: Path) -> None:
     *steps, model = begin(bank, tmp_path, 1_000_000, minutes=0.02)
     assert isinstance(model, VQGAN)
