@@ -2,8 +2,8 @@
 
 Its value is {"picture": address, "strokes": [{"size", "erase", "points": [[x, y], ...]}, ...]},
 all lengths as shares of the picture: x and y of its sides, the brush's width of its longer one.
-Gradio's own image editor would make the whole page come up later (a third of the code of the page
-is its), and shows no strokes that it is handed.
+A third of the code that the page loads would be that of Gradio's own image editor, which shows no
+strokes that it is handed.
 """
 
 from __future__ import annotations
