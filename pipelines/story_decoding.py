@@ -337,7 +337,7 @@ class Ban:
     def __init__(self, sequences: Sequence[Sequence[int]]) -> None:
         self.always = sorted({s[0] for s in sequences if len(s) == 1})
         """Those that are a sequence by themselves."""
-        # There are thousands, and hardly one has begun: they are looked up by their last token
+        # There are hundreds, and hardly one has begun: they are looked up by their last token
         # but one, at every token of every candidate.
         self._begun: dict[int, list[tuple[list[int], int]]] = {}
         for *begin, last in sequences:

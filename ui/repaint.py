@@ -293,8 +293,8 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
         wanted = request(page, wish or "", config)
         wanted = replace(wanted, picture=picture, mask=mask, image_prompts=shown)
         shop.rules.check_pictures(wanted.config)
-        given = {"way": way, "upload": upload, "like": like, "weight": weight}
-        given["strokes"] = brush.strokes_of(part)
+        given = {"way": way, "upload": upload, "like": like, "weight": weight,
+                 "strokes": brush.strokes_of(part)}  # fmt: skip
         changed(desk, wish=wish or "", given=given)
         return lambda job: paint_again(shop, desk, job, page, wanted)
 

@@ -22,7 +22,7 @@ from ui.jobs import Job, Work, until_stopped
 from ui.manuscript import Manuscript, brief_for
 from ui.panel import panel
 from ui.running import Runner
-from ui.workshop import Workshop, clicked_number, paced
+from ui.workshop import Workshop, carried, clicked_number, paced
 
 EXAMPLES = (
     "a fox who wanted to fly",
@@ -213,8 +213,7 @@ def build(runner: Runner) -> StoryTab:
         desk.choose(chosen)
 
     def put_back(desk: Desk, event: gr.EventData) -> None:
-        data = event._data
-        desk.put_back(data.get("value") if isinstance(data, dict) else None)
+        desk.put_back(carried(event))
 
     def write_own(desk: Desk, value: Any) -> None:
         desk.refuse_while_busy()

@@ -235,9 +235,14 @@ def clicked_number(event: gr.EventData) -> int | None:
 
 def clicked(event: gr.EventData) -> str:
     """The text that a button of `markup.button_js` carried; "" for anything else."""
-    data = event._data
-    value = data.get("value") if isinstance(data, dict) else None
+    value = carried(event)
     return value if isinstance(value, str) else ""
+
+
+def carried(event: gr.EventData) -> object:
+    """What an event of a component of our own carried, from any browser; None for nothing."""
+    data = event._data
+    return data.get("value") if isinstance(data, dict) else None
 
 
 def paced(seconds: float) -> Iterator[bool]:

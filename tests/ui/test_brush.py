@@ -14,12 +14,7 @@ from ui.brush import MOST_POINTS, brushed, strokes_of, value_of
 NAMES = st.sampled_from(["strokes", "size", "erase", "points"])
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=4)
-        | st.dictionaries(
-            st.sampled_from(["strokes", "size", "erase", "points"]), inner, max_size=4
-        )
-    ),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(NAMES, inner, max_size=4),
     max_leaves=12,
 )
 

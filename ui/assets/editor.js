@@ -2,7 +2,7 @@
 // so that no word of a story is ever read as HTML. Handed in by Gradio: element, props, server,
 // trigger, watch. Every change goes to props.value at once: what is on the screen is what gets
 // painted.
-const { make } = window.storybrush;
+const { make, keep } = window.storybrush;
 const root = element.querySelector('.manuscript');
 let rows = [];
 let of; // which story of the desk it is
@@ -25,7 +25,7 @@ function written() {
 function commit() {
   changed = true;
   props.value = written();
-  if (rows.length) window.storybrush?.keep('tale', props.value);
+  if (rows.length) keep('tale', props.value);
 }
 
 function fit(area) {
