@@ -25,6 +25,8 @@ from pipelines.story_requests import read_request
 from pipelines.story_restoring import mentions
 from pipelines.tokenizer import NEW_WORDS
 
+TYPED = Path(__file__).parent / "data" / "requests.txt"
+"""Requests as people type them, written down before any open story was."""
 UNKNOWN = ("zorblax", "quokka", "blimfrot", "tardigrade", "wombat", "Rex", "月の猫", "Drache")
 """Words for the placeholders of test requests; no model has seen them."""
 
@@ -57,22 +59,38 @@ def hero_stays(draft: Draft) -> bool:
     return bool(shown) and 2 * shown.most_common(1)[0][1] >= len(draft.sentences)
 
 
+def typed_requests(path: Path = TYPED) -> list[tuple[str, int]]:
+    """The requests of a file, one a line, each with the default number of sentences."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return [(words, StoryConfig(words).sentences) for words in map(str.strip, lines) if words]
+
+
 def run(
-    pipeline: StoryPipeline | None = None, *, stories: int = 100, seed: int = 0
+    pipeline: StoryPipeline | None = None,
+    *,
+    stories: int = 100,
+    seed: int = 0,
+    asked: Sequence[tuple[str, int]] = (),
+    read: Path | None = None,
 ) -> dict[str, float]:
-    """Perplexity on held-out stories, and of stories written for held-out requests at default
-    settings: distinct-2, and in [0, 1] the shares of sentences that end properly, of stories whose
-    sentences name the request's first content word, any of them, and on average, that have the
-    number of sentences asked for, and whose hero stays."""
+    """Perplexity on held-out stories, and of stories written for held-out requests (or those
+    `asked`) at default settings: distinct-2, and in [0, 1] the shares of sentences that end
+    properly, of stories whose sentences name the request's first content word, any of them, all of
+    them, and on average, that have the number of sentences asked for, whose hero stays, and of
+    titles that no other story has. `read`: the stories themselves are written there."""
     pipeline = pipeline or StoryPipeline.from_pretrained()
     assert pipeline.lexicon is not None
     device = next(pipeline.model.parameters()).device
     perplexity = math.exp(validation_loss(pipeline.model, device, 200))
-    drafts, asked = list[Draft](), list[tuple[str, int]]()
-    for words, sentences in requests(stories, seed):
+    asked = (asked or list(requests(stories, seed)))[:stories]
+    drafts = list[Draft]()
+    for words, sentences in asked:
         config = StoryConfig(words, sentences=sentences, drafts=1, seed=seed + len(drafts))
         drafts.append(pipeline(config)[0])
-        asked.append((words, sentences))
+        if read:
+            told = "\n".join(f"{s.text}  | {s.brief}" for s in drafts[-1].sentences)
+            with read.open("a", encoding="utf-8") as file:
+                file.write(f"? {words}\n# {drafts[-1].title}\n{told}\n\n")
     contents = [read_request(words, pipeline.lexicon).content for words, _ in asked]
     texts = [" ".join(s.text for s in d.sentences) for d in drafts]  # a title is made to name it
     named = [[mentions(t, w) for w in c] for t, c in zip(texts, contents, strict=True) if c]
@@ -84,9 +102,11 @@ def run(
         "ends properly": sum(ends) / len(ends),
         "names the first word": sum(n[0] for n in named) / len(named),
         "names any word": sum(any(n) for n in named) / len(named),
+        "names all words": sum(all(n) for n in named) / len(named),
         "words named": sum(sum(n) / len(n) for n in named) / len(named),
         "length as asked": sum(counts) / len(counts),
         "hero stays": sum(map(hero_stays, drafts)) / len(drafts),
+        "titles of their own": len({d.title for d in drafts}) / len(drafts),
     }
 
 
@@ -96,6 +116,8 @@ def main() -> None:
     p = argparse.ArgumentParser(description=__doc__)
     p.add_argument("--model", default="embedded", help="folder that finetune.gpt2 wrote")
     p.add_argument("--stories", type=int, default=100)
+    p.add_argument("--typed", action="store_true", help="for the requests of data/requests.txt")
+    p.add_argument("--read", type=Path, metavar="FILE", help="add the stories to this file")
     p.add_argument("--seed", type=int, default=0)
     p.add_argument("--threads", type=int, default=0, help="CPU threads, 0 = all cores")
     p.add_argument("--out", type=Path, help="write the figures there as JSON, too")
@@ -122,7 +144,11 @@ def main() -> None:
         print(json.dumps({k: round(v, 4) for k, v in found.values().items()}))
         return
     figures: dict[str, Any] = run(
-        StoryPipeline.from_pretrained(args.model), stories=args.stories, seed=args.seed
+        StoryPipeline.from_pretrained(args.model),
+        stories=args.stories,
+        seed=args.seed,
+        asked=typed_requests() if args.typed else (),
+        read=args.read,
     )
     text = json.dumps({k: round(v, 4) for k, v in figures.items()}, indent=2)
     if args.out:

@@ -55,7 +55,7 @@ from finetune.training import (
 from pipelines.gpt2 import GPT2Config, GPT2Writer
 from pipelines.reading import split_sentences
 from pipelines.tokenizer import PAD_ID, SENTENCE, SPECIALS, TITLE, load_tokenizer
-from pipelines.weights import list_hashes, save_model
+from pipelines.weights import list_hashes, load_weights, save_model
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +83,13 @@ def embedded_config() -> dict[str, Any]:
 def build(config: dict[str, Any]) -> GPT2Writer:
     """A writer with random weights; output and input embeddings are one."""
     return GPT2Writer(GPT2Config.from_values(config))
+
+
+def read_weights(folder: Path) -> GPT2Writer:
+    """An embedded writer that is there, to go on from. Raises ModelUnavailable."""
+    model = build(embedded_config())
+    load_weights(model.transformer, folder)  # the output layer is the input embedding
+    return model
 
 
 def encode_example(rng: random.Random, split: str = "train") -> Sequence_:
@@ -199,6 +206,7 @@ def train(
     device: torch.device,
     *,
     config: dict[str, Any] | None = None,
+    begun: GPT2Writer | None = None,
     stories: Sequence[CorpusStory] = (),
     seed: int = 0,
     batch: int = 24,
@@ -210,12 +218,15 @@ def train(
 ) -> Iterator[TrainStep | GPT2Writer]:
     """Train for `steps`, resuming from `runs/story.pt`; the last event is the averaged model.
 
-    `workers` processes prepare the stories (0: none beside this one). `batch` is of all processes
-    together.
+    `begun`: the writer to begin with, instead of random weights. `workers` processes prepare the
+    stories (0: none beside this one). `batch` is of all processes together.
     """
     torch.manual_seed(seed)
     config = config or embedded_config()
     model, average = build(config), build(config)
+    if begun is not None:
+        for part in (model, average):
+            part.load_state_dict(begun.state_dict())
     for module in (model, average):
         nn.Module.to(module, device)
     optimizers = optimizers_of(model.transformer.h, model, peak, weight_decay=0.1)
@@ -274,6 +285,8 @@ def main() -> None:
     p = parser(__doc__ or "", steps=2000, out="pipelines/weights/story")
     p.add_argument("--stories", type=Path, help="folder stories_text: real stories to mix in")
     p.add_argument("--batch", type=int, default=24, help="sequences a step")
+    p.add_argument("--from", dest="begun", type=Path, help="folder of a writer to go on from")
+    p.add_argument("--peak", type=float, default=3e-3, help="learning rate at its highest")
     p.add_argument("--workers", type=int, default=0, help="processes that prepare stories")
     args = p.parse_args()
     guarded(lambda: run(args, begin(args)))
@@ -284,8 +297,10 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
     stories = list(read_stories(args.stories, "train")) if args.stories else []
     events = train(
         args.steps, args.runs, device,
+        begun=read_weights(args.begun) if args.begun else None, peak=args.peak,
         stories=stories, minutes=args.minutes, workers=args.workers, seed=args.seed,
         batch=args.batch * processes(), save_every=args.save_every,
+        report_every=min(50, args.save_every),
     )  # fmt: skip
     model = report(events)
     if rank() == 0:

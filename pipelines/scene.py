@@ -168,7 +168,7 @@ _UNCOUNTED = frozenset(
 
 def article(word: str) -> str:
     """ "a" or "an", as the word's sound asks."""
-    vowel = re.match(r"[aeiou]", word) and not re.match(r"(uni|use|eu|one\b)", word)
+    vowel = re.match(r"[aeiou]|hour|honest", word) and not re.match(r"(uni|use|eu|one\b)", word)
     return "an" if vowel else "a"
 
 

@@ -17,8 +17,10 @@ from functools import cache
 from finetune.data.storyworld import (
     FilledStory,
     Skeleton,
+    acts,
     fill,
     given_names,
+    open_skeletons,
     skeletons,
     split_of,
 )
@@ -28,6 +30,8 @@ from pipelines.story_requests import FUNCTION_WORDS, normal_form, prompt_of
 from pipelines.tokenizer import BRIEF, END, NEW_WORDS, SENTENCE
 
 LENGTHS = range(4, 13)
+OPEN = 0.4
+"""Share of examples that are open stories (`open_skeletons`)."""
 
 # Each fits every story that begins with its hero; "[place]" is where the first sentence is.
 _NAMED_OPENINGS = (
@@ -173,19 +177,19 @@ def with_length(story: Skeleton, sentences: int, rng: random.Random) -> Skeleton
 
 
 @cache
-def _by_length(split: str, sentences: int) -> tuple[Skeleton, ...]:
-    return tuple(s for s in _of_split(split) if len(s.lines) == sentences)
+def _by_length(stories: tuple[Skeleton, ...], sentences: int) -> tuple[Skeleton, ...]:
+    return tuple(s for s in stories if len(s.lines) == sentences)
 
 
-def _of_length(sentences: int, split: str, rng: random.Random) -> Skeleton:
-    """A story in so many sentences: most are told as they were written, as every stretch or
+def _of_length(sentences: int, stories: tuple[Skeleton, ...], rng: random.Random) -> Skeleton:
+    """One of them in so many sentences: most are told as they were written, as every stretch or
     squeeze costs some of the sense."""
     for _ in range(30):
         off = rng.choices((0, -1, 1, -2, 2), (80, 8, 7, 3, 2))[0]
-        near = _by_length(split, sentences + off)
+        near = _by_length(stories, sentences + off)
         if near and (story := with_length(rng.choice(near), sentences, rng)) is not None:
             return story
-    return rng.choice(_of_split(split))  # a split without stories of about that length
+    return rng.choice(stories)  # there are none of about that length
 
 
 # --- words -------------------------------------------------------------------------------
@@ -229,6 +233,8 @@ def _request(story: Skeleton, rng: random.Random) -> str:
     hero, friend = "hero" in story.slots, "friend" in story.slots
     place = _place_phrase(_setting(rng.choice(story.lines)[1])[0])
     kind = rng.random()
+    if "act" in story.slots and kind > 0.58:  # not for its hero alone: what is done is the story
+        kind = rng.choice((0.0, 0.6, 0.7, 1.0))
     if not hero or kind < 0.50:
         text = rng.choice(story.requests)
     elif kind < 0.58:
@@ -309,14 +315,16 @@ def _keywords(story: FilledStory, rng: random.Random) -> str:
 @cache
 def _common() -> Counter[str]:
     """How often each word stands in the stories."""
-    text = " ".join(t for s in skeletons() for t, _ in s.lines).lower()
+    text = " ".join(t for s in (*skeletons(), *open_skeletons()) for t, _ in s.lines).lower()
     return Counter(re.findall(r"[a-z]+", text))
 
 
 def lexicon() -> list[str]:
     """The words that the writer knows: of requests, and of training stories said twice or more."""
     words = Counter[str]()
-    for s in _of_split("train"):
+    done = " ".join(f"{a.infinitive} {a.past} {a.gerund}" for a in acts().values())
+    words.update(2 * re.findall(r"[a-z]+", done))
+    for s in (*_of_split("train"), *_open_of_split("train")):
         lines = [*(t for t, _ in s.lines), s.title]
         words.update(
             re.findall(r"[a-z]+(?:'[a-z]+)?", re.sub(r"\{[^}]*\}", " ", " ".join(lines)).lower())
@@ -329,6 +337,22 @@ def lexicon() -> list[str]:
 
 
 # --- unknown words -----------------------------------------------------------------------
+
+
+def _unpainted_act(example: Example) -> str:
+    """What is done in a story, where request and story say it in the same one form and nothing of
+    it is painted: another verb can stand there. Else ""."""
+    act = acts().get(example.story.fillings.get("act", ""))
+    if act is None or act.shown:
+        return ""
+    story = example.story
+    told = " ".join([example.request, story.title, *(s.text for s in story.sentences)])
+    said = {
+        form
+        for form in (act.infinitive, act.past, act.gerund)
+        if re.search(rf"\b{form}\b", told, re.IGNORECASE)
+    }
+    return said.pop() if len(said) == 1 else ""
 
 
 def _swap(text: str, word: str, new: str) -> str:
@@ -355,7 +379,9 @@ def with_unknown_words(example: Example, rng: random.Random) -> Example:
     The briefs keep the words they had: a paintable stand-in of the same kind.
     """
     names = sorted(set(re.findall(r"\b[A-Z][a-z]+\b", example.request)) & set(given_names()))
-    words = [w.replace("_", " ") for w in example.story.fillings.values() if w not in PLACES]
+    fillings = example.story.fillings.values()
+    words = [w.replace("_", " ") for w in fillings if w in vocabulary()]
+    words += filter(None, [_unpainted_act(example)])
     asked = [w for w in words if re.search(rf"\b{re.escape(w)}s?\b", example.request)]
     if names and rng.random() < 0.6:
         asked = [rng.choice(names), *asked[: rng.randint(0, 1)]]
@@ -364,8 +390,12 @@ def with_unknown_words(example: Example, rng: random.Random) -> Example:
         asked = asked[: rng.choice((1, 1, 1, 2))]
     if not asked or rng.random() < 0.2:
         said = " ".join(s.text for s in example.story.sentences)
-        plain = [w for w in re.findall(r"[a-z]{4,}", example.request) if w not in FUNCTION_WORDS]
-        plain = [w for w in plain if w not in asked and re.search(rf"\b{w}\b", said)]
+        plain = re.findall(r"(?<![\w-])[a-z]{4,}(?![\w-])", example.request)
+        plain = [w for w in plain if w not in FUNCTION_WORDS]
+        act = acts().get(example.story.fillings.get("act", ""))
+        verbs = {f.split()[0] for f in (act.infinitive, act.past, act.gerund)} if act else set()
+        taken = {*asked, *verbs}  # a verb has forms, what it is done to ("the drum") has none
+        plain = [w for w in plain if w not in taken and re.search(rf"\b{w}\b", said)]
         asked = [*asked, *rng.sample(plain, min(1, len(plain)))]
     for new, word in zip(NEW_WORDS, asked, strict=False):
         story = example.story
@@ -385,13 +415,20 @@ def _of_split(split: str) -> tuple[Skeleton, ...]:
     return tuple(s for s in skeletons() if split_of(s) == split)
 
 
+@cache
+def _open_of_split(split: str) -> tuple[Skeleton, ...]:
+    return tuple(s for s in open_skeletons() if split_of(s) == split)
+
+
 def sample_example(rng: random.Random, split: str = "train") -> Example:
     """A story of a split with a request for it."""
+    wide = rng.random() < OPEN
+    stories = (_open_of_split if wide else _of_split)(split)
     if rng.random() < 0.55:
-        skeleton = rng.choice(_of_split(split))
+        skeleton = rng.choice(stories)
     else:
-        skeleton = _of_length(rng.choice(LENGTHS), split, rng)
-    if rng.random() < 0.35:
+        skeleton = _of_length(rng.choice(LENGTHS), stories, rng)
+    if not wide and rng.random() < 0.35:
         skeleton = widened(skeleton, rng)
     asked = _request(skeleton, rng)
     if "{Name}" in asked:

@@ -34,6 +34,7 @@ from pipelines.scene import (
 )
 
 STORIES = Path(__file__).parent / "stories"
+OPEN_STORIES = STORIES / "open"
 
 _HE = (
     "Pip Max Leo Tom Ben Oscar Finn Otto Milo Hugo Sam Jack Theo Felix Toby Gus Remy Barnaby "
@@ -70,6 +71,33 @@ class FilledStory:
     """Slot name -> vocabulary word."""
 
 
+@dataclass(frozen=True)
+class Act:
+    """Something that a hero may want to do, and how it is painted."""
+
+    kind: str
+    """"skill" (can be learned, done all day), "make" (something is there in the end), or "goal"
+    (once is enough)."""
+    infinitive: str
+    past: str
+    gerund: str
+    shown: str
+    """What a brief says behind the hero: "with cake"; empty where nothing else is seen."""
+    places: tuple[str, ...]
+    """Where it can be done."""
+
+
+@cache
+def acts() -> dict[str, Act]:
+    """What heroes may do, by its infinitive: "bake a cake"."""
+    found: dict[str, Act] = {}
+    for line in (OPEN_STORIES / "acts.tsv").read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            kind, infinitive, past, gerund, shown, places = (p.strip() for p in line.split("|"))
+            found[infinitive] = Act(kind, infinitive, past, gerund, shown, tuple(places.split()))
+    return found
+
+
 def parse_skeletons(text: str) -> list[Skeleton]:
     """Stories with slots from the text of a file. Raises InvalidInput that names the story."""
     stories: list[Skeleton] = []
@@ -96,24 +124,57 @@ def parse_skeletons(text: str) -> list[Skeleton]:
     return stories
 
 
+_OUTSIDE = tuple(p for p in PLACES if p not in {"room", "school", "castle_hall", "cave"})
+_WIDE_PLACES = {
+    "anywhere": tuple(PLACES),
+    "outside": tuple(p for p in _OUTSIDE if p not in {"sky", "space", "underwater"}),
+}
+"""Names for many places at once."""
+
+
 def _choices(classes: Sequence[str], title: str) -> tuple[str, ...]:
     words: list[str] = []
     for c in classes:
         of_class = [w for w, v in vocabulary().items() if v["class"] == c]
+        of_class = of_class or [a.infinitive for a in acts().values() if a.kind == c]
+        of_class = of_class or list(_WIDE_PLACES.get(c, ()))
         if of_class:
             words += of_class
         elif c in vocabulary() or c in PLACES:
             words.append(c)
         else:
-            raise InvalidInput(f"“{c}” in the slots of “{title}” is no class, word or place.")
+            raise InvalidInput(f"“{c}” in the slots of “{title}” is no class, act, word or place.")
     return tuple(words)
+
+
+def _read(folder: Path) -> tuple[Skeleton, ...]:
+    files = sorted(folder.glob("*.txt"))
+    return tuple(s for f in files for s in parse_skeletons(f.read_text(encoding="utf-8")))
 
 
 @cache
 def skeletons() -> tuple[Skeleton, ...]:
-    """Every story of the repository, in a fixed order."""
-    files = sorted(STORIES.glob("*.txt"))
-    return tuple(s for f in files for s in parse_skeletons(f.read_text(encoding="utf-8")))
+    """Every story of the repository that is told of what its author thought of, in a fixed order.
+    Pictures are learned from these."""
+    return _read(STORIES)
+
+
+@cache
+def open_skeletons() -> tuple[Skeleton, ...]:
+    """Stories that are true of nearly anything: of any act, thing or place that is asked for. From
+    these the writer learns to tell what a request says."""
+    return tuple(map(_apart, _read(OPEN_STORIES)))
+
+
+def _apart(story: Skeleton) -> Skeleton:
+    """Without the words for a slot that the story itself speaks of: its owl is not the hero."""
+    told = " ".join([*(f"{text} {brief}" for text, brief in story.lines), story.title])
+    said = set(_BRIEF_WORD.findall(re.sub(r"\{[^}]*\}", " ", told).lower()))
+    slots = {
+        name: tuple(c for c in choices if c not in said) or choices
+        for name, choices in story.slots.items()
+    }
+    return replace(story, slots=slots)
 
 
 def _hash(*parts: str) -> int:
@@ -159,6 +220,14 @@ def _same_gender(one: str, other: str) -> bool:
     return any(one in g and other in g for g in (ONLY_HE, ONLY_SHE))
 
 
+def _worth_wishing(act: Act, hero: str) -> bool:
+    """Whether a hero is not, or does not do, so anyway: no bird dreams of flying."""
+    said = set(_BRIEF_WORD.findall(f"{act.infinitive} {act.shown}"))
+    of = vocabulary()[hero]["class"] if hero in vocabulary() else ""
+    natural = {"flying": "fly", "sea": "swim"}.get(of)
+    return hero not in said and natural not in said
+
+
 _FORMS = {
     "he": {"he": "he", "him": "him", "his": "his", "himself": "himself"},
     "she": {"he": "she", "him": "her", "his": "her", "himself": "herself"},
@@ -176,6 +245,8 @@ def fill(skeleton: Skeleton, rng: random.Random) -> FilledStory:
     fillings: dict[str, str] = {}
     for name, choices in skeleton.slots.items():
         free = [c for c in choices if c not in fillings.values()] or list(choices)
+        if name == "act":
+            free = [c for c in free if _worth_wishing(acts()[c], fillings.get("hero", ""))] or free
         if name == "friend":  # two of one gender make "he" and "she" ambiguous
             free = [c for c in free if not _same_gender(c, fillings.get("hero", ""))] or free
         fillings[name] = rng.choice(free)
@@ -192,8 +263,16 @@ def fill(skeleton: Skeleton, rng: random.Random) -> FilledStory:
     def word(slot: str) -> str:
         return fillings[slot].replace("_", " ")
 
+    act = acts().get(fillings.get("act", ""))
+    shown = dict(fillings)
+    if act:
+        free = [p for p in act.places if p not in fillings.values()] or list(act.places)
+        shown |= {"act": act.shown, "there": rng.choice(free)}
+
     def put(match: re.Match[str]) -> str:
         key = match.group(1)
+        if act and key in ("acted", "acting"):
+            return act.past if key == "acted" else act.gerund
         if key == "Name":
             return names["hero"]
         if key == "Fname":
@@ -210,7 +289,7 @@ def fill(skeleton: Skeleton, rng: random.Random) -> FilledStory:
             noun = word(slot)
             return f"{article(noun).capitalize() if first == 'A' else article(noun)} {noun}"
         if slot and first == "in":
-            return PLACES[fillings[slot]]
+            return PLACES[shown[slot]]
         if key in fillings:
             return word(key)
         if low in fillings:
@@ -223,7 +302,7 @@ def fill(skeleton: Skeleton, rng: random.Random) -> FilledStory:
         return _SLOT.sub(put, done)
 
     def brief(template: str) -> str:
-        return str(parse_brief(_BRIEF_WORD.sub(lambda m: fillings.get(m[0], m[0]), template)))
+        return str(parse_brief(_BRIEF_WORD.sub(lambda m: shown.get(m[0], m[0]), template)))
 
     sentences = tuple(Sentence(text(s), brief(b)) for s, b in skeleton.lines)
     requests = tuple(text(r) for r in skeleton.requests)

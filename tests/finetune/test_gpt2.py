@@ -14,6 +14,7 @@ from finetune import tokenizer
 from finetune.data.corpora import CorpusStory
 from finetune.data.requests import (
     LENGTHS,
+    Example,
     lexicon,
     named,
     sample_example,
@@ -21,8 +22,8 @@ from finetune.data.requests import (
     with_length,
     with_unknown_words,
 )
-from finetune.data.storyworld import fill, given_names, skeletons
-from finetune.evaluate_story import distinct, hero_stays, requests
+from finetune.data.storyworld import fill, given_names, parse_skeletons, skeletons
+from finetune.evaluate_story import distinct, hero_stays, requests, typed_requests
 from finetune.gpt2 import (
     SKIPPED,
     batches,
@@ -31,6 +32,7 @@ from finetune.gpt2 import (
     encode_example,
     encode_real,
     loss_of,
+    read_weights,
     save,
     train,
 )
@@ -86,6 +88,29 @@ def test_a_placeholder_of_the_request_is_in_the_story(rng: random.Random) -> Non
     example = with_unknown_words(sample_example(rng), rng)
     assert "<new1>" not in str(example.story.sentences) or "<new1>" in example.request
     assert not any(n in s.brief for n in NEW_WORDS for s in example.story.sentences)
+
+
+WHISTLES = """\
+# The fox who wanted to {act}
+@ act: skill
+? a fox who wanted to {act}
+"I want to {act}," said a fox. | fox act @lake day
+"""
+
+
+def test_another_verb_can_stand_for_what_is_done_and_not_seen() -> None:
+    (skeleton,) = parse_skeletons(WHISTLES)
+    rng = random.Random(2)
+    swapped = set[str]()
+    for _ in range(200):
+        story = fill(skeleton, rng)
+        example = with_unknown_words(Example(story.requests[0], story), rng)
+        if "to <new1>" in example.request:
+            swapped.add(story.fillings["act"])
+            assert example.request == "a fox who wanted to <new1>"
+            assert example.story.sentences[0].text == '"I want to <new1>," said a fox.'
+    assert {"dance", "whistle"} <= swapped
+    assert not swapped & {"knit", "play the drum"}  # something of these is painted
 
 
 @settings(deadline=None)
@@ -207,6 +232,24 @@ def test_a_run_that_was_broken_off_ends_the_same(tmp_path: Path) -> None:
         assert torch.equal(a, b)
 
 
+def test_a_writer_that_is_there_is_where_it_begins(tmp_path: Path) -> None:
+    begun = build(TINY)
+    _, end = run(1, tmp_path, begun=begun, peak=1e-9)
+    assert any(p.std() > 0.01 for p in begun.parameters())
+    for a, b in zip(begun.parameters(), end.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_the_shipped_writer_can_be_taught_on() -> None:
+    embedded = weights.EMBEDDED / "story"
+    ids = torch.arange(12)[None]
+    with torch.no_grad():
+        assert torch.equal(
+            read_weights(embedded).eval()(ids),
+            StoryPipeline.from_pretrained("embedded").model(ids),
+        )
+
+
 def test_what_is_saved_is_what_the_pipeline_loads(tmp_path: Path) -> None:
     model = build(TINY).eval()
     save(model, TINY, tmp_path)
@@ -263,3 +306,10 @@ def test_requests_for_testing_have_no_placeholder_left() -> None:
     for words, sentences in requests(40, 0):
         assert "<" not in words
         assert sentences in LENGTHS
+
+
+def test_requests_that_people_type_are_their_own() -> None:
+    typed = typed_requests()
+    assert len({words for words, _ in typed}) == len(typed) >= 60
+    asked = {fill(s, random.Random(0)).requests for s in skeletons()}
+    assert not {words for words, _ in typed} & {r for requests in asked for r in requests}

@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from finetune.data.storyworld import (
     Captioned,
     Skeleton,
+    acts,
     fill,
     held_out,
     names_its_subject,
+    open_skeletons,
     parse_skeletons,
     prompt_of,
     random_scene,
@@ -25,7 +27,7 @@ from finetune.data.storyworld import (
 )
 from finetune.data.wider import bodies, made_for_few, wider_slots
 from pipelines.errors import InvalidInput
-from pipelines.scene import article, parse_brief, vocabulary
+from pipelines.scene import article, parse_brief, plural, vocabulary
 
 seeds = st.integers(0, 2**32).map(random.Random)
 
@@ -72,7 +74,7 @@ def test_an_unknown_slot_is_named() -> None:
 def test_every_story_can_be_filled() -> None:
     """No slot is left open, every brief is one the painter reads, every sentence ends."""
     rng = random.Random(0)
-    for skeleton in skeletons():
+    for skeleton in (*skeletons(), *open_skeletons(), *open_skeletons()):
         story = fill(skeleton, rng)
         assert 4 <= len(story.sentences) <= 12
         assert len(set(story.fillings.values())) == len(story.fillings)
@@ -81,6 +83,69 @@ def test_every_story_can_be_filled() -> None:
             assert re.search(r"[.!?]\"?$", s.text), s.text
             parse_brief(s.brief)
         assert story.requests
+
+
+ACTING = """\
+# The {hero} who wanted to {act}
+@ hero: fox fish bird robot; act: skill goal
+? a {hero} {acting} {in there}
+A {hero} wanted to {act}. | hero @lake day
+Then {in there} the {hero} {acted}. | hero act + owl @there day
+"""
+
+
+@settings(deadline=None)
+@given(seeds)
+def test_an_act_is_told_in_its_forms_and_done_where_it_can_be(rng: random.Random) -> None:
+    (skeleton,) = parse_skeletons(ACTING)
+    story = fill(skeleton, rng)
+    act = acts()[story.fillings["act"]]
+    assert story.sentences[0].text.endswith(f"wanted to {act.infinitive}.")
+    assert story.sentences[1].text.endswith(f" {act.past}.")
+    assert act.gerund in story.requests[0]
+    assert parse_brief(story.sentences[1].brief).place in act.places
+    assert act.shown in story.sentences[1].brief
+
+
+@settings(deadline=None)
+@given(seeds)
+def test_nobody_dreams_of_what_they_are_or_do_anyway(rng: random.Random) -> None:
+    (skeleton,) = parse_skeletons(ACTING)
+    done, hero = (fill(skeleton, rng).fillings[slot] for slot in ("act", "hero"))
+    assert hero not in f"{done} {acts()[done].shown}".split()
+    assert (hero, done.split()[0]) not in {("bird", "fly"), ("fish", "swim")}
+
+
+def test_every_act_can_be_painted() -> None:
+    for act in acts().values():
+        for place in act.places:
+            parse_brief(f"fox {act.shown} @{place} day")
+
+
+def test_open_stories_tell_what_is_asked_for() -> None:
+    """Whatever of its slots a request names, the sentences name, too."""
+    rng = random.Random(0)
+    for skeleton in open_skeletons():
+        story = fill(skeleton, rng)
+        told = " ".join(s.text for s in story.sentences)
+        for slot, word in story.fillings.items():
+            forms = [word.replace("_", " ")]
+            if slot == "act":
+                forms += [acts()[word].past, acts()[word].gerund]
+            if word in vocabulary() or slot == "act":
+                asked = any(form in request for form in forms for request in story.requests)
+                named = any(re.search(rf"\b{form}", told, re.IGNORECASE) for form in forms)
+                many = plural(word).replace("_", " ") in told
+                assert named or many or not asked, (skeleton.title, slot, word)
+
+
+def test_who_an_open_story_speaks_of_is_not_its_hero() -> None:
+    rng = random.Random(1)
+    for skeleton in open_skeletons():
+        said = re.sub(r"\{[^}]*\}", " ", " ".join(brief for _, brief in skeleton.lines))
+        fillings = fill(skeleton, rng).fillings
+        for slot in {"hero", "friend", "second"} & fillings.keys():
+            assert fillings[slot] not in said.split(), (skeleton.title, slot)
 
 
 @settings(deadline=None)
