@@ -7,6 +7,7 @@ library is a temporary one.
 from __future__ import annotations
 
 import argparse
+import io
 import shutil
 import socket
 import subprocess
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[1]
 IMAGES = ROOT / "docs" / "images"
 SAMPLES = ROOT / "ui" / "assets" / "styles"
+DRAWINGS = ROOT / "ui" / "assets" / "drawings"
+DRAWING_SIDE = 640
+"""Pixels: a stroke is coloured at once, and the lines are clear on a large screen."""
 SAMPLE = Sentence("A fox stood by the lake.", "fox near pine_tree @lake day")
 
 REQUESTS = (
@@ -47,13 +51,15 @@ REQUESTS = (
 
 
 STROKES = (
-    (6, (0.15, 0.2), (0.6, 0.25)),
-    (2, (0.12, 0.65), (0.3, 0.7)),
-    (3, (0.82, 0.12), (0.87, 0.13)),
-    (1, (0.73, 0.34), (0.79, 0.4)),
-    (4, (0.4, 0.92), (0.65, 0.93)),
+    (2, (0.43, 0.38), (0.57, 0.38)),
+    (2, (0.385, 0.72), (0.39, 0.80)),
+    (2, (0.68, 0.83), (0.72, 0.80)),
+    (12, (0.76, 0.66), (0.79, 0.71)),
+    (1, (0.39, 0.655), (0.6, 0.655)),
+    (1, (0.61, 0.7), (0.6, 0.74)),
+    (1, (0.12, 0.838), (0.23, 0.838)),
 )
-"""Number of a colour of the palette, begin and end of a stroke on the drawing of a zebra."""
+"""Number of a colour of the palette, begin and end of a stroke on the drawing of a fox."""
 
 
 HELD_OUT = (
@@ -79,6 +85,21 @@ def style_samples() -> None:
         middle = (0, picture.height * 3 // 16, picture.width, picture.height * 15 // 16)
         sample = picture.crop(middle).resize((320, 240), Image.Resampling.LANCZOS)
         sample.save(SAMPLES / f"{name}.webp", quality=86)
+
+
+def example_drawings() -> None:
+    """The drawings that the Colour tab offers, from `docs/drawings`."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"))
+        page = browser.new_page(viewport={"width": DRAWING_SIDE, "height": DRAWING_SIDE})
+        for source in sorted((ROOT / "docs" / "drawings").glob("*.svg")):
+            style = "<style>body { margin: 0 } svg { width: 100vw; height: 100vh }</style>"
+            page.set_content(style + source.read_text(encoding="utf-8"))
+            drawn = Image.open(io.BytesIO(page.screenshot())).convert("L")
+            drawn.save(DRAWINGS / f"{source.stem}.png", optimize=True)
+        browser.close()
 
 
 def make_book(words: str, style: str, seed: int, pages: int) -> Book:
@@ -242,8 +263,7 @@ def story_to_gallery(page: Page) -> None:
 def colour_tab(page: Page) -> None:
     """A drawing and some strokes."""
     page.get_by_role("tab", name="Colour").click()
-    drawing = ROOT / "ui" / "assets" / "drawings" / "zebra.png"
-    page.get_by_label("Choose a drawing").set_input_files(drawing)
+    page.locator(".example").first.click()
     page.locator(".easel[data-picture]").wait_for()
     for colour, start, end in STROKES:
         page.get_by_role("button", name=f"Colour {colour},").click()
@@ -271,7 +291,8 @@ def shot(page: Page, name: str, width: int = 1100) -> None:
 
 def main() -> None:
     p = argparse.ArgumentParser(description=__doc__)
-    p.add_argument("what", nargs="*", default=["styles", "pages", "tabs"])
+    p.add_argument("what", nargs="*", default=["styles", "pages", "tabs"],
+                   help="of drawings, styles, pages, tabs, colour")  # fmt: skip
     p.add_argument("--first", type=Path,
                    help="checkout of an earlier version that paints the same scenes")  # fmt: skip
     args = p.parse_args()
@@ -279,6 +300,8 @@ def main() -> None:
     if args.first:
         before_and_after(args.first, IMAGES / "before_after.webp")
         return
+    if "drawings" in args.what:
+        example_drawings()
     if "styles" in args.what:
         style_samples()
     with tempfile.TemporaryDirectory() as folder:

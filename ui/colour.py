@@ -201,7 +201,9 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
         name = clicked(event)
         if name not in colour_markup.EXAMPLES:
             raise InvalidInput("There is no such drawing: choose another one.")
-        put_up(shop, desk, files.read(ASSETS / "drawings" / f"{name}.png"))
+        easel = files.read(ASSETS / "drawings" / f"{name}.png")
+        _, easel.choice = colour_markup.EXAMPLES[name]
+        put_up(shop, desk, easel)
 
     def colour_page(desk: Desk, event: gr.EventData) -> None:
         put_up(shop, desk, page_of(desk.book, clicked_number(event), desk))

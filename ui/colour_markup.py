@@ -14,8 +14,9 @@ from ui.easel import Candidates, Easel, Mixed
 from ui.served_files import url_of
 from ui.theme import ASSETS
 
-EXAMPLES = {"cat": "A cat at home", "zebra": "A zebra and a pumpkin", "farmer": "A letter"}
-"""Drawings of our own: the file in `assets/drawings` and what it shows."""
+EXAMPLES = {"fox": ("A fox", 3), "sea": ("Out at sea", 4), "rocket": ("To the moon", 3)}
+"""Drawings of our own (`docs/drawings`): the file in `assets/drawings`, what it shows, and which
+choice of colours it begins with."""
 
 
 def examples() -> str:
@@ -24,7 +25,7 @@ def examples() -> str:
         f'<button type="button" class="example" data-example="{name}">'
         f'<img src="{url_of(ASSETS / "drawings" / f"{name}.png")}" alt="" loading="lazy">'
         f"<span>{escape(what)}</span></button>"
-        for name, what in EXAMPLES.items()
+        for name, (what, _) in EXAMPLES.items()
     )
     ask = '<p class="note">No drawing at hand? Take one of these.</p>'
     return f'{ask}<div class="examples">{cards}</div>'

@@ -68,7 +68,7 @@ def strokes(number: int) -> Image.Image:
 
 def scene() -> Image.Image:
     """A drawing of those in the app, with a sky that is open to the ground."""
-    with Image.open(ROOT / "ui/assets/drawings/zebra.png") as image:
+    with Image.open(ROOT / "tests/farm.png") as image:
         return image.convert("L").resize((SIDE, SIDE))
 
 

@@ -361,7 +361,7 @@ PURPLE = (120, 70, 160)
 
 def stroke_in_a_sky() -> tuple[Image.Image, Image.Image]:
     """A farm below a sky, and one stroke in that."""
-    lines = Image.open("ui/assets/drawings/zebra.png").convert("L")
+    lines = Image.open("tests/farm.png").convert("L")
     purple = Image.new("RGBA", lines.size)
     ImageDraw.Draw(purple).line((200, 80, 260, 90), fill=(*PURPLE, 255), width=20)
     return lines, purple
@@ -447,7 +447,7 @@ def test_a_saved_planner_is_read_again(tmp_path: Path) -> None:
 def test_the_embedded_planner_chooses_what_children_would() -> None:
     """A farm with nothing said, in most of its choices: blue above, green below, a red barn."""
     choose = ColourPlanner(Planner.from_pretrained(EMBEDDED / "planner", CPU))
-    lines = Image.open("ui/assets/drawings/zebra.png").convert("L")
+    lines = Image.open("tests/farm.png").convert("L")
     wanted = {(0.05, 0.3, 0.3, 0.6): 2, (0.85, 1.0, 0.0, 1.0): 1, (0.4, 0.5, 0.74, 0.9): 0}
     right = dict.fromkeys(wanted, 0)
     for seed in range(5):
