@@ -30,7 +30,7 @@ from pipelines.story_requests import FUNCTION_WORDS, normal_form, prompt_of
 from pipelines.tokenizer import BRIEF, END, NEW_WORDS, SENTENCE
 
 LENGTHS = range(4, 13)
-OPEN = 0.4
+OPEN = 0.6
 """Share of examples that are open stories (`open_skeletons`)."""
 
 # Each fits every story that begins with its hero; "[place]" is where the first sentence is.
