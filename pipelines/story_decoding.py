@@ -35,6 +35,8 @@ OPENING = 8
 DISTINCT = 0.75
 """Share of the candidates that have a title of their own: a title says which story it is, and drawn
 one by one, two of three would be the same. The others tell the likeliest of them again."""
+SPARSE = 0.75
+"""Once no more than this share of the candidates are unfinished, the others are not computed."""
 SETTLED = 0.25
 """Later text has this share of the temperature: which story it is may vary, but it must hold
 together."""
@@ -388,25 +390,27 @@ def sample(
         yield [Manuscript(titles[row % len(titles)]) for row in range(candidates)]
     manuscripts = [Manuscript() for _ in range(candidates)]
     writing = _Writing(model, prompt, candidates)
+    going = list(range(candidates))  # which manuscripts the rows of the batch are
     room = model.config.n_positions - len(prompt) - 1
     for _ in range(room):
+        written = [manuscripts[n] for n in going]
         logits = writing.next_logits()  # (B, V)
         guided = logits.clone()
-        for row, m in enumerate(manuscripts):
+        for row, (n, m) in enumerate(zip(going, written, strict=True)):
             if not m.ended and m.phase == "sentence":
                 # Half of the candidates may tell the story that the writer knows best, which can be
                 # given to the right hero afterwards; of two with the same title one may.
-                strict = (row + row // len(titles)) % 2 == 0
+                strict = (n + n // len(titles)) % 2 == 0
                 guided[row] += coherence.bias(m, logits.shape[1], heroes_first=strict)
-        kept, at = _kept(guided, writing.ids, manuscripts, grammar, ban, spared)
+        kept, at = _kept(guided, writing.ids, written, grammar, ban, spared)
         tokens = _choose(kept, at, generator)
-        for row, m in enumerate(manuscripts):
+        for row, (n, m) in enumerate(zip(going, written, strict=True)):
             if m.phase == "title":  # it is known
-                tokens[row] = [*titles[row % len(titles)], _S][len(m.title)]
+                tokens[row] = [*titles[n % len(titles)], _S][len(m.title)]
         # What the writer itself thinks of it: a story led astray by the rules ranks low.
         likely = logits.log_softmax(dim=1)
         writing.add(tokens)
-        for row, (m, token) in enumerate(zip(manuscripts, tokens, strict=True)):
+        for row, (m, token) in enumerate(zip(written, tokens, strict=True)):
             if m.ended:
                 continue
             if m.phase != "brief":
@@ -414,8 +418,12 @@ def sample(
             m.read(token)
         if all(m.phase != "title" for m in manuscripts):
             yield manuscripts
-        if all(m.ended for m in manuscripts):
+        unfinished = [row for row, m in enumerate(written) if not m.ended]
+        if not unfinished:
             return
+        if len(unfinished) <= SPARSE * len(going):
+            writing.take(torch.tensor(unfinished))
+            going = [going[row] for row in unfinished]
 
 
 @dataclass(frozen=True)
@@ -553,7 +561,7 @@ class _Writing:
     def take(self, rows: Tensor) -> None:
         """Go on with these rows (N,), whatever else was written."""
         self._read.take(rows)
-        self.ids = self.ids[rows]
+        self.ids, self._fresh = self.ids[rows], self._fresh[rows]
 
     def add(self, tokens: list[int]) -> None:
         self._fresh = torch.tensor(tokens)[:, None]

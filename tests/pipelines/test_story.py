@@ -15,7 +15,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipelines import hub, story
+from pipelines import hub, story, story_decoding
 from pipelines.banned import ban_list, find_banned
 from pipelines.errors import InvalidInput, ModelUnavailable
 from pipelines.events import Draft, Sentence, StoryProgress
@@ -61,12 +61,13 @@ from pipelines.story_requests import (
     Request,
     allowed_words,
     normal_form,
+    prompt_of,
     read_request,
     simpler,
     split_words,
 )
 from pipelines.story_restoring import mentions, restore, with_names
-from pipelines.tokenizer import NEW_WORDS, SPECIALS, load_tokenizer
+from pipelines.tokenizer import BRIEF, NEW_WORDS, SENTENCE, SPECIALS, load_tokenizer
 from pipelines.weights import save_model
 
 LEXICON_WORDS = frozenset(
@@ -697,6 +698,40 @@ def test_most_candidates_have_a_title_of_their_own(embedded: StoryPipeline) -> N
     assert len(set(found)) == 6
     assert found[6:] == found[:2]  # the likeliest twice
     assert found == titles()
+
+
+def test_those_that_have_ended_are_not_computed_and_the_others_go_on_as_they_were(
+    embedded: StoryPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = StoryConfig("an owl", sentences=4)
+    request = read_request(config.words, embedded.lexicon or frozenset(), ())
+    rows, next_logits = list[int](), story_decoding._Writing.next_logits
+
+    def counted(writing: Any) -> torch.Tensor:
+        rows.append(len(writing.ids))
+        return next_logits(writing)
+
+    monkeypatch.setattr(story_decoding._Writing, "next_logits", counted)
+    generator = torch.Generator().manual_seed(3)
+    *_, written = sample(embedded.model, request, config, (), 8, generator)
+    assert all(m.ended for m in written)
+    story = rows[len(rows) - rows[::-1].index(8) - 1 :]  # behind the titles
+    assert story == sorted(story, reverse=True)
+    assert story[-1] <= 2
+    # Their likelihoods are those of the whole story, read from its beginning.
+    prompt = load_tokenizer().encode(prompt_of(request.text, 4)).ids
+    s, brief = SPECIALS.index(SENTENCE), SPECIALS.index(BRIEF)
+    for m in written:
+        ids = [*prompt, *m.title, s]
+        told = list(range(len(prompt), len(ids)))  # where the tokens of the text are
+        for sentence, seen in zip(m.sentences, m.briefs, strict=True):
+            told += range(len(ids), len(ids) + len(sentence) + 1)
+            ids += [*sentence, brief, *seen, s]
+        with torch.no_grad():
+            likely = embedded.model(torch.tensor([ids]))[0].log_softmax(dim=1)
+        again = [float(likely[at - 1, ids[at]]) for at in told]
+        then = [token for part in m.log_likelihoods for token in part]
+        assert then == pytest.approx(again, abs=0.2)
 
 
 def test_stories_that_differ_in_names_alone_are_alike() -> None:
