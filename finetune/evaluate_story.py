@@ -75,9 +75,10 @@ def run(
 ) -> dict[str, float]:
     """Perplexity on held-out stories, and of stories written for held-out requests (or those
     `asked`) at default settings: distinct-2, and in [0, 1] the shares of sentences that end
-    properly, of stories whose sentences name the request's first content word, any of them, all of
-    them, and on average, that have the number of sentences asked for, whose hero stays, and of
-    titles that no other story has. `read`: the stories themselves are written there."""
+    properly; of stories whose sentences name the request's first content word, any, all of them;
+    of content words that the sentences name, and those of the second half; of stories that have the
+    number of sentences asked for, and whose hero stays; of titles that differ. `read`: the stories
+    are written there."""
     pipeline = pipeline or StoryPipeline.from_pretrained()
     assert pipeline.lexicon is not None
     device = next(pipeline.model.parameters()).device
@@ -94,6 +95,8 @@ def run(
     contents = [read_request(words, pipeline.lexicon).content for words, _ in asked]
     texts = [" ".join(s.text for s in d.sentences) for d in drafts]  # a title is made to name it
     named = [[mentions(t, w) for w in c] for t, c in zip(texts, contents, strict=True) if c]
+    later = [" ".join(s.text for s in d.sentences[len(d.sentences) // 2 :]) for d in drafts]
+    carried = [[mentions(t, w) for w in c] for t, c in zip(later, contents, strict=True) if c]
     ends = [ends_properly(s.text) for d in drafts for s in d.sentences]
     counts = [len(d.sentences) == n for d, (_, n) in zip(drafts, asked, strict=True)]
     return {
@@ -104,9 +107,10 @@ def run(
         "names any word": sum(any(n) for n in named) / len(named),
         "names all words": sum(all(n) for n in named) / len(named),
         "words named": sum(sum(n) / len(n) for n in named) / len(named),
+        "words carried on": sum(sum(n) / len(n) for n in carried) / len(carried),
         "length as asked": sum(counts) / len(counts),
         "hero stays": sum(map(hero_stays, drafts)) / len(drafts),
-        "titles of their own": len({d.title for d in drafts}) / len(drafts),
+        "titles that differ": len({d.title for d in drafts}) / len(drafts),
     }
 
 

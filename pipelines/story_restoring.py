@@ -6,7 +6,8 @@ import re
 from collections.abc import Sequence, Set
 from functools import lru_cache, partial
 
-from pipelines.reading import cast_of, known_word, singulars
+from pipelines.inflection import forms_of
+from pipelines.reading import cast_of, known_word
 from pipelines.scene import article, plural, vocabulary
 from pipelines.story_requests import Request, is_latin
 from pipelines.tokenizer import NEW_WORDS
@@ -127,18 +128,7 @@ def mentions(text: str, word: str) -> bool:
 def _in_any_form(word: str) -> re.Pattern[str]:
     """A pattern of a word (or of the last of several) and what it is inflected to, and from."""
     *first, last = word.split()
-    bases = {*singulars(last), last}
-    for ending, instead in (("ing", ""), ("ing", "e"), ("ed", ""), ("ed", "e"), ("ied", "y")):
-        stem = last.removesuffix(ending)
-        if stem != last and len(stem) > 2 and re.search("[aeiouy]", stem):
-            bases.add(stem + instead)
-            bases.add(re.sub(r"(.)\1$", r"\1", stem) + instead)
-    forms = set[str]()
-    for base in bases:
-        doubled = base + base[-1] if re.search(r"[^aeiou][aeiou][^aeiouwxy]$", base) else base
-        stem = re.sub(r"(?<=[^aeiou])y$", "i", doubled).removesuffix("e")
-        forms |= {base, plural(base), base + "s", stem + "ed", doubled.removesuffix("e") + "ing"}
-    any_of = "|".join(map(re.escape, sorted(forms, key=lambda f: (-len(f), f))))
+    any_of = "|".join(map(re.escape, sorted(forms_of(last), key=lambda f: (-len(f), f))))
     return re.compile(
         "".join(rf"(?<!\w){re.escape(w)} " for w in first) + rf"(?<!\w)(?:{any_of})(?!\w)"
     )

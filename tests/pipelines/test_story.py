@@ -371,6 +371,12 @@ def test_what_none_of_the_stories_tells_of_is_asked_for_again(
         ("hopping", "hop", True),
         ("They stopped", "stopping", True),
         ("it tries", "tried", True),
+        ("The fox flew home.", "fly", True),
+        ("to write", "wrote", True),
+        ("They delivered it.", "delivering", True),
+        ("She was being seen.", "bee", False),
+        ("He hoped so.", "hop", False),
+        ("seeing the sea", "saw", True),
     ],
 )
 def test_mentions(text: str, word: str, named: bool) -> None:
