@@ -47,8 +47,6 @@ queen")."""
 MISFIT = 2.0
 """What each part of a body costs that the hero does not have: "I have a beak", said by a fox, is
 noticed before anything that the story does well."""
-CARRIED = 1.0
-"""What it is worth that the second half of a story still speaks of all that was asked for."""
 THERE = 1.5
 """What it is worth that the whole story is where the request puts it ("in the forest")."""
 STRANGE_TITLE = 2.0
@@ -381,7 +379,7 @@ def _score(
     config: StoryConfig,
     asked: int,
 ) -> float:
-    """The larger the better; a perfect story has about 6.4."""
+    """The larger the better; a perfect story has about 5.4."""
     if not sentences:
         return -100.0
     words = text.casefold().split()
@@ -397,9 +395,6 @@ def _score(
     if request.content:
         score += 1.5 * (request.content[0] in named)
         score += 2.5 * len(named) / len(request.content)
-        end = " ".join(s.text for s in sentences[len(sentences) // 2 :])
-        carried = sum(mentions(end, w) for w in request.content)
-        score += CARRIED * carried / len(request.content)
     if places := places_asked(restore(request.text, request).lower()):
         score += THERE * sum(s.place in places for s in scenes if s) / len(sentences)
     score -= MISFIT * misfits(text, request)
