@@ -43,11 +43,6 @@ class OneBrowser(LoadFileScheduling):
         return BROWSER if file.startswith(f"tests/{BROWSER}") else file
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
-    """One more than there are cores: the one with the browser hardly computes itself."""
-    return (os.cpu_count() or 1) + 1
-
-
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling | None:
     return OneBrowser(config, log) if config.getoption("dist") == "loadfile" else None
 

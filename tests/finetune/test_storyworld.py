@@ -111,7 +111,8 @@ def test_an_act_is_told_in_its_forms_and_done_where_it_can_be(rng: random.Random
 @given(seeds)
 def test_nobody_dreams_of_what_they_are_or_do_anyway(rng: random.Random) -> None:
     (skeleton,) = parse_skeletons(ACTING)
-    done, hero = (fill(skeleton, rng).fillings[slot] for slot in ("act", "hero"))
+    fillings = fill(skeleton, rng).fillings
+    done, hero = fillings["act"], fillings["hero"]
     assert hero not in f"{done} {acts()[done].shown}".split()
     assert (hero, done.split()[0]) not in {("bird", "fly"), ("fish", "swim")}
 
