@@ -94,9 +94,13 @@ def run(
                 file.write(f"? {words}\n# {drafts[-1].title}\n{told}\n\n")
     contents = [read_request(words, pipeline.lexicon).content for words, _ in asked]
     texts = [" ".join(s.text for s in d.sentences) for d in drafts]  # a title is made to name it
-    named = [[mentions(t, w) for w in c] for t, c in zip(texts, contents, strict=True) if c]
+
+    def named_in(texts: Sequence[str]) -> list[list[bool]]:
+        return [[mentions(t, w) for w in c] for t, c in zip(texts, contents, strict=True) if c]
+
+    named = named_in(texts)
     later = [" ".join(s.text for s in d.sentences[len(d.sentences) // 2 :]) for d in drafts]
-    carried = [[mentions(t, w) for w in c] for t, c in zip(later, contents, strict=True) if c]
+    carried = named_in(later)
     ends = [ends_properly(s.text) for d in drafts for s in d.sentences]
     counts = [len(d.sentences) == n for d, (_, n) in zip(drafts, asked, strict=True)]
     return {

@@ -20,9 +20,10 @@ from finetune.data.storyworld import (
     acts,
     fill,
     given_names,
+    of_split,
+    open_of_split,
     open_skeletons,
     skeletons,
-    split_of,
 )
 from finetune.data.wider import made_for_few, wider_slots
 from pipelines.scene import PLACES, TIMES, plural, vocabulary
@@ -324,7 +325,7 @@ def lexicon() -> list[str]:
     words = Counter[str]()
     done = " ".join(f"{a.infinitive} {a.past} {a.gerund}" for a in acts().values())
     words.update(2 * re.findall(r"[a-z]+", done))
-    for s in (*_of_split("train"), *_open_of_split("train")):
+    for s in (*of_split("train"), *open_of_split("train")):
         lines = [*(t for t, _ in s.lines), s.title]
         words.update(
             re.findall(r"[a-z]+(?:'[a-z]+)?", re.sub(r"\{[^}]*\}", " ", " ".join(lines)).lower())
@@ -342,10 +343,10 @@ def lexicon() -> list[str]:
 def _unpainted_act(example: Example) -> str:
     """What is done in a story, where request and story say it in the same one form and nothing of
     it is painted: another verb can stand there. Else ""."""
-    act = acts().get(example.story.fillings.get("act", ""))
+    story = example.story
+    act = story.act
     if act is None or act.shown:
         return ""
-    story = example.story
     told = " ".join([example.request, story.title, *(s.text for s in story.sentences)])
     said = {
         form
@@ -392,7 +393,7 @@ def with_unknown_words(example: Example, rng: random.Random) -> Example:
         said = " ".join(s.text for s in example.story.sentences)
         plain = re.findall(r"(?<![\w-])[a-z]{4,}(?![\w-])", example.request)
         plain = [w for w in plain if w not in FUNCTION_WORDS]
-        act = acts().get(example.story.fillings.get("act", ""))
+        act = example.story.act
         verbs = {f.split()[0] for f in (act.infinitive, act.past, act.gerund)} if act else set()
         taken = {*asked, *verbs}  # a verb has forms, what it is done to ("the drum") has none
         plain = [w for w in plain if w not in taken and re.search(rf"\b{w}\b", said)]
@@ -410,20 +411,10 @@ def with_unknown_words(example: Example, rng: random.Random) -> Example:
     return example
 
 
-@cache
-def _of_split(split: str) -> tuple[Skeleton, ...]:
-    return tuple(s for s in skeletons() if split_of(s) == split)
-
-
-@cache
-def _open_of_split(split: str) -> tuple[Skeleton, ...]:
-    return tuple(s for s in open_skeletons() if split_of(s) == split)
-
-
 def sample_example(rng: random.Random, split: str = "train") -> Example:
     """A story of a split with a request for it."""
     wide = rng.random() < OPEN
-    stories = (_open_of_split if wide else _of_split)(split)
+    stories = (open_of_split if wide else of_split)(split)
     if rng.random() < 0.55:
         skeleton = rng.choice(stories)
     else:

@@ -68,7 +68,12 @@ class FilledStory:
     sentences: tuple[Sentence, ...]
     requests: tuple[str, ...]
     fillings: dict[str, str]
-    """Slot name -> vocabulary word."""
+    """Slot name -> vocabulary word, place, or infinitive of an act."""
+
+    @property
+    def act(self) -> Act | None:
+        """What is done in it, if it has a slot for that."""
+        return acts().get(self.fillings.get("act", ""))
 
 
 @dataclass(frozen=True)
@@ -124,10 +129,10 @@ def parse_skeletons(text: str) -> list[Skeleton]:
     return stories
 
 
-_OUTSIDE = tuple(p for p in PLACES if p not in {"room", "school", "castle_hall", "cave"})
+_NOT_OUTSIDE = frozenset("room school castle_hall cave sky space underwater".split())
 _WIDE_PLACES = {
     "anywhere": tuple(PLACES),
-    "outside": tuple(p for p in _OUTSIDE if p not in {"sky", "space", "underwater"}),
+    "outside": tuple(p for p in PLACES if p not in _NOT_OUTSIDE),
 }
 """Names for many places at once."""
 
@@ -316,12 +321,19 @@ def _plural_of(slot: str, fillings: dict[str, str]) -> str:
 
 def sample_story(rng: random.Random, split: str = "train") -> FilledStory:
     """A story of a split: first which story, then how it is filled."""
-    return fill(rng.choice(_of_split(split)), rng)
+    return fill(rng.choice(of_split(split)), rng)
 
 
 @cache
-def _of_split(split: str) -> tuple[Skeleton, ...]:
+def of_split(split: str) -> tuple[Skeleton, ...]:
+    """The `skeletons` of a split."""
     return tuple(s for s in skeletons() if split_of(s) == split)
+
+
+@cache
+def open_of_split(split: str) -> tuple[Skeleton, ...]:
+    """The `open_skeletons` of a split."""
+    return tuple(s for s in open_skeletons() if split_of(s) == split)
 
 
 # --- scenes and their words --------------------------------------------------------------
