@@ -26,10 +26,10 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
 setup: venv ## .venv with what the app needs
-	$(call install,requirements.txt,requirements.txt,ui.page pipelines.colorize.stablepaint)
+	$(call install,requirements.txt)
 
-dev: setup ## .venv with what tests, checks and training need, too
-	$(call install,requirements-dev.txt,requirements.txt requirements-dev.txt)
+dev: venv ## .venv with what tests, checks and training need, too
+	$(call install,requirements.txt requirements-dev.txt)
 
 run: setup ## the app; PORT=7861 chooses a port, ARGS="--share" passes options on
 	@$(PY) app.py $(if $(PORT),--port $(PORT)) $(ARGS)
@@ -87,24 +87,27 @@ venv:
 	  }; \
 	fi
 
-# $(call install,FILE,FILES,MODULES): pip install -r FILE, unless FILES are what was installed last
-# time. The stamp holds their checksum and is written only when everything is installed.
+# $(call install,FILES): pip install -r the last of FILES, which includes those before it, unless they
+# are what was installed last time. A file's stamp holds the checksum of it and those before it, and
+# is written only when everything is installed.
 # The pip that Python 3.11 brings takes a minute longer to find out what fits together than a newer
 # one; without the newer one it goes on.
 # pip would compile every module, which takes longer than all else; the app uses a third of them.
-# Those are compiled by importing MODULES, side by side.
+# Those are compiled by importing what uses them, side by side.
 define install
-	@stamp=.venv/$(1).installed; want=$$(cat $(2) | cksum); \
-	if [ "$$(cat "$$stamp" 2>/dev/null)" != "$$want" ]; then \
+	@stamp=.venv/$(lastword $(1)).installed; \
+	if [ "$$(cat "$$stamp" 2>/dev/null)" != "$$(cat $(1) | cksum)" ]; then \
 	  rm -f "$$stamp"; \
-	  echo "Installing $(1) into .venv (a few minutes the first time)"; \
+	  echo "Installing $(lastword $(1)) into .venv (a few minutes the first time)"; \
 	  $(PY) -m pip install --disable-pip-version-check --quiet --upgrade "$(PIP)" || true; \
-	  $(PY) -m pip install --disable-pip-version-check --no-compile -r $(1) || { \
-	    echo "Not everything in $(1) could be installed; pip's last lines say why." >&2; \
+	  $(PY) -m pip install --disable-pip-version-check --no-compile -r $(lastword $(1)) || { \
+	    echo "Not everything in $(lastword $(1)) could be installed; pip's last lines say why." >&2; \
 	    echo "  Often: no way to the package index, or no space left. Then run make again." >&2; \
 	    exit 1; \
 	  }; \
-	  for module in $(3); do $(PY) -c "import $$module" & done; wait; \
-	  echo "$$want" > "$$stamp"; \
+	  for module in ui.page pipelines.colorize.stablepaint; do $(PY) -c "import $$module" & done; wait; \
+	  before= ; for file in $(1); do \
+	    before="$$before $$file"; cat $$before | cksum > ".venv/$$file.installed"; \
+	  done; \
 	fi
 endef

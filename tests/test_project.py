@@ -179,9 +179,15 @@ def test_make_run_sets_up_once_and_again_when_the_requirements_change(checkout: 
 def test_make_test_also_installs_what_tests_need(checkout: Checkout):
     checkout.add_python("python3")
     assert checkout.make("test").stdout.splitlines()[-1] == "ran -m pytest"
-    assert checkout.installed() == ["requirements.txt", "requirements-dev.txt"]
+    assert checkout.installed() == ["requirements-dev.txt"]  # which includes the other
+    assert checkout.make("run").stdout == "ran app.py\n"
     assert checkout.make("test").stdout == "ran -m pytest\n"
     assert checkout.installed() == []
+
+    (checkout.folder / "requirements.txt").write_text("gradio==6.1\n")
+    assert checkout.make("run").returncode == 0
+    assert checkout.make("test").returncode == 0
+    assert checkout.installed() == ["requirements.txt", "requirements-dev.txt"]
 
 
 @needs_make

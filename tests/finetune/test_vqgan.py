@@ -132,9 +132,8 @@ def test_reconstruction_loss() -> None:
 class OneBatch(PictureBank):
     """Always the same crops."""
 
-    def __init__(self, batch: Crops) -> None:
-        self.batch = batch
-        self.scale = batch.pixels.shape[2] // SIZE
+    def __init__(self, batch: Crops, scale: int = 1) -> None:
+        self.batch, self.scale = batch, scale
 
     def crops(self, generator: torch.Generator, count: int, side: int, step: int = 0) -> Crops:
         return self.batch
@@ -213,9 +212,9 @@ def test_a_run_ends_with_its_minutes(bank: PictureBank, tmp_path: Path) -> None:
 
 def test_sharpening_leaves_the_codes_alone(bank: PictureBank, tmp_path: Path) -> None:
     before = vqgan()
-    batch = cut(bank, 1, 2, SIZE)
+    batch = OneBatch(cut(bank, 1, 2, 128))
     *steps, after = sharpen(
-        15, before, OneBatch(batch), tmp_path, CPU, peak=0.01, report_every=1, save_every=100
+        15, before, batch, tmp_path, CPU, side=128, peak=0.01, report_every=1, save_every=100
     )
     assert isinstance(after, VQGAN)
     for part in ("encoder", "quantizer"):
@@ -252,15 +251,15 @@ def test_sharpening_on_larger_pages_teaches_to_draw_them(tmp_path: Path) -> None
     scenes = SceneSet(tmp_path / "large", 2, scale=2, workers=1)
     assert scenes.pictures.shape == (2, 2 * SIZE, 2 * SIZE, 3)
     bank = PictureBank(scenes, None, CPU)
-    batch = bank.crops(torch.Generator().manual_seed(1), 2, SIZE)
-    target, small, weights, _ = batch
+    target, small, weights, _ = cut(bank, 1, 2, SIZE)
     assert target.shape == (2, 3, 2 * SIZE, 2 * SIZE)
     kept = ((small + 1) * 127.5).round().byte().permute(0, 2, 3, 1).numpy()
     assert all(any((page == own).all() for own in scenes.small) for page in kept)
     shown = torch.nn.functional.max_pool2d(weights, 32)[:, 0] == 3
     found = {tuple(s.flatten().tolist()) for s in shown}
     assert found <= {tuple((scenes.labels[n] >= 0).flatten().tolist()) for n in (0, 1)}
-    *steps, after = sharpen(12, before, OneBatch(batch), tmp_path, CPU, peak=0.01, report_every=1)
+    part = OneBatch(cut(bank, 1, 2, 64), bank.scale)
+    *steps, after = sharpen(12, before, part, tmp_path, CPU, side=64, peak=0.01, report_every=1)
     assert isinstance(after, VQGAN)
     assert after.config.large
     losses = [e.metrics["loss"] for e in steps if isinstance(e, TrainStep)]
@@ -302,8 +301,7 @@ def test_enlarging_leaves_the_small_picture_alone(tmp_path: Path) -> None:
     before = vqgan()
     bank = PictureBank(SceneSet(tmp_path / "large", 2, scale=2, workers=1), None, CPU)
     batch = bank.crops(torch.Generator().manual_seed(1), 2, 64)
-    crops = OneBatch(batch._replace(styles=torch.tensor([0, 2])))
-    crops.scale = bank.scale
+    crops = OneBatch(batch._replace(styles=torch.tensor([0, 2])), bank.scale)
     *steps, after = sharpen(
         20, before, crops, tmp_path, CPU, side=64, peak=2e-3, large_alone=True, report_every=1
     )  # fmt: skip

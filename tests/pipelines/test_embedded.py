@@ -56,9 +56,15 @@ def pages(painter: VQGANCLIPPipeline) -> dict[str, list[Page]]:
 def test_same_seed_same_picture(
     painter: VQGANCLIPPipeline, pages: dict[str, list[Page]], start: str
 ) -> None:
-    config = replace(QUICK, start=start)
-    assert painter(SENTENCES[0], replace(config, seed=0)) == pages[start][0]
-    assert painter(SENTENCES[0], replace(config, seed=4)).picture != pages[start][0].picture
+    assert painter(SENTENCES[0], replace(QUICK, start=start, seed=0)) == pages[start][0]
+
+
+@pytest.mark.parametrize("start", ["sketch", "noise"])  # "transformer" in the test after this one
+def test_another_seed_another_picture(
+    painter: VQGANCLIPPipeline, pages: dict[str, list[Page]], start: str
+) -> None:
+    other = painter(SENTENCES[0], replace(QUICK, start=start, seed=4))
+    assert other.picture != pages[start][0].picture
 
 
 @pytest.mark.skipif(not computes_alike(torch.device("cpu")), reason="no such processor")
@@ -66,12 +72,15 @@ def test_pages_begun_together_are_what_they_are_alone(
     painter: VQGANCLIPPipeline, pages: dict[str, list[Page]]
 ) -> None:
     requests = [PictureRequest(s, replace(QUICK, seed=n)) for n, s in enumerate(SENTENCES[:2])]
+    requests.append(PictureRequest(SENTENCES[0], replace(QUICK, seed=4)))
     events = [*painter.stream_many(requests, in_turn=True)]
-    assert [e for _, e in events if isinstance(e, Page)] == pages["transformer"]
+    *painted, other = (e for _, e in events if isinstance(e, Page))
+    assert painted == pages["transformer"]
+    assert other.picture != painted[0].picture
     stages = [(e.stage == "refine", k) for k, e in events if isinstance(e, PictureProgress)]
     begun, guided = ([k for refined, k in stages if refined == late] for late in (False, True))
     assert stages == [*((False, k) for k in begun), *((True, k) for k in guided)]
-    assert begun[:4] == [0, 1, 0, 1]  # row by row
+    assert begun[:6] == [0, 1, 2, 0, 1, 2]  # row by row
     assert guided == sorted(guided)
 
 
