@@ -33,6 +33,11 @@ def load_named(
     except ImportError as e:
         raise _lacks_a_package(name, e) from e
     except Exception as e:  # the readers of the formats raise whatever they stumble over
+        if is_path(name) and not os.path.exists(name):
+            raise ModelUnavailable(
+                f"There is nothing at “{name}”, where a {what} should be: check the path, or use "
+                f"{instead}."
+            ) from e
         if is_path(name):
             raise ModelUnavailable(
                 f"“{name}” holds no {what} that can be read ({short(e)}). It needs {needs}; if "
@@ -77,17 +82,28 @@ def models_folder() -> Path:
 
 def located(name: str) -> str:
     """A name as it is, or the path of what it names: `~` is the home folder, and what is not here
-    may lie in `models_folder()`."""
-    here = Path(name).expanduser()
-    if here.exists() or here.is_absolute():
-        return str(here)
-    kept = models_folder() / name
-    return str(kept) if kept.exists() else name
+    may lie in `models_folder()`.
+
+    Raises: ModelUnavailable for what cannot even be looked for: it is too long, or in a folder that
+    may not be read.
+    """
+    try:
+        here = Path(os.path.expanduser(name))  # unlike Path's own, leaves an unknown “~name” alone
+        if here.exists() or here.is_absolute():
+            return str(here)
+        kept = models_folder() / name
+        return str(kept) if kept.exists() else name
+    except OSError as e:
+        shown = name if len(name) <= 80 else f"{name[:80]}…"
+        raise ModelUnavailable(
+            f"There is no model to be found by “{shown}” ({e.strerror or e}): give the path of one "
+            "that may be read here, or a name on the hub."
+        ) from e
 
 
 def is_path(name: str) -> bool:
     """Whether a name means something on this machine, there or not, rather than on the hub."""
-    if Path(name).exists() or name.startswith(("/", "./", "../")):
+    if os.path.exists(name) or name.startswith(("/", "./", "../")):
         return True
     return os.sep in name and name.count("/") != 1
 
@@ -100,7 +116,7 @@ def bare(name: str) -> str:
 def is_home(name: str) -> bool:
     """Whether a name is a folder of models that belong together, as `finetune.vqgan` and its
     siblings write them: its VQGAN lies in `vqgan`."""
-    return bool(name) and (Path(located(name)) / "vqgan" / "config.json").is_file()
+    return bool(name) and os.path.isfile(os.path.join(located(name), "vqgan", "config.json"))
 
 
 def short(error: Exception) -> str:

@@ -359,13 +359,11 @@ is enough to stop: what the rest would change is not seen.
 def picture_defaults(preset: str = "embedded", vqgan: str = "") -> PictureConfig:
     """The settings that suit a preset, or a VQGAN of somebody else's that takes its place.
 
-    A folder of models of one's own begins as the embedded ones do.
+    A folder of models of one's own begins as the embedded ones do, whatever CLIP guides them.
     """
-    if is_home(vqgan):
-        return PictureConfig()
-    chosen = PRESETS.get(preset)
-    full = (vqgan not in ("", "embedded")) or (chosen is not None and bool(chosen.vqgan))
-    return FULL_PICTURE if full else PictureConfig()
+    named = vqgan or (PRESETS[preset].vqgan if preset in PRESETS else "")
+    small = named in ("", "embedded") or is_home(named)
+    return PictureConfig() if small else FULL_PICTURE
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ def load_models(preset: str, vqgan: str, clip: str, device: torch.device) -> Pic
     In a folder of one's own only `vqgan` must be there: the CLIP is then the embedded one. Such a
     folder may be given as `vqgan`, too. `vqgan` and `clip`, where they are not empty, take the
     place of those of the preset. A VQGAN that is named has no code transformer, which reads the
-    codes of its own VQGAN alone.
+    codes of its own VQGAN alone; “embedded” brings its own.
     Raises: InvalidInput, ModelUnavailable that names what is missing or damaged.
     """
     folder = ""
@@ -60,7 +60,7 @@ def load_models(preset: str, vqgan: str, clip: str, device: torch.device) -> Pic
             "and code_transformer in it (see finetune/), or name a VQGAN and a CLIP."
         )
     # The VQGAN first: a file that is missing is told before a CLIP is downloaded.
-    codec = load_codec(vqgan, device) if vqgan else None
+    codec = load_codec(vqgan, device) if vqgan not in ("", "embedded") else None
     if clip:
         clips = load_clips(clip, device)
     else:
@@ -75,9 +75,10 @@ def load_models(preset: str, vqgan: str, clip: str, device: torch.device) -> Pic
         )
     transformer = None
     if codec is None:
-        codec = VQGAN.from_pretrained(home / "vqgan", device)
-        if home == EMBEDDED or (home / "code_transformer").is_dir():
-            transformer = CodeTransformer.from_pretrained(home / "code_transformer", device)
+        own = EMBEDDED if vqgan == "embedded" else home
+        codec = VQGAN.from_pretrained(own / "vqgan", device)
+        if own == EMBEDDED or (own / "code_transformer").is_dir():
+            transformer = CodeTransformer.from_pretrained(own / "code_transformer", device)
     # Recipes travel: they name files, not the folders of the machine that they were made on.
     weights = parse_weights(clip) if clip else {}
     named = [bare(vqgan)] if vqgan else []

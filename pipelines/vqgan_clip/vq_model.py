@@ -17,8 +17,8 @@ from pipelines.vqgan_clip.taming import PROJECTION, SOURCE, load_taming, read_co
 from pipelines.vqgan_clip.vqgan import ProductQuantizer, grid_of
 
 _CHECKPOINTS = (".ckpt", ".pt", ".pth", ".safetensors")
-_SUBFOLDERS = ("vqvae", "movq", "vae")
-"""Where pipelines of diffusers keep their VQModel."""
+_PLACES = ("", "vqvae", "movq", "vae")
+"""Where in its folder a VQModel of diffusers lies: alone, or within a pipeline."""
 
 
 class VQModelCodec(nn.Module):
@@ -50,15 +50,8 @@ class VQModelCodec(nn.Module):
         Raises: ModelUnavailable that says what is missing or wrong, and where to get it.
         """
         path = Path(name)
-        if path.is_dir() and not [*path.glob("config.json"), *path.glob("*/config.json")]:
-            found = [p for p in sorted(path.iterdir()) if p.suffix in _CHECKPOINTS]
-            if len(found) != 1:
-                raise ModelUnavailable(
-                    f"The folder {path} should hold one VQGAN checkpoint (.ckpt) or a VQModel as "
-                    f"diffusers writes it, with config.json; it holds {len(found)} checkpoints. "
-                    f"Name the file itself, or get one: {SOURCE}."
-                )
-            path = found[0]
+        if path.is_dir() and not any((path / s / "config.json").is_file() for s in _PLACES):
+            path = _checkpoint_in(path)
         if path.suffix in _CHECKPOINTS and not path.is_dir():  # such a name is never the hub's
             return cls(*load_taming(path)).to(device)
         return cls(*_load_diffusers(name)).to(device)
@@ -107,11 +100,27 @@ class VQModelCodec(nn.Module):
         return self.quantizer.bounds()
 
 
+def _checkpoint_in(folder: Path) -> Path:
+    """The one VQGAN checkpoint of a folder. Raises ModelUnavailable that tells what is there."""
+    there = sorted(folder.iterdir())
+    found = [p for p in there if p.suffix in _CHECKPOINTS]
+    if len(found) == 1:
+        return found[0]
+    names = [p.name + "/" * p.is_dir() for p in found or there]
+    told = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    raise ModelUnavailable(
+        f"The folder {folder} should hold one VQGAN: a checkpoint (.ckpt), a VQModel as diffusers "
+        "writes it, with config.json, or a folder vqgan as finetune.vqgan writes it, with "
+        f"config.json in that; it holds {told or 'nothing'}. Name the VQGAN itself, or get one: "
+        f"{SOURCE}."
+    )
+
+
 def _load_diffusers(name: str) -> tuple[VQModel, nn.Conv2d | None]:
     """A VQModel by folder or hub name, on its own or as a part of a pipeline; as `load_taming`."""
-    places = [None, *_SUBFOLDERS]
+    places = [*_PLACES]
     if is_path(name):
-        places = [s for s in places if Path(name, s or "", "config.json").is_file()] or [None]
+        places = [s for s in places if Path(name, s, "config.json").is_file()] or [""]
 
     def load(local: bool) -> tuple[VQModel, nn.Conv2d | None]:
         if Path(name, PROJECTION).is_file():
@@ -131,8 +140,9 @@ def _load_diffusers(name: str) -> tuple[VQModel, nn.Conv2d | None]:
     )  # fmt: skip
 
 
-def _read_folder(name: str, subfolder: str | None, local: bool) -> VQModel:
+def _read_folder(name: str, place: str, local: bool) -> VQModel:
     """Raises OSError, ValueError, or what the readers of weights raise."""
+    subfolder = place or None
     with warnings.catch_warnings():  # diffusers asks the hub's client with an old argument
         warnings.filterwarnings("ignore", ".*local_dir_use_symlinks", UserWarning)
         config: Any = VQModel.load_config(name, subfolder=subfolder, local_files_only=local)

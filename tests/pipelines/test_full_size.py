@@ -13,10 +13,11 @@ import torch
 import pipelines.__main__ as command
 from pipelines.book import read_recipe
 from pipelines.errors import ModelUnavailable
-from pipelines.hub import models_folder
+from pipelines.hub import bare, is_home, located, models_folder
 from pipelines.presets import PRESETS, PictureConfig, Preset
+from pipelines.story import StoryPipeline
 from pipelines.storybook import load_pictures
-from pipelines.vqgan_clip import VQGANCLIPPipeline
+from pipelines.vqgan_clip import VQGANCLIPPipeline, loading
 from pipelines.weights import save_model
 from tests.plain_clip import PlainCLIP, write_vocabulary
 from tests.plain_vqgan import PlainVQGAN
@@ -75,6 +76,16 @@ def test_another_clip_guides_the_models_of_a_folder(files: Path, tmp_path: Path)
     assert pipeline(FOX, QUICK).score is not None
 
 
+def test_the_embedded_vqgan_brings_its_code_transformer_along(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "EMBEDDED", write(tmp_path / "tiny"))
+    clip = str(files / "clip.pt")
+    pipeline = VQGANCLIPPipeline.from_pretrained("full", vqgan="embedded", clip=clip)
+    assert pipeline.transformer is not None
+    assert pipeline.name == "embedded + clip.pt"
+
+
 def test_files_may_lie_in_the_folder_for_models(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -90,6 +101,14 @@ def test_files_may_lie_in_the_folder_for_models(
     for file in files.iterdir():
         file.rename(kept / file.name)
     assert load_pictures("big").name == "vqgan.ckpt + clip.pt"
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "/" + "a" * 300, "~/" + "a" * 5000])
+def test_names_that_cannot_even_be_looked_for(name: str) -> None:
+    for read in (located, bare, is_home, StoryPipeline.from_pretrained):
+        with pytest.raises(ModelUnavailable, match=f"no model to be found by “{name[:80]}…”"):
+            read(name)
+    assert located("~nobody-of-this-name/model") == "~nobody-of-this-name/model"
 
 
 def test_the_full_preset_says_what_to_download() -> None:

@@ -81,7 +81,8 @@ def test_every_setting_has_an_option() -> None:
     assert picture_config(parse(["a fox"])) == PictureConfig()
     assert picture_config(parse(["a fox", "--preset", "full"])) == FULL_PICTURE
     assert picture_config(parse(["a fox", "--vqgan", "some.ckpt"])) == FULL_PICTURE
-    assert picture_defaults("embedded", "embedded") == PictureConfig()
+    for preset in ("embedded", "full"):  # the VQGAN decides, whatever CLIP guides it
+        assert picture_defaults(preset, "embedded") == PictureConfig()
     given = (
         "--style pencil --prefix old --suffix softly --size 144 --height 160 --no-enlarge "
         "--start sketch --candidates 3 --guidance 2 --steps 9 --step-size 0.2 --optimiser radam "
@@ -385,6 +386,8 @@ def test_how_a_picture_moves() -> None:
         (["a fox", "--frames", "5"], "--frames goes with one picture"),
         (["--prompt", "a", "--size", "100"], "Width must be from 128 to 1024"),
         (["--prompt", "a", "--start", "noise", "--init-weight", "1"], "--init-weight does not go"),
+        (["--prompt", "a", "--vqgan", "v" * 300], "no model to be found by “v{80}…”"),
+        (["--prompt", "a", "--clip", f"{'c' * 300}:2"], "no model to be found by “c{80}…”"),
     ],
 )
 def test_what_cannot_be_done_is_told(

@@ -272,13 +272,19 @@ def test_an_archive_with_a_damaged_table_of_contents(tmp_path: Path) -> None:
 def test_a_missing_file_and_a_folder_of_several(tmp_path: Path) -> None:
     with pytest.raises(ModelUnavailable, match=r"nowhere\.ckpt cannot be read.*Get it \(https"):
         load_codec(str(tmp_path / "nowhere.ckpt"), CPU)
-    with pytest.raises(ModelUnavailable, match="holds 0 checkpoints"):
+    with pytest.raises(ModelUnavailable, match=r"There is nothing at .*/nowhere”, where a VQGAN"):
+        load_codec(str(tmp_path / "nowhere"), CPU)
+    with pytest.raises(ModelUnavailable, match=r"should hold one VQGAN.*it holds nothing"):
+        load_codec(str(tmp_path), CPU)
+    (tmp_path / "clip").mkdir()  # of models that belong together the VQGAN is missing
+    (tmp_path / "clip" / "config.json").write_text("{}")
+    with pytest.raises(ModelUnavailable, match=r"a folder vqgan as .* it holds clip/\."):
         load_codec(str(tmp_path), CPU)
     original = plain()
     write(tmp_path / "one.ckpt", original.state_dict())
     same(load_codec(str(tmp_path), CPU), original)
     write(tmp_path / "two.ckpt", original.state_dict())
-    with pytest.raises(ModelUnavailable, match="holds 2 checkpoints"):
+    with pytest.raises(ModelUnavailable, match=r"it holds one\.ckpt, two\.ckpt"):
         load_codec(str(tmp_path), CPU)
 
 
