@@ -23,7 +23,6 @@ import builtins
 import fcntl
 import json
 import logging
-import os
 import random
 import re
 import secrets
@@ -49,6 +48,7 @@ from storage.base import (
 )
 from storage.bucket import Bucket, Occupied, Stored, as_metadata
 from storage.database import explained, locked
+from storage.durable import write_note
 from storage.firestore import FirestoreIndex, Untold
 from storage.following import GONE, REFRESH_SECONDS, Following
 from storage.manifest import (
@@ -275,12 +275,7 @@ class FirebaseLibrary:
             kept = file.read_bytes() if file.exists() else b""
             if not re.fullmatch(rb"[0-9a-f]{16}", kept):  # empty after a power cut, for example
                 kept = secrets.token_hex(8).encode()
-                unfinished = file.with_suffix(".part")
-                with unfinished.open("wb") as written:
-                    written.write(kept)
-                    written.flush()
-                    os.fsync(written.fileno())
-                unfinished.replace(file)
+                write_note(file, kept)
             return kept.decode()
 
     def _publish(

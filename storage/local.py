@@ -20,7 +20,6 @@ import fcntl
 import hashlib
 import json
 import logging
-import os
 import re
 import secrets
 import shutil
@@ -42,6 +41,7 @@ from storage.base import (
     search_words,
 )
 from storage.database import Database, explained, locked
+from storage.durable import fsync
 
 logger = logging.getLogger(__name__)
 
@@ -282,8 +282,8 @@ def _write_folder(folder: Path, files: Mapping[str, bytes]) -> None:
         (folder / name).write_bytes(data)
     # All after all: the first wait then covers most of the others.
     for name in files:
-        _fsync(folder / name)
-    _fsync(folder)
+        fsync(folder / name)
+    fsync(folder)
 
 
 def _move_into(folder: Path, home: Path, revision: str) -> None:
@@ -296,16 +296,8 @@ def _move_into(folder: Path, home: Path, revision: str) -> None:
             # A deletion may remove the empty home in between; anything else is a failure.
             if not folder.exists():
                 raise
-    _fsync(home)
-    _fsync(home.parent)
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    fsync(home)
+    fsync(home.parent)
 
 
 def _read_folder(folder: Path) -> Book:

@@ -21,7 +21,6 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from pipelines.book import Book
-from pipelines.book_folder import write_files
 from pipelines.errors import AppError, InvalidInput, NotFound, StorageError, Unreachable
 from storage.base import (
     BOOK_ID,
@@ -34,6 +33,7 @@ from storage.base import (
 )
 from storage.bucket import Bucket
 from storage.database import explained, locked
+from storage.durable import remove_note, write_note
 from storage.firebase import FirebaseLibrary
 from storage.following import CLOSE_SECONDS, GONE
 from storage.local import LocalLibrary
@@ -172,6 +172,13 @@ class OutboxLibrary:
         with suppress(NotFound):
             self.waiting.delete(book_id, owner=owner)
             done = True
+        noted = False
+        if done:
+            # What waited may have arrived there, although no answer came back. Noted before
+            # anybody is asked, which may take long: this machine may go down meanwhile.
+            with suppress(StorageError):  # on a full disk there is only this try
+                self._deleted.add(book_id, owner)
+                noted = True
         try:
             # Also after the above: what waited may have been published meanwhile.
             self.remote.delete(book_id, owner=owner)
@@ -180,11 +187,12 @@ class OutboxLibrary:
                 raise
         except Unreachable:
             kept = self.remote.owner(book_id)
-            if not done or (kept is not None and (not owner or same_owner(kept, owner))):
-                raise
-            # Its last try may have arrived there, although no answer came back.
-            self._deleted.add(book_id, owner)
-            self._wake.set()
+            if noted and (kept is None or (owner and not same_owner(kept, owner))):
+                return self._wake.set()
+            if noted:
+                self._deleted.forget(book_id)  # who asked is told that it was not deleted
+            raise
+        self._deleted.forget(book_id)
 
     def close(self) -> None:
         """Stop publishing; what waits is published when the library is opened again."""
@@ -316,7 +324,11 @@ class OutboxLibrary:
 
 class Deleted:
     """Books that were deleted here while nobody could tell whether they had been published: each
-    a file in `folder` that says for whom."""
+    a file in `folder` that says for whom.
+
+    A power cut neither takes a note away, or the book would come back, nor brings one back, or a
+    book that was saved again would be deleted.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -325,7 +337,8 @@ class Deleted:
 
     def add(self, book_id: str, owner: str) -> None:
         """`owner` deleted the book, "" is the administrator."""
-        write_files(self._folder, {book_id: json.dumps({"owner": owner}).encode()})
+        with explained(self._folder):
+            write_note(self._folder / book_id, json.dumps({"owner": owner}).encode())
 
     def all(self) -> list[tuple[str, str]]:
         """The ids of the books, and for whom they are deleted."""
@@ -341,7 +354,7 @@ class Deleted:
     def forget(self, book_id: str) -> None:
         """The deletion is made good, or the book was saved again."""
         with explained(self._folder):
-            (self._folder / book_id).unlink(missing_ok=True)
+            remove_note(self._folder / book_id)
 
 
 def open_firebase(place: str) -> OutboxLibrary:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from pipelines.errors import InvalidInput, NotFound, StorageError, Unreachable
 from storage.base import open_library
 from storage.bucket import Bucket
 from storage.firebase import FirebaseLibrary
+from storage.firestore import Untold
 from storage.memory import MemoryLibrary
 from storage.outbox import Address, Deleted, OutboxLibrary
 from tests.storage.books import OWNER, STRANGER, make_book, version_of
@@ -127,6 +129,24 @@ def test_a_book_deleted_after_its_last_answer_was_lost_does_not_come_back(
     assert check_bucket(storage_server, bucket_name) == []
     library.remote.refresh()
     assert library.list() == []
+
+
+def test_a_deletion_is_noted_before_anybody_elsewhere_is_asked(
+    storage_server: StorageServer, opened: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage_server.fault = Faults.gone_after(0)
+    library = opened()
+    library.save(make_book())
+    seen: list[list[tuple[str, str]]] = []
+
+    def ask(book_id: str, *, owner: str) -> None:
+        seen.append(library._deleted.all())
+        raise NotFound("never published")
+
+    monkeypatch.setattr(library.remote, "delete", ask)
+    library.delete(ID, owner=OWNER)
+    assert seen[0] == [(ID, OWNER)]
+    assert library._deleted.all() == []
 
 
 def test_a_book_deleted_while_nobody_could_tell_and_saved_again_stays(
@@ -385,3 +405,24 @@ def test_a_deletion_is_noted_as_a_whole_and_what_is_no_note_is_left_alone(tmp_pa
     assert notes.all() == [(ID, OWNER)]
     notes.forget(ID)
     assert notes.all() == []
+
+
+def test_no_power_cut_undoes_a_note_of_a_deletion(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    on_disk: list[tuple[int, list[str]]] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        real(descriptor)
+        on_disk.append((os.fstat(descriptor).st_ino, [path.name for path in tmp_path.iterdir()]))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    notes = Deleted(tmp_path)
+    notes.add(ID, OWNER)
+    note, folder = (tmp_path / ID).stat().st_ino, tmp_path.stat().st_ino
+    assert [inode for inode, _ in on_disk] == [note, folder]  # first what it says, then its name
+    notes.forget(ID)
+    Untold(tmp_path).add(ID, 3)
+    assert on_disk[2] == (folder, [])
+    assert on_disk[-1] == (folder, [f"{ID}.3"])
