@@ -16,7 +16,7 @@ import argparse
 import logging
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -28,9 +28,9 @@ from torch import Tensor, nn
 from finetune import clip_pairs
 from finetune.clip_pairs import ranks
 from finetune.clip_views import view
-from finetune.data.bank import hold
+from finetune.data.bank import MOST_HELD, hold
 from finetune.data.pages import PageSet, read_pages
-from finetune.data.scenes import SceneRecord, SceneSet, tag_vector, tags
+from finetune.data.scenes import SceneRecord, SceneSet, tag_vector, tags, unpainted
 from finetune.distributed import (
     average_gradients,
     first_alone,
@@ -40,13 +40,14 @@ from finetune.distributed import (
     rank,
     share,
 )
-from finetune.own import guarded, own_options, refuse_own
+from finetune.own import guarded, own_options, refuse_own, tell_set
 from finetune.training import (
     Clock,
     Ema,
     TrainStep,
     autocast,
     begin,
+    checkpointing_option,
     load_checkpoint,
     parser,
     prefetch,
@@ -56,6 +57,7 @@ from finetune.training import (
     set_learning_rate,
 )
 from pipelines.painter import GRID, SIZE
+from pipelines.vqgan_clip.checkpointing import checkpoint_blocks
 from pipelines.vqgan_clip.clip import CLIP, embedded_config, tokenize
 from pipelines.weights import save_model
 
@@ -88,7 +90,7 @@ class Heads(nn.Module):
 class PairBank:
     """Pictures and what is known of them, on the device where there is room."""
 
-    def __init__(self, scenes: SceneSet, device: torch.device, most: int = 40_000) -> None:
+    def __init__(self, scenes: SceneSet, device: torch.device, most: int = MOST_HELD) -> None:
         """At most `most` scenes, so that a graphics card holds them (200 KB each)."""
         self.count, self.device = min(len(scenes), most), device
         self.records = scenes.records[: self.count]
@@ -155,15 +157,18 @@ def train(
     peak: float = 1e-3,
     save_every: int = 250,
     report_every: int = 20,
+    checkpointing: bool = False,
 ) -> Iterator[TrainStep | CLIP]:
     """Train for `steps`, resuming from `checkpoint`; the last event is the averaged model.
 
     With `pages`, every REAL_EVERY-th batch holds pages of real books and their words. `batch` is of
-    all processes together.
+    all processes together. `checkpointing` computes activations twice instead of keeping them.
     """
     torch.manual_seed(seed)  # the initial weights
     config = config or embedded_config()
     model, averaged = CLIP(config).to(device), CLIP(config).to(device)
+    if checkpointing:
+        checkpoint_blocks(model)
     vision = config["vision_config"]
     side, patches = vision["image_size"], vision["image_size"] // vision["patch_size"]
     heads = Heads(config["projection_dim"], vision["hidden_size"]).to(device)
@@ -301,6 +306,7 @@ def main() -> None:
     p.add_argument("--judge", action="store_true", help="the judge's shape")
     p.add_argument("--top", type=int, default=0,
                    help="--pairs: only so many top blocks of the base learn, 0 = all")  # fmt: skip
+    checkpointing_option(p)
     own_options(p, "--pairs", "your own pictures with words: a folder, csv, jsonl or parquet")
     args = p.parse_args()
     guarded(lambda: run(args, begin(args)))
@@ -317,14 +323,21 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
 
 
 def _embedded(args: argparse.Namespace, device: torch.device) -> None:
+    config = JUDGE if args.judge else embedded_config()
+    taken = clip_pairs.footprint_of(None, config, args, min(args.scenes, MOST_HELD), device)
+    painted = unpainted(args.runs / "scenes-train", args.scenes)
+    taken = replace(taken, disk=taken.disk + painted)
+    if not tell_set(args.scenes, args, taken, device, "scenes"):
+        return
     with first_alone():
         scenes = SceneSet(args.runs / "scenes-train", args.scenes)
         held_out = SceneSet(args.runs / "scenes-test", 1000, split="test")
     events = train(
         args.steps, scenes, args.runs / f"{args.out.name}.pt", device,
         pages=PageSet(list(read_pages(args.pages, "train"))) if args.pages else None,
-        config=JUDGE if args.judge else None, minutes=args.minutes,
+        config=config, minutes=args.minutes,
         seed=args.seed, batch=args.batch * processes(), save_every=args.save_every,
+        checkpointing=args.gradient_checkpointing,
     )  # fmt: skip
     model = report(events)
     if rank() > 0:

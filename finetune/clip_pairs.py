@@ -64,6 +64,7 @@ from finetune.training import (
 )
 from pipelines.errors import InvalidInput
 from pipelines.painter import SIZE
+from pipelines.vqgan_clip.checkpointing import checkpoint_blocks
 from pipelines.vqgan_clip.clip import CLIP
 from pipelines.vqgan_clip.clip_checkpoints import TransformersCLIP
 from pipelines.vqgan_clip.loading import load_clip
@@ -179,18 +180,22 @@ def train(
     peak: float = PEAK,
     save_every: int = 250,
     report_every: int = 20,
+    checkpointing: bool = False,
     facts: dict[str, Any] | None = None,
     keep_samples: Callable[[int, AnyCLIP], None] | None = None,
 ) -> Iterator[TrainStep | AnyCLIP]:
     """Train on pictures (N, 256, 256, 3) and their words, resuming from `checkpoint`; the last
     event is the averaged model.
 
-    `batch` is of all processes together; each pair has its turn once an epoch. Raises InvalidInput.
+    `batch` is of all processes together; each pair has its turn once an epoch. `checkpointing`
+    computes activations twice instead of keeping them. Raises InvalidInput.
     """
     torch.manual_seed(seed)  # the initial weights
     model = CLIP(config).to(device) if base is None else copy.deepcopy(base)
     average = copy.deepcopy(model)
     learned = train_top(model, top)
+    if checkpointing:
+        checkpoint_blocks(model)
     optimizer = torch.optim.AdamW(learned, lr=peak, betas=(0.9, 0.98), weight_decay=0.05)
     parts: dict[str, nn.Module | torch.optim.Optimizer] = {
         "model": model, "averaged": average, "optimizer": optimizer
@@ -302,8 +307,11 @@ def run(
         raise InvalidInput(
             "--top needs a --base: nothing of a CLIP from scratch can stay as it is."
         )
-    if args.top and isinstance(base, PagesCLIP):
-        raise InvalidInput("Leave out --top: of the CLIP of pages only what is on top learns.")
+    if (args.top or args.gradient_checkpointing) and isinstance(base, PagesCLIP):
+        raise InvalidInput(
+            "Leave out --top and --gradient-checkpointing: of the CLIP of pages only two layers on "
+            "top learn."
+        )
     pairs = read_pairs(args.pairs, home.runs, args.seed)
     batch = args.batch * processes()
     if len(pairs.train) < FEWEST * processes():
@@ -312,11 +320,10 @@ def run(
         )
     lines = [*pairs.lines(), f"{args.steps:,} steps of {min(batch, len(pairs.train))} pairs: each "
              f"about {batch * args.steps / len(pairs.train):,.0f} times"]  # fmt: skip
-    taken = _footprint(base, config, args, device)
+    taken = footprint_of(base, config, args, len(pairs.train), device)
     cut = [uncut(len(found), SIZE, home.runs, name)
            for found, name in ((pairs.train, "pairs"), (pairs.test, "held-out-pairs"))]  # fmt: skip
-    held = 0 if device.type == "cpu" else len(pairs.train) * SIZE * SIZE * 3
-    taken = replace(taken, disk=taken.disk + sum(cut), held=held)
+    taken = replace(taken, disk=taken.disk + sum(cut))
     if not tell(lines, taken, device, home, args.dry_run):
         return
     facts = facts_of(args, pairs.fingerprint, batch=batch, top=args.top)
@@ -338,6 +345,7 @@ def run(
             args.steps, learned, words, home.runs / "clip.pt", device,
             config=config, base=base, top=args.top, minutes=args.minutes, seed=args.seed,
             batch=batch, peak=peak, save_every=args.save_every, facts=facts, keep_samples=keep,
+            checkpointing=args.gradient_checkpointing,
         ))  # fmt: skip
     if rank() == 0:
         told = facts | {"pairs": len(pairs.train)}
@@ -367,9 +375,11 @@ def _heads(
     ))  # fmt: skip
 
 
-def _footprint(
-    base: Base | None, config: dict[str, Any], args: argparse.Namespace, device: torch.device
-) -> Footprint:
+def footprint_of(
+    base: Base | None, config: dict[str, Any], args: argparse.Namespace, pictures: int,
+    device: torch.device,
+) -> Footprint:  # fmt: skip
+    """What training takes, weighed on two pairs; `pictures`: how many a graphics card holds."""
     model = CLIP(config).to(device) if base is None else copy.deepcopy(base)
     if isinstance(model, PagesCLIP):
         for parameter in model.learned():
@@ -382,4 +392,6 @@ def _footprint(
         words = ["a fox and an owl in the forest at night"] * FEWEST
         return (model.embed_images(pixels) * model.embed_texts(words)).sum()
 
-    return footprint([model], loss, FEWEST, args.batch)
+    again = [model] if args.gradient_checkpointing else []
+    held = 0 if device.type == "cpu" else pictures * SIZE * SIZE * 3
+    return replace(footprint([model], loss, FEWEST, args.batch, again=again), held=held)

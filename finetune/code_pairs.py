@@ -127,7 +127,7 @@ def run(
     batch = args.batch * processes()
     lines = [*pairs.lines(), f"{args.steps:,} steps of {batch} windows of {config.grid}x"
              f"{config.grid} codes, of pictures of {side} pixels"]  # fmt: skip
-    taken = _footprint(config, args, device)
+    taken = footprint_of(config, args, device)
     cut = [uncut(len(found), side, home.runs, name)
            for found, name in ((pairs.train, "codes"), (pairs.test, "held-out-codes"))]  # fmt: skip
     taken = replace(taken, disk=taken.disk + sum(cut))
@@ -180,12 +180,11 @@ def _bank(
     return PairCodes(pictures, [p.text for p in pairs], vqgan, grid, device, seed)
 
 
-def _footprint(
+def footprint_of(
     config: CodeTransformerConfig, args: argparse.Namespace, device: torch.device
 ) -> Footprint:
+    """What training takes, weighed on one window of codes."""
     model = CodeTransformer(config).to(device)
-    if args.gradient_checkpointing:
-        model.body.checkpointing = True
     ids, mask = tokenize(["a fox and an owl in the forest at night"], device)
     plan = torch.zeros(1, PIECES * FIELDS, dtype=torch.long, device=device)
     codes = torch.zeros(1, config.grid**2, config.groups, dtype=torch.long, device=device)
@@ -194,7 +193,8 @@ def _footprint(
         _, logits = model(ids, mask, plan, codes)
         return nll(logits, codes).mean()
 
-    return footprint([model], loss, 1, args.batch)
+    again = [model.body] if args.gradient_checkpointing else []
+    return footprint([model], loss, 1, args.batch, again=again)
 
 
 @torch.no_grad()

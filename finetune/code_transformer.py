@@ -13,7 +13,7 @@ import argparse
 import logging
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,7 +24,7 @@ from torch import Tensor
 from finetune import code_pairs
 from finetune.code_bank import Batch, CodeBank, codes_of
 from finetune.data.folder import Order
-from finetune.data.scenes import SceneSet
+from finetune.data.scenes import SceneSet, unpainted
 from finetune.distributed import (
     average_gradients,
     averaged,
@@ -36,13 +36,14 @@ from finetune.distributed import (
     share,
     share_of,
 )
-from finetune.own import guarded, own_options, refuse_own
+from finetune.own import guarded, own_options, refuse_own, tell_set
 from finetune.training import (
     Clock,
     Ema,
     TrainStep,
     autocast,
     begin,
+    checkpointing_option,
     load_checkpoint,
     optimizers_of,
     parser,
@@ -54,6 +55,7 @@ from finetune.training import (
 )
 from pipelines.scene import vocabulary
 from pipelines.tokenizer import load_tokenizer
+from pipelines.vqgan_clip.checkpointing import checkpoint_blocks
 from pipelines.vqgan_clip.clip import tokenize
 from pipelines.vqgan_clip.code_transformer import (
     CodeTransformer,
@@ -180,7 +182,7 @@ def train(
     if base is not None:
         model.load_state_dict(base.state_dict())
     if checkpointing:
-        model.body.checkpointing = True
+        checkpoint_blocks(model.body)
     optimizers = optimizers_of(model.body.h, model, peak, tables=[model.features.parts.weight])
     parts: dict[str, torch.nn.Module | torch.optim.Optimizer] = {
         "model": model,
@@ -248,8 +250,7 @@ def main() -> None:
                    help="--pairs: the folder of a picture names its class")  # fmt: skip
     p.add_argument("--side", type=int, default=0, help="--pairs: pixels of the pictures; what is "
                    "larger than the transformer's grid is learned in windows")  # fmt: skip
-    p.add_argument("--gradient-checkpointing", action="store_true",
-                   help="--pairs: less memory, slower")  # fmt: skip
+    checkpointing_option(p)
     own_options(p, "--pairs", "your own pictures with words: a folder, csv, jsonl or parquet")
     args = p.parse_args()
     guarded(lambda: run(args, begin(args)))
@@ -260,13 +261,19 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
     if args.pairs is not None:
         code_pairs.run(args, device, OUT, lambda v: embedded_config(v.config, words=0), train)
     else:
-        refuse_own(args, "--pairs", "classes", "side", "gradient_checkpointing")
+        refuse_own(args, "--pairs", "classes", "side")
         _embedded(args, device)
     leave()
 
 
 def _embedded(args: argparse.Namespace, device: torch.device) -> None:
     vqgan = VQGAN.from_pretrained(args.vqgan or EMBEDDED / "vqgan", device)
+    taken = code_pairs.footprint_of(embedded_config(vqgan.config), args, device)
+    painted = unpainted(args.runs / "scenes-train", args.scenes)
+    painted += unpainted(args.runs / "scenes-more", args.more)
+    taken = replace(taken, disk=taken.disk + painted)
+    if not tell_set(args.scenes + args.more, args, taken, device, "scenes"):
+        return
     with first_alone():
         sets = [SceneSet(args.runs / "scenes-train", args.scenes)]
         if args.more:
@@ -276,7 +283,7 @@ def _embedded(args: argparse.Namespace, device: torch.device) -> None:
         args.steps, CodeBank(sets, vqgan, device), CodeBank([held_out], vqgan, device),
         vqgan.config, args.runs / "code_transformer.pt", device, minutes=args.minutes,
         seed=args.seed, batch=args.batch * processes(), save_every=args.save_every,
-        facts={"vqgan": codes_of(vqgan)},
+        checkpointing=args.gradient_checkpointing, facts={"vqgan": codes_of(vqgan)},
     )  # fmt: skip
     model = report(events)
     if rank() == 0:

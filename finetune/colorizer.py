@@ -44,6 +44,7 @@ from finetune.training import (
 from pipelines.colorize.features import STRIDE, patch_features
 from pipelines.colorize.generator import Generator, GeneratorConfig, Joined
 from pipelines.device import fast_bf16
+from pipelines.vqgan_clip.checkpointing import checkpoint_blocks
 
 if TYPE_CHECKING:
     from pipelines.vqgan_clip.clip import CLIP
@@ -171,7 +172,7 @@ def match(fake: list[Tensor], real: list[Tensor]) -> Tensor:
 
 def footprint_of(
     task: Task, config: GeneratorConfig, data: IllustrationSet, batch: int, device: torch.device,
-    clip: CLIP | None = None,
+    clip: CLIP | None = None, *, checkpointing: bool = False,
 ) -> Footprint:  # fmt: skip
     """What training takes, weighed on one picture with everything that may be in the loss."""
     model, helper = Generator(config).to(device), task.helper(config).to(device)
@@ -188,7 +189,8 @@ def footprint_of(
         helped = task.help(helper, fake, joined, made)
         return reconstruction_loss(fake, made.picture, made.mask) + helped + score + content.mean()
 
-    return footprint([model, helper, critic], loss, 1, batch, [clip] if clip else [])
+    judges, again = [clip] if clip else [], [model, helper] if checkpointing else []
+    return footprint([model, helper, critic], loss, 1, batch, judges, again)
 
 
 def train(
@@ -210,6 +212,7 @@ def train(
     save_every: int = 250,
     report_every: int = 25,
     samples_every: int = 500,
+    checkpointing: bool = False,
     facts: dict[str, Any] | None = None,
 ) -> Iterator[TrainStep | Generator]:
     """Train for `steps` or `minutes`, resuming from `runs/NAME.pt`; the last event is the averaged
@@ -218,7 +221,8 @@ def train(
 
     `count`: pictures a step, for each process that trains, made by `workers` processes. `clip`: its
     features measure content; without it the critic's do, once there is a critic. A step whose
-    gradient is not finite changes nothing. `facts` tell this run from others.
+    gradient is not finite changes nothing. `checkpointing` computes the activations of the
+    generator twice instead of keeping them. `facts` tell this run from others.
     Raises InvalidInput when the checkpoint belongs to another run.
     """
     torch.manual_seed(seed)  # the initial weights
@@ -233,6 +237,8 @@ def train(
     for part in (model, averaged, helper, critic):
         part.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     learned = nn.ModuleList([model, helper, head])
+    if checkpointing:
+        checkpoint_blocks(nn.ModuleList([model, helper]))
     optimizer = torch.optim.AdamW(
         learned.parameters(), lr=peak, betas=(0.9, 0.99), weight_decay=0.01, fused=True
     )

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from pipelines.errors import OutOfMemory, StorageError
+from pipelines.vqgan_clip.checkpointing import bytes_checkpointed
 
 MODEL_COPIES = 5
 """Weights, gradients, two moments of Adam, and the moving average."""
@@ -60,7 +60,7 @@ class Footprint:
         if self.memory > memory:
             raise OutOfMemory(
                 f"This needs about {_mb(self.memory)} of memory, and {_mb(memory)} are free: "
-                "lower --batch, or close what else takes memory."
+                "lower --batch, add --gradient-checkpointing, or close what else takes memory."
             )
         if self.disk > disk:
             raise StorageError(
@@ -71,34 +71,17 @@ class Footprint:
 
 def footprint(
     models: list[nn.Module], loss: Callable[[], Tensor], examples: int, batch: int,
-    judges: Sequence[nn.Module] = (),
+    judges: Sequence[nn.Module] = (), again: Sequence[nn.Module] = (),
 ) -> Footprint:  # fmt: skip
     """Of training `models` at `batch` examples a device.
 
     `loss` runs the models, and the `judges`, which learn nothing, on `examples` examples; what it
-    keeps for the way back is weighed.
+    keeps for the way back is weighed. `again`: those whose blocks will be computed twice instead.
     """
     values, judged = (sum(p.numel() * p.element_size() for m in of for p in m.parameters())
                       for of in (models, judges))  # fmt: skip
-    kept = 0
-    own = {p.data_ptr() for m in (*models, *judges) for p in (*m.parameters(), *m.buffers())}
-    seen: set[tuple[int, int]] = set()
-
-    def weigh(tensor: Tensor) -> Tensor:
-        nonlocal kept
-        storage = tensor.untyped_storage()
-        key = (storage.data_ptr(), storage.nbytes())
-        if tensor.data_ptr() not in own and key not in seen:
-            seen.add(key)
-            kept += storage.nbytes()
-        return tensor
-
-    def unpack(packed: Any) -> Tensor:
-        return packed
-
-    with torch.autograd.graph.saved_tensors_hooks(weigh, unpack):
-        held = loss()  # until here nothing that was weighed is freed, and weighed again
-    del held
+    everything = nn.ModuleList([*models, *judges])
+    kept = bytes_checkpointed(loss, everything, again)
     # On the way back about as much again as the largest layers is held for a moment.
     activations = int(1.2 * kept * batch / examples)
     return Footprint(MODEL_COPIES * values + judged, activations, 2 * SAVED_COPIES * values)

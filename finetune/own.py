@@ -20,7 +20,7 @@ from PIL import Image
 
 from finetune.distributed import processes, rank
 from finetune.footprint import Footprint
-from finetune.training import ask_to_stop, note
+from finetune.training import ask_to_stop, checkpointing_option, note
 from pipelines.device import is_out_of_memory
 from pipelines.errors import AppError, InvalidInput, OutOfMemory, StorageError
 from pipelines.weights import EMBEDDED
@@ -50,9 +50,9 @@ def own_options(p: argparse.ArgumentParser, source: str, what: str) -> None:
 
 
 def refuse_own(args: argparse.Namespace, source: str, *more: str) -> None:
-    """Of a run without `source`: raises InvalidInput for what only goes with it, the options of
-    `own_options` and those named `more`. Such a run would train the shipped model."""
-    given = [f"--{n.replace('_', '-')}" for n in ("base", "peak", "dry_run", *more)
+    """Of a run without `source`: raises InvalidInput for what only goes with it, `--base`, `--peak`
+    and those named `more`. Such a run would train the shipped model."""
+    given = [f"--{n.replace('_', '-')}" for n in ("base", "peak", *more)
              if getattr(args, n)]  # fmt: skip
     if given:
         raise InvalidInput(f"{', '.join(given)}: only with {source}, so name your own with it.")
@@ -188,16 +188,20 @@ def set_options(p: argparse.ArgumentParser) -> None:
     p.add_argument("--data", type=Path, required=True, metavar="SET",
                    help="a set made by finetune.data.illustrations")  # fmt: skip
     p.add_argument("--base", help="start from this model (embedded, or a folder)")
+    checkpointing_option(p)
     p.add_argument(
         "--dry-run", action="store_true", help="say what is in the set and what the run takes"
     )
 
 
-def tell_set(count: int, args: argparse.Namespace, taken: Footprint, device: torch.device) -> bool:
-    """As `tell`, of a run that learns from a set of `count` illustrations."""
+def tell_set(
+    count: int, args: argparse.Namespace, taken: Footprint, device: torch.device,
+    what: str = "illustrations",
+) -> bool:  # fmt: skip
+    """As `tell`, of a run that learns from a set of `count` illustrations, or `what` they are."""
     batch = args.batch * processes()
     lines = [
-        f"{count:,} illustrations to learn from",
+        f"{count:,} {what} to learn from",
         f"{'' if args.minutes is None else 'at most '}{args.steps:,} steps of {batch}: each about "
         f"{batch * args.steps / count:,.0f} times",
     ]
@@ -272,7 +276,9 @@ def guarded(job: Callable[[], None]) -> None:
     except KeyboardInterrupt:
         raise SystemExit("Stopped; the same command goes on from the last checkpoint.") from None
     except Exception as e:
-        said = in_words(e, "lower --batch, or close what else takes memory")
+        said = in_words(
+            e, "lower --batch, add --gradient-checkpointing, or close what else takes memory"
+        )
         if not isinstance(said, AppError):
             raise
         raise SystemExit(str(said)) from e

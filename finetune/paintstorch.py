@@ -85,7 +85,8 @@ def run(task: Task, args: argparse.Namespace, device: torch.device) -> None:
     fresh = GeneratorConfig(inputs=task.inputs, features=args.features)
     config = fresh if base is None else base.config
     data = IllustrationSet(args.data)
-    taken = footprint_of(task, config, data, args.batch, device, clip)
+    again = args.gradient_checkpointing
+    taken = footprint_of(task, config, data, args.batch, device, clip, checkpointing=again)
     if not tell_set(len(data), args, taken, device):
         leave()
         return
@@ -94,7 +95,7 @@ def run(task: Task, args: argparse.Namespace, device: torch.device) -> None:
         task, args.steps, data, args.runs, device, config=config, base=base,
         recipe=Recipe.with_critic(args.critic_from), minutes=args.minutes, clip=clip,
         seed=args.seed, count=args.batch, workers=args.workers, peak=args.peak,
-        save_every=args.save_every, facts=facts,
+        save_every=args.save_every, checkpointing=again, facts=facts,
     )  # fmt: skip
     model = report(events)
     if rank() == 0:

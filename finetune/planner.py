@@ -52,6 +52,7 @@ from finetune.training import (
 from pipelines.colorize.hints import CELL, kmeans
 from pipelines.colorize.planner import PER_CELL, Planner, PlannerConfig
 from pipelines.scene import vocabulary
+from pipelines.vqgan_clip.checkpointing import checkpoint_blocks
 from pipelines.weights import save_model
 
 log = logging.getLogger(__name__)
@@ -169,14 +170,15 @@ def train(
     save_every: int = 250,
     report_every: int = 25,
     samples_every: int = 500,
+    checkpointing: bool = False,
     facts: dict[str, Any] | None = None,
 ) -> Iterator[TrainStep | Planner]:
     """Train for `steps` or `minutes`, resuming from `runs/planner.pt`; the last event is the
     averaged planner. `runs/planner.png` shows what it plans.
 
     base: a planner to start from, its palette included. `count`: pictures a step, for each process
-    that trains. `facts` tell this run from others. Raises InvalidInput when the checkpoint belongs
-    to another run.
+    that trains. `checkpointing` computes activations twice instead of keeping them. `facts` tell
+    this run from others. Raises InvalidInput when the checkpoint belongs to another run.
     """
     torch.manual_seed(seed)  # the initial weights
     config = base.config if base is not None else config
@@ -186,6 +188,8 @@ def train(
     else:
         palette = choose_palette(data, config.colours, np.random.default_rng(seed))
         model.palette.copy_(palette)
+    if checkpointing:
+        checkpoint_blocks(model)
     helper = torch.nn.Linear(config.width, len(tags())).to(device)
     inner = torch.nn.ModuleList([model.features, model.blocks])
     everything = torch.nn.ModuleList([model, helper])
@@ -238,8 +242,9 @@ def train(
 
 
 def footprint_of(
-    config: PlannerConfig, data: IllustrationSet, batch: int, device: torch.device
-) -> Footprint:
+    config: PlannerConfig, data: IllustrationSet, batch: int, device: torch.device,
+    *, checkpointing: bool = False,
+) -> Footprint:  # fmt: skip
     """What training takes, weighed on one picture."""
     model, helper = (
         Planner(config).to(device),
@@ -253,7 +258,7 @@ def footprint_of(
         cost, _ = loss_of(model.out(known), cells, alike(model.palette))
         return cost + helper(known).log_softmax(-1).mean()
 
-    return footprint([model, helper], loss, 1, batch)
+    return footprint([model, helper], loss, 1, batch, again=[model] if checkpointing else [])
 
 
 @torch.no_grad()
@@ -285,7 +290,8 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
     folder = base_folder(args.base, "planner")
     base = None if folder is None else Planner.from_pretrained(folder, device)
     data = IllustrationSet(args.data)
-    taken = footprint_of(PlannerConfig() if base is None else base.config, data, args.batch, device)
+    config, again = PlannerConfig() if base is None else base.config, args.gradient_checkpointing
+    taken = footprint_of(config, data, args.batch, device, checkpointing=again)
     if not tell_set(len(data), args, taken, device):
         leave()
         return
@@ -293,7 +299,7 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
     events = train(
         args.steps, data, args.runs, device, base=base,
         minutes=args.minutes, seed=args.seed, count=args.batch, workers=args.workers,
-        peak=args.peak, save_every=args.save_every, facts=facts,
+        peak=args.peak, save_every=args.save_every, checkpointing=again, facts=facts,
     )  # fmt: skip
     model = report(events)
     if rank() == 0:

@@ -35,6 +35,7 @@ from finetune.training import (
     set_learning_rate,
 )
 from pipelines.painter import SIZE
+from pipelines.vqgan_clip.checkpointing import checkpoint_blocks
 from pipelines.vqgan_clip.vqgan import LARGE_CHANNELS, VQGAN, enlarged
 
 log = logging.getLogger(__name__)
@@ -46,6 +47,8 @@ ENLARGING = 0.8
 in which flat colour is flat."""
 JUDGE_PEAK = 4e-4
 """Highest learning rate of a discriminator."""
+ENLARGE_PEAK = 1.5e-3
+"""Learning rate of phase 3, whose part is small."""
 
 
 class PatchDiscriminator(nn.Module):
@@ -83,8 +86,11 @@ def adaptive_weight(reconstruction: Tensor, adversarial: Tensor, last: Tensor) -
     return (a.norm() / (b.norm() + 1e-4)).clamp(0, 1e4).detach()
 
 
-def _forget_other_codes(path: Path, vqgan: VQGAN, facts: dict[str, Any] | None) -> None:
-    """Delete a checkpoint of this run that sharpens other codes: phase 1 has gone on since."""
+def _forget_other(
+    path: Path, vqgan: VQGAN, facts: dict[str, Any] | None, large_alone: bool
+) -> None:
+    """Delete a checkpoint of this run of which something that stays as it is, is not what `vqgan`
+    has: the phase before has gone on since."""
     try:
         saved = torch.load(path, map_location="cpu", mmap=True, weights_only=True)
     except (EOFError, OSError, RuntimeError, pickle.UnpicklingError):
@@ -92,11 +98,12 @@ def _forget_other_codes(path: Path, vqgan: VQGAN, facts: dict[str, Any] | None) 
     if facts is not None and saved["extra"].get("facts") != facts:
         return
     for name, value in vqgan.state_dict().items():
-        if name.startswith("encoder.") or name == "quantizer.codebook":
+        decodes = name.startswith("decoder.")
+        if not decodes or (large_alone and ".large_" not in name):
             before = saved["model"].get(name)
             # In half precision, as the model may have been written and read in between.
             if before is None or not torch.equal(before.half(), value.cpu().half()):
-                log.info("the codes have learned more, so sharpening begins anew")
+                log.info("what is before %s has learned more, so it begins anew", path.stem)
                 path.unlink(missing_ok=True)
                 return
 
@@ -117,31 +124,35 @@ def sharpen(
     large_alone: bool = False,
     save_every: int = 250,
     report_every: int = 50,
+    checkpointing: bool = False,
     perceptual: Distance | None = None,
     facts: dict[str, Any] | None = None,
     keep_samples: Callable[[int, VQGAN], None] | None = None,
 ) -> Iterator[TrainStep | VQGAN]:
     """Train the decoder of `vqgan` on pages, or on crops of `side` pixels of them, resuming from
     `runs/sharpen.pt`; the last event is the averaged model. The discriminator learns alone until
-    `adversary_from` (1: it takes no part at all). `batch`, `facts` and `keep_samples` are as in
-    `finetune.vqgan.train`.
+    `adversary_from` (1: it takes no part at all). `batch`, `checkpointing`, `facts` and
+    `keep_samples` are as in `finetune.vqgan.train`.
 
     A bank of pictures of twice the side teaches the decoder to draw those, too. With `large_alone`
     it learns nothing else, resuming from `runs/enlarge.pt`. A checkpoint of the decoder of other
-    codes than those of `vqgan` is thrown away.
+    codes than those of `vqgan` is thrown away; with `large_alone`, of another small picture, too.
     """
     torch.manual_seed(seed)  # the new weights
     large = bank.scale > 1
-    config = vqgan.config
+    # Without large pictures, what draws them would stay as it is while all before it changes.
+    wide, looks = 0, ()
     if large:
-        wide = config.large_channels or LARGE_CHANNELS
-        looks = config.large_styles or bank.styles
-        config = replace(config, large_channels=wide, large_styles=looks)
+        wide = vqgan.config.large_channels or LARGE_CHANNELS
+        looks = vqgan.config.large_styles or bank.styles
+    config = replace(vqgan.config, large_channels=wide, large_styles=looks)
     model = VQGAN(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     model.load_state_dict(vqgan.state_dict(), strict=False)
     model.requires_grad_(False)
     for name, weights in model.decoder.named_parameters():
         weights.requires_grad_("large_" in name or not large_alone)
+    if checkpointing:
+        checkpoint_blocks(model)
     averaged_model = VQGAN(config).to(device)
     judge = PatchDiscriminator(beside=large).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     trained = [p for p in model.decoder.parameters() if p.requires_grad]
@@ -152,7 +163,7 @@ def sharpen(
     last = model.decoder.large_out if large else model.decoder.out
     ema = Ema(model, averaged_model)
     checkpoint = runs / ("enlarge.pt" if large_alone else "sharpen.pt")
-    _forget_other_codes(checkpoint, vqgan, facts)
+    _forget_other(checkpoint, vqgan, facts, large_alone)
     start, extra = load_checkpoint(checkpoint, parts, facts)
     clock = Clock(start, steps, minutes, extra.get("progress", 0.0))
     step = start

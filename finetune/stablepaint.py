@@ -49,6 +49,7 @@ from pipelines.colorize.hints import CELL, hint_layer
 from pipelines.colorize.settings import StablePaintConfig
 from pipelines.colorize.stablepaint import StablePaintPipeline
 from pipelines.device import fast_bf16
+from pipelines.vqgan_clip.checkpointing import checkpoint_blocks
 from pipelines.vqgan_clip.pixels import to_picture
 from pipelines.weights import save_model
 
@@ -236,12 +237,14 @@ def train(
     save_every: int = 250,
     report_every: int = 50,
     samples: bool = True,
+    checkpointing: bool = False,
     facts: dict[str, Any] | None = None,
 ) -> Iterator[TrainStep | StablePaint]:
     """Train for `steps` or `minutes`, resuming from `runs/stablepaint.pt`; the last event is the
     averaged model. `count` pictures a step; `samples` writes runs/stablepaint-*.png. A `base` is
-    what it starts from, its shape included; the critic starts afresh. `facts` tell this run from
-    others. Raises InvalidInput when the checkpoint belongs to another run."""
+    what it starts from, its shape included; the critic starts afresh. `checkpointing` computes
+    activations twice instead of keeping them. `facts` tell this run from others. Raises
+    InvalidInput when the checkpoint belongs to another run."""
     torch.manual_seed(seed)  # the initial weights
     config = config if base is None else base.config
     model = StablePaint(config)
@@ -249,6 +252,8 @@ def train(
     if base is not None:
         model.load_state_dict(base.state_dict())
         averaged.load_state_dict(base.state_dict())
+    if checkpointing:
+        checkpoint_blocks(model)
     discriminator = PatchDiscriminator()
     for network in (model, averaged, discriminator):
         network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -347,8 +352,9 @@ def train(
 
 
 def footprint_of(
-    config: StablePaintNetworks, data: IllustrationSet, count: int, device: torch.device
-) -> Footprint:
+    config: StablePaintNetworks, data: IllustrationSet, count: int, device: torch.device,
+    *, checkpointing: bool = False,
+) -> Footprint:  # fmt: skip
     """What training takes: the networks of both phases stay, each weighed on one picture."""
     model, discriminator = StablePaint(config).to(device), PatchDiscriminator().to(device)
     made = byte_batch(data, np.random.default_rng(0), 1).on(device)
@@ -362,8 +368,9 @@ def footprint_of(
     def noise() -> Tensor:
         return denoiser_loss(model, seen, generator)
 
-    first = footprint([model.autoencoder, discriminator], codes, 1, count)
-    last = footprint([model.denoiser], noise, 1, count)
+    coder, denoiser = model.autoencoder, model.denoiser
+    first = footprint([coder, discriminator], codes, 1, count, again=[coder] * checkpointing)
+    last = footprint([denoiser], noise, 1, count, again=[denoiser] * checkpointing)
     return Footprint(first.models + last.models, max(first.activations, last.activations),
                      first.disk + last.disk)  # fmt: skip
 
@@ -418,14 +425,16 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
     base = None if folder is None else StablePaint.from_pretrained(folder, device)
     data = IllustrationSet(args.data)
     config = StablePaintNetworks() if base is None else base.config
-    if not tell_set(len(data), args, footprint_of(config, data, args.batch, device), device):
+    again = args.gradient_checkpointing
+    taken = footprint_of(config, data, args.batch, device, checkpointing=again)
+    if not tell_set(len(data), args, taken, device):
         leave()
         return
     facts = facts_of(args, data.digest, batch=args.batch * processes())
     events = train(args.steps, args.runs, device, data, base=base,
                    minutes=args.minutes, seed=args.seed, count=args.batch, workers=args.workers,
                    peak=args.peak, denoiser_peak=0.8 * args.peak,
-                   save_every=args.save_every, facts=facts)  # fmt: skip
+                   save_every=args.save_every, checkpointing=again, facts=facts)  # fmt: skip
     model = report(events)
     if rank() == 0:
         save_model(model, model.config, args.out)

@@ -337,6 +337,15 @@ def parser(description: str, *, steps: int, out: str) -> argparse.ArgumentParser
     return p
 
 
+def checkpointing_option(p: argparse.ArgumentParser) -> None:
+    """Of the commands whose networks have blocks (`pipelines/vqgan_clip/checkpointing.py`)."""
+    p.add_argument(
+        "--gradient-checkpointing",
+        action="store_true",
+        help="activations are computed twice instead of kept: less memory, a third slower",
+    )
+
+
 MOST = 10**9
 LIMITS: dict[str, tuple[float, float]] = {
     "accumulate": (1, MOST), "adversary_from": (0, 1), "batch": (1, MOST), "critic_from": (0, 1),

@@ -25,9 +25,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from finetune import vqgan_pictures
-from finetune.data.bank import PictureBank
+from finetune.data.bank import MOST_HELD, PictureBank
 from finetune.data.pages import PageSet, read_pages
-from finetune.data.scenes import SceneSet
+from finetune.data.scenes import SceneSet, unpainted
 from finetune.distributed import (
     average_gradients,
     first_alone,
@@ -39,15 +39,16 @@ from finetune.distributed import (
     share,
 )
 from finetune.losses import psnr, reconstruction_loss
-from finetune.own import guarded, own_options, refuse_own
+from finetune.own import Home, guarded, own_options, refuse_own, tell
 from finetune.perceptual import PERCEPTUAL, Distance
-from finetune.sharpen import sharpen
+from finetune.sharpen import ENLARGE_PEAK, sharpen
 from finetune.training import (
     Clock,
     Ema,
     TrainStep,
     autocast,
     begin,
+    checkpointing_option,
     load_checkpoint,
     parser,
     rate,
@@ -56,6 +57,7 @@ from finetune.training import (
     set_learning_rate,
 )
 from pipelines.painter import SIZE
+from pipelines.vqgan_clip.checkpointing import checkpoint_blocks
 from pipelines.vqgan_clip.vqgan import VQGAN, VQGANConfig
 from pipelines.weights import save_model
 
@@ -67,8 +69,6 @@ EMBEDDED = VQGANConfig(
 )  # fmt: skip
 """Shape of the shipped model."""
 OUT = Path("pipelines/weights/vqgan")
-ENLARGE_PEAK = 1.5e-3
-"""Learning rate of phase 3, whose part is small."""
 
 
 def train(
@@ -88,6 +88,7 @@ def train(
     save_every: int = 250,
     report_every: int = 50,
     base: VQGAN | None = None,
+    checkpointing: bool = False,
     perceptual: Distance | None = None,
     facts: dict[str, Any] | None = None,
     keep_samples: Callable[[int, VQGAN], None] | None = None,
@@ -97,17 +98,21 @@ def train(
 
     For the first `unquantised` part nothing is quantised; from `whole_from` on, whole pages. A
     `base` is what the training starts from, codes and all. `batch` is of all processes together.
-    `facts` tell this run from others; `keep_samples` is called with every checkpoint.
+    `checkpointing` computes activations twice instead of keeping them. `facts` tell this run from
+    others; `keep_samples` is called with every checkpoint.
     Raises InvalidInput when the checkpoint belongs to another run.
     """
     torch.manual_seed(seed)  # the initial weights
     if base is not None:
-        config = replace(base.config, large_channels=0)  # phase 2 begins that part anew
+        # Phase 2 begins that part anew, with the looks that its own pictures have.
+        config = replace(base.config, large_channels=0, large_styles=())
     model = VQGAN(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     if base is not None:
         model.load_state_dict({k: v for k, v in base.state_dict().items() if ".large_" not in k})
         model.quantizer.sums.copy_(model.quantizer.codebook)
         model.quantizer.counts.fill_(1.0)
+    if checkpointing:
+        checkpoint_blocks(model)
     averaged = VQGAN(config).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.95), weight_decay=0.01)
     parts = {"model": model, "averaged": averaged, "optimizer": optimizer}
@@ -211,6 +216,7 @@ def main() -> None:
                    help="LPIPS for the perceptual loss of --pictures, instead of CLIP's features: "
                    "vgg16.pth of torchvision and vgg.pth of LPIPS")  # fmt: skip
     p.add_argument("--report-every", type=int, default=50, help="steps between two lines")
+    checkpointing_option(p)
     own_options(p, "--pictures", "a folder of your own pictures, instead of the story world")
     args = p.parse_args()
     guarded(lambda: run(args, begin(args)))
@@ -229,20 +235,36 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
 def _embedded(args: argparse.Namespace, device: torch.device) -> None:
     count = args.batch * processes()
     phases = ("codes", "sharpen", "enlarge") if args.phase == "all" else (args.phase,)
+    large = args.large_scenes
+    held = (min(args.scenes, MOST_HELD), min(large, MOST_HELD))
+    taken = vqgan_pictures.footprint_of(EMBEDDED, args, phases, 2 * SIZE, held, None, device)
+    painted = unpainted(args.runs / "scenes-train", args.scenes) if "codes" in phases else 0
+    if phases != ("codes",):
+        painted += unpainted(args.runs / "scenes-large", large, scale=2)
+    taken = replace(taken, disk=taken.disk + painted)
+    lines = [
+        f"{args.scenes:,} scenes for the codes, {large:,} large ones for what follows",
+        f"steps: {args.steps:,} for the codes, {args.sharpen_steps:,} to sharpen, "
+        f"{args.enlarge_steps:,} to enlarge; this run: {', '.join(phases)}",
+    ]
+    if not tell(lines, taken, device, Home(args.out, args.runs), args.dry_run):
+        return
     real = list(read_pages(args.pages, "train")) if args.pages else []
     if "codes" in phases:
         with first_alone():
             scenes = SceneSet(args.runs / "scenes-train", args.scenes)
         bank = PictureBank(scenes, PageSet(real) if real else None, device)
         events = train(args.steps, bank, args.runs, device, minutes=args.minutes, seed=args.seed,
-                       batch=count, save_every=args.save_every)  # fmt: skip
+                       batch=count, save_every=args.save_every,
+                       checkpointing=args.gradient_checkpointing)  # fmt: skip
         _write(report(events), args.out)
     if phases == ("codes",):
         return
     with first_alone():
         scenes = SceneSet(args.runs / "scenes-large", args.large_scenes, seed=2, scale=2)
     bank = PictureBank(scenes, PageSet(real, 2 * SIZE) if real else None, device)
-    common = {"minutes": args.minutes, "seed": args.seed, "save_every": args.save_every}
+    common = {"minutes": args.minutes, "seed": args.seed, "save_every": args.save_every,
+              "checkpointing": args.gradient_checkpointing}  # fmt: skip
     if "sharpen" in phases:
         model = VQGAN.from_pretrained(args.out, device)
         each = max(args.batch * 128**2 // args.side**2, 1)  # as many pixels as in phase 1

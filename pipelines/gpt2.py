@@ -13,7 +13,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from pipelines.errors import InvalidInput
 
@@ -117,8 +116,6 @@ class GPT2(nn.Module):
         self.wpe = nn.Embedding(config.n_positions, config.n_embd)
         self.h = nn.ModuleList(Block(config) for _ in range(config.n_layer))
         self.ln_f = nn.LayerNorm(config.n_embd, eps=config.layer_norm_epsilon)
-        self.checkpointing = False
-        """In training, compute a block again on the way back rather than remember it."""
         for table in (self.wte, self.wpe):
             nn.init.normal_(table.weight, std=0.02)
 
@@ -136,10 +133,7 @@ class GPT2(nn.Module):
             seen = (before & (mask[:, None, None] > 0)) | itself
         x = x + self.wpe(where)
         for block in self.h:
-            if self.checkpointing and torch.is_grad_enabled():
-                x = checkpoint(block, x, seen, use_reentrant=False)
-            else:
-                x = block(x, seen)
+            x = block(x, seen)
         return self.ln_f(x)
 
 

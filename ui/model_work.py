@@ -463,6 +463,7 @@ LOGGED = re.compile(r"\d\d:\d\d:\d\d ")
 SAID = {
     "--language any takes all": f"choose “{LANGUAGES['any']}” under Advanced",
     "lower --batch": "lower “At a time” under Advanced",
+    ", add --gradient-checkpointing,": "",
     "--batch": "“At a time”",
 }
 """Options of the commands, and where they stand on the page."""

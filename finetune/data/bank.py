@@ -19,6 +19,8 @@ from pipelines.painter import GRID, SIZE, STYLE_FILTERS
 
 REAL = 0.15
 """Share of crops from real pages, where there are any."""
+MOST_HELD = 40_000
+"""Scenes that are learned from at most, so that a graphics card holds them (200 KB each)."""
 
 
 STYLES = tuple(STYLE_FILTERS)
@@ -67,7 +69,7 @@ class PictureBank:
     """Names of those in `Crops.styles`."""
 
     def __init__(
-        self, scenes: SceneSet, pages: PageSet | None, device: torch.device, most: int = 40_000
+        self, scenes: SceneSet, pages: PageSet | None, device: torch.device, most: int = MOST_HELD
     ) -> None:
         """At most `most` scenes, so that a graphics card holds them (200 KB each)."""
         self.device = device

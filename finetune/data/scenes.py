@@ -216,6 +216,13 @@ class SceneSet:
         (self.folder / "scenes.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
 
 
+def unpainted(folder: Path, count: int, scale: int = 1) -> int:
+    """Bytes that the pictures of a SceneSet will add to the disk; 0 where they lie there."""
+    if (folder / "scenes.jsonl").exists():
+        return 0
+    return count * 3 * SIZE**2 * (1 if scale == 1 else scale**2 + 1)
+
+
 SMALL = "small.npy"
 _CHUNK = 100
 """Scenes that a process paints at a time."""

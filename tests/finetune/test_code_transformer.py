@@ -134,7 +134,8 @@ def test_resuming_equals_no_interruption(bank: CodeBank, tmp_path: Path) -> None
         if event.step == 3:  # saved at 2
             break
     events.close()  # type: ignore[attr-defined]
-    *told, resumed = begin(bank, tmp_path / "resumed.pt", 4)
+    # Activations that are computed twice are the same ones.
+    *told, resumed = begin(bank, tmp_path / "resumed.pt", 4, checkpointing=True)
     assert [e.step for e in told] == [3, 4]
     for key, value in straight.state_dict().items():
         assert torch.equal(value, resumed.state_dict()[key]), key

@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -132,7 +133,7 @@ def test_where_nothing_can_be_written_nothing_is_trained(
 @pytest.mark.parametrize(
     "command, option",
     [
-        (vqgan, "--dry-run"), (vqgan, "--base=embedded"), (vqgan, "--lpips=x"), (clip, "--dry-run"),
+        (vqgan, "--base=embedded"), (vqgan, "--lpips=x"), (clip, "--base=embedded"),
         (clip, "--top=1"), (code_transformer, "--peak=1e-3"), (code_transformer, "--classes"),
     ],
 )  # fmt: skip
@@ -143,6 +144,24 @@ def test_options_for_own_data_train_no_shipped_model(
     monkeypatch.setattr(sys, "argv", ["x", option, "--device=cpu"])
     with pytest.raises(SystemExit, match="only with --p"):
         command.main()  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize("command", [vqgan, clip, code_transformer])
+def test_a_dry_run_of_a_shipped_model_says_what_it_takes(
+    command: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(command, "SceneSet", lambda *_, **__: pytest.fail("paints"))
+    kept = list[int]()
+    for more in ([], ["--gradient-checkpointing"]):
+        monkeypatch.setattr(sys, "argv", ["x", "--dry-run", "--scenes=1000", "--device=cpu",
+                                          f"--runs={tmp_path / 'runs'}", *more])  # fmt: skip
+        command.main()
+        told = capsys.readouterr().out
+        assert "1,000 scenes" in told
+        kept.append(int(re.findall(r"activations ([\d,]+) MB", told)[0].replace(",", "")))
+    assert kept[1] < 0.8 * kept[0]
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_dry_run_trains_no_shipped_writer(
@@ -171,6 +190,12 @@ def test_a_run_on_illustrations_says_what_it_takes_and_is_no_other_run(
     told = capsys.readouterr().out
     assert "2 illustrations to learn from\n10 steps of 1: each about 5 times" in told
     assert "memory: about" in told
+    call("--dry-run", "--steps=10", "--batch=50", "--gradient-checkpointing")
+    less = capsys.readouterr().out
+    call("--dry-run", "--steps=10", "--batch=50")
+    plain = capsys.readouterr().out
+    a, b = (int(re.findall(r"activations ([\d,]+)", t)[0].replace(",", "")) for t in (less, plain))
+    assert a < b
     assert not any((tmp_path / n).exists() for n in ("out", "runs"))
     name = command.__name__.rpartition(".")[2]
     (tmp_path / "runs").mkdir()

@@ -168,7 +168,8 @@ def test_resuming_equals_no_interruption(
             break
     events.close()  # type: ignore[attr-defined]
     torch.manual_seed(99)  # nothing may hang on the process's own random state
-    *told, resumed = begin(bank, tmp_path / "resumed", 5)
+    # Activations that are computed twice are the same ones.
+    *told, resumed = begin(bank, tmp_path / "resumed", 5, checkpointing=True)
     assert [e.step for e in told if isinstance(e, TrainStep)] == [4, 5]
     assert isinstance(straight, VQGAN)
     assert isinstance(resumed, VQGAN)
@@ -227,9 +228,10 @@ def test_sharpening_leaves_the_codes_alone(bank: PictureBank, tmp_path: Path) ->
 
 
 def test_sharpening_resumes_to_the_same_decoder(bank: PictureBank, tmp_path: Path) -> None:
-    def begin_again(runs: Path) -> Iterator[TrainStep | VQGAN]:
+    def begin_again(runs: Path, again: bool = False) -> Iterator[TrainStep | VQGAN]:
         return sharpen(4, vqgan(), bank, runs, CPU, batch=1, side=64, adversary_from=0.2,
-                       save_every=2, report_every=1, facts={"data": 1})  # fmt: skip
+                       save_every=2, report_every=1, facts={"data": 1},
+                       checkpointing=again)  # fmt: skip
 
     *straight, one = begin_again(tmp_path / "straight")
     events = begin_again(tmp_path / "resumed")
@@ -237,7 +239,7 @@ def test_sharpening_resumes_to_the_same_decoder(bank: PictureBank, tmp_path: Pat
         pass
     events.close()  # type: ignore[attr-defined]
     torch.manual_seed(99)  # nothing may hang on the process's own random state
-    *told, two = begin_again(tmp_path / "resumed")
+    *told, two = begin_again(tmp_path / "resumed", again=True)
     curve = [(e.step, e.metrics) for e in straight if isinstance(e, TrainStep)]
     assert [(e.step, e.metrics) for e in told if isinstance(e, TrainStep)] == curve[2:]
     assert isinstance(one, VQGAN)
@@ -315,6 +317,11 @@ def test_enlarging_leaves_the_small_picture_alone(tmp_path: Path) -> None:
     assert looks.tolist() == [n in (0, 2) for n in range(1 + len(STYLES))]
     assert (tmp_path / "enlarge.pt").exists()
     assert not (tmp_path / "sharpen.pt").exists()
+    with torch.no_grad():  # sharpened further since: what draws large is learned anew
+        before.decoder.out.weight.mul_(2)
+    *steps, again = sharpen(1, before, crops, tmp_path, CPU, side=64, large_alone=True)
+    assert len(steps) == 1
+    assert torch.equal(again.decoder.out.weight, before.decoder.out.weight)  # type: ignore[union-attr]
 
 
 def test_large_pictures_have_the_look_of_the_style_they_are_told(tmp_path: Path) -> None:
@@ -414,6 +421,29 @@ def test_the_command_learns_own_pictures(tmp_path: Path, monkeypatch: pytest.Mon
     assert painter.transformer is None  # until there is one, pictures begin from a sketch
     page = painter(FOX, replace(QUICK, start="noise", steps=1, enlarge=False))
     assert page.image().size == (128, 128)
+
+
+@pytest.mark.usefixtures("unsignalled")
+def test_own_large_pictures_are_enlarged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder(tmp_path / "pictures", 2)
+    alone = ("--phase", "enlarge", "--enlarge-steps", "1")
+    with pytest.raises(SystemExit, match="There is nothing to enlarge"):
+        own_command(monkeypatch, tmp_path, *alone)
+    save_model(vqgan(), VQGAN_CONFIG, tmp_path / "base" / "vqgan")
+    alone += ("--base", str(tmp_path / "base"))
+    with pytest.raises(SystemExit, match="of 512 pixels a side or more"):
+        own_command(monkeypatch, tmp_path, *alone)
+    for n in range(2):
+        picture(n, 2 * SIZE).save(tmp_path / "pictures" / f"{n:02d}.png")
+    own_command(monkeypatch, tmp_path, *alone, "--gradient-checkpointing")
+    home = tmp_path / "models" / "vqgan"
+    model = VQGAN.from_pretrained(home, CPU)
+    assert model.config == replace(VQGAN_CONFIG, large_channels=LARGE_CHANNELS)
+    base = VQGAN.from_pretrained(tmp_path / "base" / "vqgan", CPU).state_dict()
+    assert all(torch.equal(model.state_dict()[name], base[name]) for name in base)
+    told = json.loads((home / "training.json").read_text())
+    assert told["figures"]["PSNR"] == told["before"]["PSNR"]
+    assert told["figures"]["PSNR of large pictures"] > 3
 
 
 @pytest.mark.usefixtures("unsignalled")
