@@ -231,7 +231,8 @@ def _progress() -> Progress:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     return Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"),
+        TextColumn("{task.description}"), BarColumn(),
+        TextColumn("{task.fields[note]}", markup=False),  # titles are what people typed
         TimeRemainingColumn(),
     )  # fmt: skip
 

@@ -266,9 +266,13 @@ def check_words(words: str) -> str:
 
 
 _ABBREVIATIONS = frozenset(
-    {"mr", "mrs", "ms", "dr", "st", "prof", "sr", "jr", "vs", "etc", "no", "e.g", "i.e", "capt"}
+    {"mr", "mrs", "ms", "dr", "st", "prof", "sr", "jr", "vs", "etc", "e.g", "i.e", "capt"}
 )
-_SENTENCE_END = re.compile(r"""([.!?…。！？]+["'”’»)\]]*)(\s+|$)""")
+# Chinese and Japanese put no space after a sentence; と tells who says the quotation before it.
+_SENTENCE_END = re.compile(
+    r"""([.!?…]+["'”’»)\]]*(?=\s|$)|[。！？]+["'”’»)\]」』）]*(?!["'”’»)\]」』）、，と]))\s*"""
+)
+_QUOTES = (("“", "”"), ("「", "」"), ("『", "』"))
 
 
 def split_sentences(text: str) -> list[str]:
@@ -284,11 +288,15 @@ def split_sentences(text: str) -> list[str]:
         mark, after = match.group(1), text[match.end() : match.end() + 1]
         if mark == "." and (last in _ABBREVIATIONS or re.fullmatch(r"[a-z]", last) and last != "i"):
             continue
+        if mark == "." and last == "no" and after.isdigit():
+            continue
         if re.match(r"[a-z]", after):  # the speaker, or an ellipsis in mid-sentence
             continue
         # An open quotation goes on: keep "One. Two," in one piece unless it grows long.
         piece = text[begin : match.end(1)].strip()
-        quoting = piece.count("“") > piece.count("”") or piece.count('"') % 2 == 1
+        quoting = piece.count('"') % 2 == 1 or any(
+            piece.count(opened) > piece.count(closed) for opened, closed in _QUOTES
+        )
         if quoting and len(piece) < 160:
             continue
         sentences.append(piece)

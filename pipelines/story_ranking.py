@@ -197,7 +197,7 @@ def given_to_hero(written: Written, request: Request) -> Written:
     asked = [w for w in named_in(request.text) if _acts(w)]
     hero = asked[0] if asked else next((n for n in NEW_WORDS if n in request.put_back), None)
     told = " ".join(written.sentences)
-    if hero is None or hero in told or hero in named_in(told):
+    if hero is None or hero.replace("_", " ") in told or hero in named_in(told):
         return written
     scenes = (_parsed(b) for b in written.briefs)
     shown = Counter(i.word for s in scenes if s for i in s.items if _acts(i.word))
@@ -207,7 +207,7 @@ def given_to_hero(written: Written, request: Request) -> Written:
         return written
 
     def change(text: str) -> str:
-        return replace_word(text, main, hero)
+        return replace_word(text, main, hero.replace("_", " "))
 
     briefs = written.briefs
     if hero not in NEW_WORDS:

@@ -13,6 +13,7 @@ import re
 import unicodedata
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
+from itertools import dropwhile, takewhile
 
 from pipelines.banned import find_banned
 from pipelines.errors import InvalidInput
@@ -44,6 +45,9 @@ _WEAK_WORDS = frozenset(
 )
 _NUMBERS = frozenset("two three four five six seven eight nine ten".split())
 _HOW_MANY = frozenset("a the my our some many all few these those of lots".split())
+MOST_ADJECTIVES = 2
+"""Between a number and what there are so many of; more words are no description of it."""
+_SIZES_AND_MOODS = frozenset("little small big tiny happy good nice new old".split())
 _BEFORE_VERB = frozenset(
     """who that which to can could will would must cannot not he she it they i we you never always
     really""".split()
@@ -245,7 +249,7 @@ def _read_allowed(typed: list[str], lexicon: Set[str], strange: Set[str]) -> Req
             put_back[stand] = single
             many = not own and low != single
             if many and not drawn:
-                mapped = [*_uncounted(mapped), article(stand), stand]
+                mapped = _as_one(mapped, stand)
             else:
                 if mapped and mapped[-1] in ("a", "an"):
                     mapped[-1] = article(stand)
@@ -256,7 +260,7 @@ def _read_allowed(typed: list[str], lexicon: Set[str], strange: Set[str]) -> Req
         if known(word):
             one = known_word(low) or ""
             if _is_actor(one) and low == plural(one) != one and not drawn:
-                mapped = [*_uncounted(mapped), article(one), one]
+                mapped = _as_one(mapped, one)
             else:
                 mapped.append(low)
             thing = _of_several_words(typed[: n + 1])
@@ -337,13 +341,23 @@ def _is_actor(word: str) -> bool:
     return known is not None and vocabulary()[known]["class"] in CHARACTERS
 
 
-def _uncounted(words: list[str]) -> list[str]:
-    """The words up to what says how many there are of what comes next. The hero is one for the
-    writer, whose stories have one."""
-    kept = list(words)
-    while kept and (kept[-1] in _NUMBERS | _HOW_MANY or kept[-1].isdigit()):
-        kept.pop()
-    return kept
+def _as_one(words: Sequence[str], hero: str) -> list[str]:
+    """The words and then the hero, who is one, whatever they say: the writer's stories have one.
+
+    "three little" -> "a little pig".
+    """
+
+    def counts(word: str) -> bool:
+        return word in _NUMBERS | _HOW_MANY or word.isdigit()
+
+    back = [*reversed(words)]
+    described = [*takewhile(lambda w: not counts(w) and w not in FUNCTION_WORDS, back)]
+    counted = len(described) < len(back) and counts(back[len(described)])
+    if not counted or len(described) > MOST_ADJECTIVES:
+        described = [*takewhile(_SIZES_AND_MOODS.__contains__, back)]
+    before = [*dropwhile(counts, back[len(described) :])]
+    named = [*reversed(described), hero]
+    return [*reversed(before), article(named[0]), *named]
 
 
 def _bearer(typed: Sequence[str], n: int) -> str:

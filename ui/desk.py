@@ -82,6 +82,8 @@ class Reading:
     book: Book
     waits: bool = False
     """Whether it waits for the administrator as it is."""
+    to_delete: bool = False
+    """Whether its visitor is being asked if it is to be deleted."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import gradio as gr
@@ -21,7 +21,7 @@ from ui.recipe import like
 from ui.running import Runner
 from ui.story import StoryTab
 from ui.theme import asset
-from ui.workshop import QUIET, Workshop, clicked
+from ui.workshop import Workshop, clicked
 
 CONFIRM = "Delete this book for good? Nobody can bring it back."
 
@@ -93,7 +93,7 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
             office.row: gr.update(visible=waits),
             office.let_in: gr.update(visible=desk.admin),
             office.refuse: gr.update(visible=desk.admin),
-            confirm: gr.update(visible=False),
+            confirm: gr.update(visible=found is not None and found.to_delete),
         }
 
     def opened(desk: Desk, event: gr.EventData) -> None:
@@ -111,6 +111,11 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
     def shut(desk: Desk, *place: Any) -> dict[Any, Any]:
         desk.reading = None
         return case.fill(desk, *place)
+
+    def ask(desk: Desk, *, to_delete: bool = True) -> None:
+        takeaway.open_book(desk)  # or say that none is
+        if desk.reading:
+            desk.reading = replace(desk.reading, to_delete=to_delete)
 
     def remove(desk: Desk, *place: Any) -> dict[Any, Any]:
         with suppress(NotFound):  # it was deleted in another tab, which is as well
@@ -198,9 +203,8 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
         recipe.same, lambda desk: make_alike(desk, same=True), (), everything, js=bookcase.TO_TOP
     )
     runner.acts(work_on.click, resume, [story.editor], [pictures.settings[0]])
-    delete.click(lambda: gr.update(visible=True), None, confirm, **QUIET)
-    spared = spare.click(lambda: gr.update(visible=False), None, confirm, **QUIET)
-    spared.success(None, js=TO_DELETE)
+    runner.acts(delete.click, ask)
+    runner.acts(spare.click, lambda desk: ask(desk, to_delete=False), js=TO_DELETE)
     return GalleryTab(reader)
 
 

@@ -109,7 +109,13 @@ def test_what_passes_is_one_clean_line_and_passes_again(text: str) -> None:
         ("Well... maybe not. Yes.", ["Well... maybe not.", "Yes."]),
         ("He met J. Smith. And I. And you.", ["He met J. Smith.", "And I.", "And you."]),
         ("No end", ["No end"]),
+        ("The answer was no. He is no. 5 here.", ["The answer was no.", "He is no. 5 here."]),
         ("猫は月へ。 犬も。", ["猫は月へ。", "犬も。"]),
+        ("狐狸想飞。他跑到山上！", ["狐狸想飞。", "他跑到山上！"]),
+        (
+            "狐は「はい。飛びたい！」と言った。犬も。",
+            ["狐は「はい。飛びたい！」と言った。", "犬も。"],
+        ),
         ("", []),
         ("   ", []),
     ],
@@ -119,7 +125,7 @@ def test_sentences(text: str, sentences: list[str]) -> None:
 
 
 @settings(deadline=None)
-@given(st.text(alphabet='abc ABC.!?"“”… \n', max_size=120))
+@given(st.text(alphabet='abc ABC.!?"“”… 。！「」\n', max_size=120))
 def test_splitting_loses_nothing(text: str) -> None:
     pieces = split_sentences(text)
     assert "".join("".join(pieces).split()) == "".join(text.split())

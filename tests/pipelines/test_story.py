@@ -186,6 +186,28 @@ def test_a_story_is_given_to_the_hero_that_was_asked_for() -> None:
     assert unknown.sentences[0] == "A <new1> met a cat."
     assert unknown.briefs == told.briefs  # something must be painted
     assert given_to_hero(told, read("a cat")) == told  # it is in the story already
+    bear = read_request("a polar bear who sang", LEXICON_WORDS | {"polar", "bear", "sang"})
+    two_words = given_to_hero(told, bear)
+    assert two_words.sentences == ("A polar bear met a cat.", "The polar bears sang.")
+    assert two_words.briefs[1] == "polar_bear @forest day"
+
+
+@pytest.mark.parametrize(
+    "words, text",
+    [
+        ("three little pigs", "a little pig"),
+        ("two brave foxes in the snow", "a brave fox in the snow"),
+        ("my two little puppies", "a little dog"),
+        ("the 3 pigs", "a pig"),
+        ("little foxes", "a little fox"),
+        ("a story about many bears", "a story about a bear"),
+    ],
+)
+def test_several_heroes_are_one(words: str, text: str) -> None:
+    lexicon = LEXICON_WORDS | set(
+        "little brave many two three in story about snow pig bear".split()
+    )
+    assert read_request(words, lexicon).text == text
 
 
 @pytest.mark.parametrize(
