@@ -59,6 +59,29 @@ class SparingBlocks(gr.Blocks):
                 told[places[id]] = value
         return told
 
+    def handle_streaming_diffs(
+        self, block_fn: BlockFunction, data: list[Any], session_hash: str | None,
+        run: str | None, final: bool, simple_format: bool = False,
+    ) -> list[Any]:  # fmt: skip
+        """What has changed since the event's last news, as edits of it.
+
+        Gradio's page makes them in the very object that it was told and may not have shown yet: of
+        two pieces of news that come close together, the first would lose what the second leaves
+        out, and a button stay hidden. So an object is told anew as a whole.
+        """
+        streams = self.pending_diff_streams.get(session_hash or "", {})
+        edits = not (final or simple_format) and run in streams
+        whole = [*data]
+        told = super().handle_streaming_diffs(
+            block_fn, data, session_hash, run, final, simple_format
+        )
+        if not edits:
+            return told
+        return [
+            [["replace", [], value]] if any(path for _, path, _ in changes) else changes
+            for changes, value in zip(told, whole, strict=True)
+        ]
+
 
 def _by_component(predictions: dict[Any, Any]) -> bool:
     return all(isinstance(key, Block) for key in predictions)

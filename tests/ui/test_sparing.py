@@ -76,6 +76,33 @@ def test_what_is_left_as_it_is_is_not_built_anew(monkeypatch: pytest.MonkeyPatch
         assert len(begun) == times, "once when the page is laid out"
 
 
+def test_news_takes_nothing_back_from_the_news_before_it() -> None:
+    """Gradio's page changes in place what it may not have shown yet."""
+
+    def build() -> tuple[gr.Blocks, list[Any]]:
+        with SparingBlocks() as demo:
+            outputs = [gr.Textbox(), gr.HTML(), gr.Button()]
+            gr.Button().click(lambda: None, None, outputs)
+        return demo, outputs
+
+    demo, _ = built(build)
+    (event,) = demo.fns.values()
+    shown, hidden = gr.update(visible=True), gr.update(visible=False, variant="stop")
+    news = (["", "<b>", shown], ["a", "<b>old", gr.skip()], [gr.skip(), "<i>", hidden])
+
+    def tell(data: list[Any], final: bool = False) -> list[Any]:
+        return demo.handle_streaming_diffs(event, [*data], "session", "run", final)
+
+    assert tell(news[0]) == news[0]
+    assert tell(news[1]) == [
+        [["append", [], "a"]], [["append", [], "old"]], [["replace", [], gr.skip()]]
+    ]  # fmt: skip
+    whole = [[["replace", [], value]] for value in news[2]]
+    assert tell(news[2]) == whole
+    assert tell(news[2]) == [[], [], []]
+    assert tell([None] * 3, final=True) == news[2]
+
+
 def test_a_component_that_is_no_output_is_refused_as_by_gradio() -> None:
     with pytest.raises(ValueError, match="not specified as output"):
         told(SparingBlocks, lambda text, state, html: {text: "a", gr.Number(render=False): 1})
