@@ -189,7 +189,9 @@ def _spread(index: int, page: Page, live: Live | None, changeable: bool, film: s
     else:
         picture = '<div class="blank" aria-hidden="true"></div>'
         foot = "<span>Not painted yet</span>"
-    state = "painting" if live else "painted" if page.picture is not None else "waiting"
+    state = "painted" if page.picture is not None else "waiting"
+    if live:
+        state = "sketched" if live.waits else "painting"
     return f"""<li class="spread {state}" data-page="{index + 1}">
   <figure>{picture}<figcaption>{text}</figcaption></figure>
   <div class="foot"><span class="number">{index + 1}</span>{foot}</div>
@@ -206,12 +208,12 @@ def _progress(live: Live) -> str:
     progress = live.progress
     if progress is None:
         return "<span>Mixing the colours…</span>"
+    if live.waits:
+        return "<span>Sketched, waits for its turn</span>"
     done = progress.step / max(progress.of, 1)
     what = "Sketching" if progress.stage == "start" else f"Step {progress.step} of {progress.of}"
-    if live.waits:
-        what = "Sketched, waits for its turn"
     parts = [f"<span>{what}</span>", score(progress.score), bar(done, "Painted so far")]
-    if progress.eta is not None and not live.waits:
+    if progress.eta is not None:
         parts.insert(2, f"<span>{escape(seconds(progress.eta))} left</span>")
     return "".join(parts)
 

@@ -49,7 +49,7 @@ def build(runner: Runner, training: Training) -> gr.Timer:
             gr.HTML(INTRO, apply_default_css=False)
             kind = gr.Radio(
                 [(f"A {name}", key) for key, name in KINDS.items()],
-                value="writer", label="What shall learn?", elem_id="model-kind",
+                value="writer", label="What is to learn?", elem_id="model-kind",
             )  # fmt: skip
             name = gr.Textbox(
                 label="Its name", placeholder="Grandmother's tales", max_length=60,
@@ -93,7 +93,7 @@ def build(runner: Runner, training: Training) -> gr.Timer:
                 with gr.Row() as of_writers:
                     learns = gr.Dropdown(
                         [(text, key) for key, text in LEARNS.items()], value="all",
-                        label="What of it learns",
+                        label="Which part learns",
                     )  # fmt: skip
                     language = gr.Dropdown(
                         [(text, key) for key, text in LANGUAGES.items()], value="en",

@@ -29,7 +29,9 @@ from ui.workshop import Workshop, paced
 log = logging.getLogger(__name__)
 
 NO_STORY = markup.empty(
-    "No story yet", "Write one in the Story tab; its pages will be painted here, one by one."
+    "No story yet",
+    "Write one in the Story tab; its pages will be painted here, one by one.",
+    '<button type="button" class="small-button brave" data-begin="1">Write a story</button>',
 )
 FINISHED = "Finished: your book is in the gallery."
 SAVED = "Saved in the gallery."
@@ -176,7 +178,8 @@ def paint(shop: Workshop, desk: Desk, job: Job, config: PictureConfig) -> Iterat
     except AppError as error:
         desk.lines["pictures"] = (str(error), "")  # stays when the toast has gone
         raise
-    desk.lines["pictures"] = (last.line, "done" if last.saved else "")
+    whole = all(page.picture is not None for page in last.book.pages)
+    desk.lines["pictures"] = (last.line, "done" if last.saved and whole else "")
 
 
 def build(runner: Runner, story: StoryTab) -> PicturesTab:
@@ -194,7 +197,10 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
             save = gr.Button("Save changes", visible=False, elem_id="save")
             status = panel(elem_id="picture-status")
         pages = panel(
-            NO_STORY, events=tuple(markup.PAGE_ACTIONS), script="pages.js", elem_id="pages"
+            NO_STORY,
+            events=(*markup.PAGE_ACTIONS, "begin"),
+            script="pages.js",
+            elem_id="pages",
         )
 
     def draw(desk: Desk) -> dict[Any, Any]:
@@ -243,6 +249,9 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
         desk.shown = "pictures"
         return lambda job: paint(shop, desk, job, config)
 
+    def to_story(desk: Desk) -> None:
+        desk.shown = "story"
+
     def keep(desk: Desk, value: Any) -> None:
         """Save the words as they are in the editor, with the pictures there are."""
         Manuscript.from_value(value)  # or say what is wrong with it
@@ -258,5 +267,6 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
         runner.starts(button.click, "paint", begin, wanted)
     runner.stops(stop.click)
     runner.acts(save.click, keep, [story.editor])
+    runner.acts(pages.begin, to_story)
     runner.opens(tab, "pictures", lambda desk, value: desk.remember(value), [story.editor])
     return PicturesTab(pages, read, settings)

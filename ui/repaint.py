@@ -206,7 +206,7 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
             )
             again = gr.Button("Paint again", variant="primary", elem_id="repaint-go")
             stop = gr.Button("Stop", variant="stop", visible=False, elem_id="repaint-stop")
-            close = gr.Button("Keep the old one", elem_id="keep-old")
+            close = gr.Button("Cancel", elem_id="keep-old")
 
     def draw(desk: Desk) -> dict[Any, Any]:
         book, retry, job = desk.book, desk.retry, desk.job_of("repaint", "move")
@@ -217,13 +217,13 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
         return {
             dialog: gr.update(visible=True),
             heading: f'<h2 id="repaint-title" data-page="{retry.index}">'
-            f"Page {retry.index + 1}, painted again</h2>",
+            f"Paint page {retry.index + 1} again</h2>",
             wish: words_of(page) if retry.wish is None else retry.wish,
             versus: compared(shop, desk, page),
             keep: gr.update(visible=found and not busy),
             again: gr.update(visible=not busy, variant="secondary" if found else "primary"),
             stop: gr.update(visible=busy),
-            close: gr.update(visible=not busy),
+            close: gr.update(visible=not busy, value="Keep the old one" if found else "Cancel"),
         }
 
     def draw_moving(desk: Desk) -> dict[Any, Any]:

@@ -158,7 +158,7 @@ def write(
         line = "Stopped: this is as far as it was written. Change it, or write another one."
         if desk.chosen != 0:
             line = "Stopped: stories end where they were. Use one, or write others."
-    desk.lines["story"] = (line, "done")
+    desk.lines["story"] = (line, "" if job.stopped else "done")
 
 
 def build(runner: Runner) -> StoryTab:

@@ -383,7 +383,7 @@ def test_on_a_phone_nothing_scrolls_sideways(quick: Server, visit: Visit) -> Non
     page.get_by_role("button", name="Paint again: page 1").click()
     expect(page.locator("#versus img").first).to_be_visible()
     assert fits()
-    page.get_by_role("button", name="Keep the old one").click()
+    page.get_by_role("button", name="Cancel").click()
     page.get_by_role("tab", name="Gallery").click()
     page.locator(".cover").first.click()
     expect(page.locator(".reader")).to_be_visible()

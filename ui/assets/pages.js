@@ -6,7 +6,7 @@ function changed() {
   const book = panel.querySelector('[data-book]');
   if (book) window.storybrush?.keep('book', { id: book.dataset.book, of: book.dataset.of });
   const before = painting;
-  painting = Boolean(panel.querySelector('.painting'));
+  painting = Boolean(panel.querySelector('.painting, .sketched'));
   // The tab may be opened only just now, and has no height before that.
   if (painting && !before) setTimeout(() => panel.offsetParent && document.querySelector('#pages').scrollIntoView(), 150);
 }
