@@ -49,6 +49,9 @@ MISFIT = 2.0
 noticed before anything that the story does well."""
 THERE = 1.5
 """What it is worth that the whole story is where the request puts it ("in the forest")."""
+ABOUT_IT = 1.0
+"""What it is worth that title and first sentence name all of the request: such a story is about it,
+and does not only come by it."""
 STRANGE_TITLE = 2.0
 """What each word of a title costs that the painter knows and the story does not tell of."""
 
@@ -221,6 +224,18 @@ def given_to_hero(written: Written, request: Request) -> Written:
     )
 
 
+def with_fitting_title(written: Written, request: Request) -> Written:
+    """The story, its title naming the hero who was asked for instead of somebody of whom the story
+    does not tell: "The zombie who was always late", of an elephant."""
+    hero = next((w for w in named_in(request.text) if _acts(w)), None)
+    told, title = (set(named_in(t)) for t in (" ".join(written.sentences), written.title))
+    strangers = [w for w in title - told if _acts(w) and "_" not in w]
+    if hero not in told or hero in title or len(strangers) != 1:
+        return written
+    hero_named = replace_word(written.title, strangers[0], hero.replace("_", " "))
+    return replace(written, title=hero_named)
+
+
 CHANGED = 0.08
 """What a change of hero costs, in nats a token: a story that was written for the hero is better."""
 
@@ -345,7 +360,7 @@ def alike(one: Candidate, other: Candidate) -> bool:
 def finished(written: Written, request: Request, config: StoryConfig, asked: int) -> Candidate:
     """Give a story its briefs, the person's words, and a score; `asked` is the number of sentences
     aimed at. Sentences that do not end are left out."""
-    written = given_to_hero(written, request)
+    written = with_fitting_title(given_to_hero(written, request), request)
     kept = [n for n, s in enumerate(written.sentences) if ends_properly(s)]
     while written.likelihoods and len(kept) > 4 and written.likelihoods[kept[-1]] < ASTRAY:
         kept.pop()
@@ -360,6 +375,10 @@ def finished(written: Written, request: Request, config: StoryConfig, asked: int
     text = " ".join(s.text for s in sentences)
     named = [w for w in request.content if mentions(text, w)]
     score = _score(sentences, text, request, named, config, asked)
+    if request.content and sentences:
+        told = f"{title} {sentences[0].text}"
+        begun = sum(mentions(told, w) for w in request.content)
+        score += ABOUT_IT * begun / len(request.content)
     score -= STRANGE_TITLE * len(set(named_in(title)) - set(named_in(text)))
     score += LIKELIHOOD * min(written.log_likelihood - COHERENT, 0.0)
     score += UNSURE * min(written.log_likelihood - SURE, 0.0)
@@ -379,7 +398,7 @@ def _score(
     config: StoryConfig,
     asked: int,
 ) -> float:
-    """The larger the better; a perfect story has about 5.4."""
+    """The larger the better; a perfect story has about 5.4 before what `finished` adds."""
     if not sentences:
         return -100.0
     words = text.casefold().split()

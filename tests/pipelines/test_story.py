@@ -777,7 +777,36 @@ def test_a_title_should_tell_of_its_story() -> None:
     def score(title: str) -> float:
         return finished(written(*lines, title=title), read("a fox"), StoryConfig("a fox"), 4).score
 
-    assert score("The key") == score("A title") > score("The ninja and the key")
+    assert score("The key") == score("A title") > score("The crown and the key")
+
+
+def test_a_title_that_names_somebody_else_is_given_to_the_hero() -> None:
+    def title(typed: str, request: str = "a fox") -> str:
+        told = written(("A fox sat by an owl.", "fox + owl @forest day"), title=typed)
+        return finished(told, read(request), StoryConfig(request), 4).title
+
+    assert title("A zombie who was always late") == "A fox who was always late"
+    assert title("The fox and the zombie") == "The fox and the zombie"
+    assert title("The owl who sat") == "The owl who sat"
+    assert title("The zombie who sat", "zorblax") == "The zombie who sat"
+
+
+def test_a_story_that_begins_with_what_was_asked_is_about_it() -> None:
+    request = read("a fox who wanted a cake")
+    lines = [
+        ("A fox wanted a cake.", "fox @forest day"),
+        ("The fox ran home.", "fox @forest day"),
+        ("The fox sat down.", "fox @forest day"),
+        ("The fox slept well.", "fox @forest day"),
+    ]
+
+    def score(*told: tuple[str, str], title: str = "A title") -> float:
+        story = written(*told, title=title)
+        return finished(story, request, StoryConfig(request.text), 4).score
+
+    first, second = score(*lines), score(lines[1], lines[0], *lines[2:])
+    assert first > second
+    assert first == score(lines[1], lines[0], *lines[2:], title="The fox who wanted a cake")
 
 
 def test_two_of_a_kind_are_noticed() -> None:
