@@ -286,6 +286,17 @@ def out_of_bounds(step: int, kept: str) -> InvalidInput:
     )
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write or replace a small file as a whole, or not at all. Raises OSError."""
+    fresh = path.with_name(f"{path.name}.tmp")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
 def _to_disk(path: Path) -> None:
     """Wait until a file, or which files a folder has, is on the disk. Raises OSError."""
     descriptor = os.open(path, os.O_RDONLY)

@@ -149,6 +149,23 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     assert load_checkpoint(path, parts())[0] == 1
 
 
+def test_a_small_file_is_written_as_a_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training.write_whole(tmp_path / "run.json", "{}")
+    write = Path.write_text
+
+    def full(path: Path, text: str, **more: Any) -> None:
+        write(path, text[:1], **more)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        training.write_whole(tmp_path / "run.json", "[1, 2]")
+    assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
+    assert (tmp_path / "run.json").read_text() == "{}"
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_weights_that_are_no_numbers_replace_no_checkpoint(tmp_path: Path, value: float) -> None:
     path, wild = tmp_path / "model.pt", parts()
