@@ -9,6 +9,7 @@ starts, its memory and disk space are estimated.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import shutil
 import zipfile
@@ -24,8 +25,11 @@ from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from finetune.data.packing import SKIPPED
+from finetune.training import are_numbers, out_of_bounds, write_whole
 from pipelines.errors import InvalidInput, OutOfMemory, StorageError
 from pipelines.hub import short
+
+log = logging.getLogger(__name__)
 
 STATE = "trainer_state.json"
 KEPT = 2
@@ -97,24 +101,37 @@ class SafeTrainer(Trainer):
         return metrics
 
     def _save_checkpoint(self, model: nn.Module, trial: Any) -> None:
-        """Raises StorageError when the checkpoint cannot be written."""
+        """Weights that are no numbers any more are not written: they end the run, with the best.
+
+        Raises StorageError when the checkpoint cannot be written, InvalidInput when there is none
+        yet and the weights are no numbers any more.
+        """
         folder = Path(self.args.output_dir or ".")
         fresh = folder / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        if not are_numbers(model):
+            error = out_of_bounds(self.state.global_step, _good(folder))
+            if last_checkpoint(folder) is None:
+                raise error
+            log.warning("%s", error)
+            self.control.should_training_stop = True
+            return
         try:
             super()._save_checkpoint(model, trial)
         except (
             Exception
         ) as e:  # safetensors and torch.save have errors of their own for a full disk
             shutil.rmtree(fresh, ignore_errors=True)
-            kept = last_checkpoint(folder)
-            good = (
-                f"The checkpoint of step {step_of(kept)} is kept" if kept else "There is none yet"
-            )
             raise StorageError(
                 f"The checkpoint of step {self.state.global_step} could not be written to {folder} "
-                f"({short(e)}). {good}: free some disk space and run the same command again, it "
-                "goes on from there."
+                f"({short(e)}). {_good(folder)}: free some disk space and run the same command "
+                "again, it goes on from there."
             ) from e
+
+
+def _good(folder: Path) -> str:
+    """Tells of the last checkpoint that a run can go on from."""
+    kept = last_checkpoint(folder)
+    return f"The checkpoint of step {step_of(kept)} is kept" if kept else "There is none yet"
 
 
 # --- what a run needs --------------------------------------------------------------------
@@ -234,4 +251,4 @@ def same_run(folder: Path, facts: dict[str, Any]) -> None:
     for broken in (c for c in found if not whole(c)):
         shutil.rmtree(broken, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    write_whole(path, json.dumps(facts, indent=2) + "\n")

@@ -26,7 +26,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from finetune import clip_pairs
-from finetune.clip_pairs import ranks
+from finetune.clip_pairs import FEWEST, contrast, ranks, rivals
 from finetune.clip_views import view
 from finetune.data.bank import MOST_HELD, hold
 from finetune.data.pages import PageSet, read_pages
@@ -56,6 +56,7 @@ from finetune.training import (
     save_checkpoint,
     set_learning_rate,
 )
+from pipelines.errors import InvalidInput
 from pipelines.painter import GRID, SIZE
 from pipelines.vqgan_clip.checkpointing import checkpoint_blocks
 from pipelines.vqgan_clip.clip import CLIP, embedded_config, tokenize
@@ -163,8 +164,10 @@ def train(
 
     With `pages`, every REAL_EVERY-th batch holds pages of real books and their words. `batch` is of
     all processes together. `checkpointing` computes activations twice instead of keeping them.
+    Raises InvalidInput.
     """
     torch.manual_seed(seed)  # the initial weights
+    batch = batch // processes() * processes()
     config = config or embedded_config()
     model, averaged = CLIP(config).to(device), CLIP(config).to(device)
     if checkpointing:
@@ -211,15 +214,16 @@ def train(
             words = heads.words(seen.last_hidden_state[:, 1:])
         image, text = F.normalize(image.float(), dim=-1), F.normalize(text.float(), dim=-1)
         all_images, all_texts = gathered_with_gradient(image), gathered_with_gradient(text)
-        logits = model.model.logit_scale.exp().clamp(max=100) * all_images @ all_texts.T
-        target = torch.arange(len(logits), device=device)
-        contrast = (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
-        loss = contrast
-        tag_loss = patch_loss = contrast.new_zeros(())
+        others, scale = rivals(draw.prompts), model.model.logit_scale
+        contrast_loss, logits = contrast(all_images, all_texts, scale, others)
+        loss = contrast_loss
+        tag_loss = patch_loss = loss.new_zeros(())
         if not turn:
             # A cutout may have lost what its words name, so only whole pictures learn the tags.
             shown = bank.shown[ids]
-            tag_loss = F.binary_cross_entropy_with_logits(heads(image[::2]), shown[::2])
+            whole = (draw.box[:, 0] == SIZE).float()
+            weight = share(whole / whole.mean())[:, None].to(device)
+            tag_loss = F.binary_cross_entropy_with_logits(heads(image), shown, weight)
             tag_loss = tag_loss + F.binary_cross_entropy_with_logits(heads(text), shown)
             labels = patch_labels(bank.labels[ids], box, patches)
             patch_loss = F.cross_entropy(words.float().flatten(0, 1), labels.flatten())
@@ -236,11 +240,12 @@ def train(
         if step % save_every == 0 or last:
             save_checkpoint(checkpoint, step, parts, progress=clock.progress(step))
         if step % report_every == 0 or last:
+            target = torch.arange(len(logits), device=device)
             recall = (logits.argmax(1) == target).float().mean().item()
             if turn:
                 metrics["real pages recall@1"] = recall
             else:
-                metrics |= {"contrast": contrast.item(), "tags": tag_loss.item(),
+                metrics |= {"contrast": contrast_loss.item(), "tags": tag_loss.item(),
                             "patches": patch_loss.item(), "recall@1": recall}  # fmt: skip
             yield TrainStep(step, steps, dict(metrics), clock.eta(step))
         if last:
@@ -254,12 +259,19 @@ class RealPairs:
     def __init__(self, pages: PageSet, device: torch.device) -> None:
         words = [p.caption or p.text for p in pages.pages]
         kept = [n for n, w in enumerate(words) if w]
+        if len(kept) < FEWEST * processes():
+            raise InvalidInput(
+                f"{len(kept)} pages with words are too few: each of {processes()} processes needs "
+                f"{FEWEST}."
+            )
         self.words = [words[n] for n in kept]
         self.pictures = hold(pages.pictures[kept], device)
 
     def draw(self, rng: random.Random, count: int) -> Draw:
-        """`count` different pages (all, if there are fewer), cut as `draw_pairs` cuts scenes."""
-        ids = rng.sample(range(len(self.words)), min(count, len(self.words)))
+        """`count` different pages (if there are fewer, all that are shared evenly by the
+        processes), cut as `draw_pairs` cuts scenes."""
+        most = len(self.words) // processes() * processes()
+        ids = rng.sample(range(len(self.words)), min(count, most))
         boxes: list[tuple[int, int, int]] = []
         for _ in ids:
             side = rng.randint(int(0.65 * SIZE), SIZE)

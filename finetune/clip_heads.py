@@ -64,8 +64,11 @@ def kept_features(model: PagesCLIP, pictures: NDArray[np.uint8], seed: int, fold
     features = picture_features(model, pictures, seed)
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_suffix(f".{os.getpid()}.tmp")  # several processes may write the same
-    torch.save(features, fresh)
-    os.replace(fresh, path)
+    try:
+        torch.save(features, fresh)
+        os.replace(fresh, path)
+    finally:
+        fresh.unlink(missing_ok=True)  # on a full disk
     return features
 
 

@@ -145,12 +145,15 @@ def train_top(clip: AnyCLIP, blocks: int) -> list[nn.Parameter]:
     return [p for p in clip.parameters() if p.requires_grad]
 
 
-def contrast(clip: AnyCLIP, pixels: Tensor, words: Sequence[str]) -> tuple[Tensor, Tensor]:
-    """The loss of pairs, (b, 3, S, S) and b texts, among those of all processes, and the logits."""
-    with autocast(pixels.device):
-        seen, read = clip.embed_images(pixels), clip.embed_texts(words)
-    image, text = gathered_with_gradient(seen.float()), gathered_with_gradient(read.float())
-    logits = clip.model.logit_scale.exp().clamp(max=100) * image @ text.T
+def contrast(image: Tensor, text: Tensor, scale: Tensor, others: Tensor) -> tuple[Tensor, Tensor]:
+    """The loss of unit vectors, (B, D) of pictures and of their words, and their logits.
+
+    `others` (B, B) are the `rivals` among them: no pair is told from another one's words that are
+    as true of it. What is no rival has logits of -inf.
+    """
+    logits = scale.exp().clamp(max=100) * image @ text.T
+    own = torch.eye(len(logits), dtype=torch.bool, device=logits.device)
+    logits = logits.masked_fill(~(own | others.to(logits.device)), float("-inf"))
     target = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2, logits
 
@@ -171,6 +174,7 @@ def train(
     checkpoint: Path,
     device: torch.device,
     *,
+    shown: Sequence[Hashable] | None = None,
     config: dict[str, Any],
     base: AnyCLIP | None = None,
     top: int = 0,
@@ -187,8 +191,9 @@ def train(
     """Train on pictures (N, 256, 256, 3) and their words, resuming from `checkpoint`; the last
     event is the averaged model.
 
-    `batch` is of all processes together; each pair has its turn once an epoch. `checkpointing`
-    computes activations twice instead of keeping them. Raises InvalidInput.
+    `shown` tells which pairs have the same picture. `batch` is of all processes together; each pair
+    has its turn once an epoch. `checkpointing` computes activations twice instead of keeping them.
+    Raises InvalidInput.
     """
     torch.manual_seed(seed)  # the initial weights
     model = CLIP(config).to(device) if base is None else copy.deepcopy(base)
@@ -212,7 +217,13 @@ def train(
         mine = share(chosen)
         taken = held[mine.to(held.device)].to(device)
         pixels = view(taken, box.to(device), model.image_size)
-        loss, logits = contrast(model, pixels, [words[int(i)] for i in mine])
+        with autocast(device):
+            seen = model.embed_images(pixels)
+            read = model.embed_texts([words[i] for i in mine.tolist()])
+        image, text = gathered_with_gradient(seen.float()), gathered_with_gradient(read.float())
+        asked = chosen.tolist()
+        others = rivals([words[i] for i in asked], shown and [shown[i] for i in asked])
+        loss, logits = contrast(image, text, model.model.logit_scale, others)
         set_learning_rate([optimizer], rate(clock.progress(step), peak))
         optimizer.zero_grad()
         loss.backward()
@@ -343,8 +354,9 @@ def run(
     else:
         model = report(train(
             args.steps, learned, words, home.runs / "clip.pt", device,
-            config=config, base=base, top=args.top, minutes=args.minutes, seed=args.seed,
-            batch=batch, peak=peak, save_every=args.save_every, facts=facts, keep_samples=keep,
+            shown=[p.picture for p in pairs.train], config=config, base=base, top=args.top,
+            minutes=args.minutes, seed=args.seed, batch=batch, peak=peak,
+            save_every=args.save_every, facts=facts, keep_samples=keep,
             checkpointing=args.gradient_checkpointing,
         ))  # fmt: skip
     if rank() == 0:

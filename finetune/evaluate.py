@@ -18,7 +18,6 @@ pipelines/weights/judge`). The last line is JSON.
 from __future__ import annotations
 
 import argparse
-import json
 import random
 import time
 from collections.abc import Callable, Iterator
@@ -39,6 +38,7 @@ from finetune.clip_pairs import ranks
 from finetune.data.pages import PageSet, read_pages
 from finetune.data.scenes import SceneRecord, SceneSet
 from finetune.losses import psnr
+from finetune.training import as_json
 from pipelines.book import Page
 from pipelines.device import pick_device
 from pipelines.errors import AppError
@@ -402,7 +402,7 @@ def main() -> None:
         raise SystemExit(str(e)) from e
     for name, value in found.items():
         print(f"{name:45s} {value:8.3f}")
-    print(json.dumps({k: round(v, 4) for k, v in found.items()}))
+    print(as_json({k: round(v, 4) for k, v in found.items()}))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import random
 from collections import Counter
@@ -15,6 +14,7 @@ from typing import Any
 
 from finetune.data.requests import LENGTHS, sample_example
 from finetune.gpt2 import validation_loss
+from finetune.training import as_json
 from pipelines.errors import AppError
 from pipelines.events import Draft
 from pipelines.presets import StoryConfig
@@ -149,7 +149,7 @@ def main() -> None:
         except AppError as e:
             raise SystemExit(str(e)) from e
         print("\n".join(table_lines(found)))
-        print(json.dumps({k: round(v, 4) for k, v in found.values().items()}))
+        print(as_json({k: round(v, 4) for k, v in found.values().items()}))
         return
     figures: dict[str, Any] = run(
         StoryPipeline.from_pretrained(args.model),
@@ -158,7 +158,7 @@ def main() -> None:
         asked=typed_requests() if args.typed else (),
         read=args.read,
     )
-    text = json.dumps({k: round(v, 4) for k, v in figures.items()}, indent=2)
+    text = as_json({k: round(v, 4) for k, v in figures.items()}, indent=2)
     if args.out:
         args.out.write_text(text + "\n", encoding="utf-8")
     print(text)

@@ -38,6 +38,7 @@ from finetune.training import (
     LIMITS,
     MOST,
     TrainStep,
+    are_numbers,
     check_numbers,
 )
 from finetune.writers import Writer, collate, train_top, with_lora
@@ -254,6 +255,8 @@ class _Watcher(TrainerCallback, ExportableState):
         if not state.is_world_process_zero or self._stop.is_set():
             return
         plain = model.get_base_model() if self._tuning.lora else model
+        if not are_numbers(plain):  # nothing can be drawn from them
+            return
         words = PROMPTS[state.global_step % len(PROMPTS)]
         title, told = self._found.writer.tell(plain, words, seed=self._tuning.seed, sentences=4)
         self._events.put(SampleStory(state.global_step, words, f"{title}: {' '.join(told)}"))

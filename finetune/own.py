@@ -7,7 +7,6 @@ All three write beside each other: `--out mine` makes `mine/vqgan`, `mine/clip` 
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import signal
 from collections.abc import Callable, Sequence
@@ -20,7 +19,7 @@ from PIL import Image
 
 from finetune.distributed import processes, rank
 from finetune.footprint import Footprint
-from finetune.training import ask_to_stop, checkpointing_option, note
+from finetune.training import as_json, ask_to_stop, checkpointing_option, note, write_whole
 from pipelines.device import is_out_of_memory
 from pipelines.errors import AppError, InvalidInput, OutOfMemory, StorageError
 from pipelines.weights import EMBEDDED
@@ -228,8 +227,7 @@ def finish(home: Home, save: Callable[[Path], None], told: dict[str, Any]) -> No
     if rank() > 0:
         return
     save(home.model)
-    text = json.dumps(told, indent=2) + "\n"
-    (home.model / "training.json").write_text(text, encoding="utf-8")
+    write_whole(home.model / "training.json", as_json(told, indent=2) + "\n")
     before = told.get("before", {})
     note("done", folder=home.model, figures=told["figures"])
     for name, value in told["figures"].items():

@@ -58,9 +58,26 @@ def note(event: str, **values: Any) -> None:
     "story" (step, words, text), "pictures" (step, phase, path of a grid), "done" (folder, figures).
     """
     if _followed is not None:
-        line = json.dumps({"event": event, **values}, default=str, ensure_ascii=False)
+        line = as_json({"event": event, **values})
         with _followed.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
+
+
+def as_json(values: Mapping[str, Any], indent: int | None = None) -> str:
+    """Figures as JSON that any program reads: it has no word for what is no number, so null is
+    written for that."""
+    return json.dumps(
+        _finite(values), default=str, ensure_ascii=False, indent=indent, allow_nan=False
+    )
+
+
+def _finite(value: Any) -> Any:
+    """The same with None for what is no number, or infinite."""
+    if isinstance(value, Mapping):
+        return {k: _finite(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def note_step(step: TrainStep, **more: Any) -> None:
@@ -225,12 +242,16 @@ def prefetch(items: Iterator[Item], ahead: int = 3) -> Iterator[Item]:
 def save_checkpoint(
     path: Path, step: int, parts: dict[str, nn.Module | torch.optim.Optimizer], **extra: Any
 ) -> None:
-    """Write everything needed to resume; the file at `path` is always whole.
+    """Write everything needed to resume; whatever happens, the file at `path` is whole.
 
-    Of several processes the first one writes. Raises StorageError when the disk is full.
+    Of several processes the first one writes. Raises StorageError when the disk is full,
+    InvalidInput when the weights are no numbers any more.
     """
     if distributed.rank() > 0:
         return
+    kept = "The last one is kept" if path.exists() else "There is none yet"
+    if not all(are_numbers(part) for part in parts.values() if isinstance(part, nn.Module)):
+        raise out_of_bounds(step, kept)
     state: dict[str, Any] = {"step": step, "extra": extra}
     for name, part in parts.items():
         state[name] = part.state_dict()
@@ -240,14 +261,49 @@ def save_checkpoint(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(state, fresh)
+        _to_disk(fresh)
         os.replace(fresh, path)
+        _to_disk(path.parent)
     except (OSError, RuntimeError) as e:  # torch's own writer raises RuntimeError on a full disk
         fresh.unlink(missing_ok=True)
-        kept = "The last one is kept" if path.exists() else "There is none yet"
         raise StorageError(
             f"The checkpoint of step {step} could not be written to {path} ({e}). {kept}: free "
             "some disk space and run the same command again, it goes on from there."
         ) from e
+
+
+def are_numbers(model: nn.Module) -> bool:
+    """Whether all weights are. If not, nothing is learned any more, and a checkpoint would take the
+    place of a good one."""
+    return all(bool(p.isfinite().all()) for p in model.parameters())
+
+
+def out_of_bounds(step: int, kept: str) -> InvalidInput:
+    """The error for a model whose weights no checkpoint is worth; `kept` tells of the last one."""
+    return InvalidInput(
+        f"At step {step} the training has run out of bounds: the weights are no numbers any more, "
+        f"and no checkpoint was written of them. {kept}: train with a lower learning rate."
+    )
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write or replace a small file as a whole, or not at all. Raises OSError."""
+    fresh = path.with_name(f"{path.name}.tmp")
+    try:
+        fresh.write_text(text, encoding="utf-8")
+        fresh.replace(path)
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
+def _to_disk(path: Path) -> None:
+    """Wait until a file, or which files a folder has, is on the disk. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def load_checkpoint(

@@ -5,7 +5,6 @@ What is written is a folder that `StoryPipeline.from_pretrained` takes.
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from finetune.data.documents import Document
 from finetune.data.packing import SKIPPED, pack
 from finetune.data.retelling import encode, runs, widened_lexicon
+from finetune.training import as_json
 from pipelines.banned import ban_list
 from pipelines.errors import InvalidInput
 from pipelines.gpt2 import GPT2Writer
@@ -158,7 +158,7 @@ class Writer:
         else:
             model.save_pretrained(fresh)
             self.tokenizer.save_pretrained(fresh)
-        text = json.dumps(facts, indent=2, ensure_ascii=False) + "\n"
+        text = as_json(facts, indent=2) + "\n"
         (fresh / "training.json").write_text(text, encoding="utf-8")
         if out.exists():
             os.replace(out, old)

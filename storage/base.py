@@ -44,6 +44,10 @@ class BelongsToAnother(StorageError):
     """The book that has this id is somebody else's."""
 
 
+class HasChanged(StorageError):
+    """The book is not the one any more that was read."""
+
+
 @dataclass(frozen=True)
 class BookSummary:
     """One book in a list.
@@ -129,11 +133,12 @@ class Library(Protocol):
         network; "" where all is well."""
         ...
 
-    def delete(self, book_id: str, *, owner: str) -> None:
+    def delete(self, book_id: str, *, owner: str, only: Book | None = None) -> None:
         """Remove the book and its files.
 
         `owner` is the hash kept in the book; "" is the administrator, who may delete any book.
-        Raises: NotFound; StorageError when the book belongs to someone else.
+        With `only`, the book is removed only where it is this very one still.
+        Raises: NotFound; HasChanged; StorageError when the book belongs to someone else.
         """
         ...
 
@@ -307,6 +312,11 @@ def refuse_deletion(kept: str, given: str) -> None:
         raise BelongsToAnother(
             "Only the one who made this book can delete it, in the browser it was made in."
         )
+
+
+def has_changed() -> HasChanged:
+    """The error for a book that is not the one any more that was read."""
+    return HasChanged("This book has changed in the meantime: open it again.")
 
 
 def not_found(book_id: str) -> NotFound:

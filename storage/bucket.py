@@ -45,7 +45,13 @@ KEY = "FIREBASE_CREDENTIALS"
 
 
 class Occupied(Exception):
-    """The object is another one than was expected; nothing was written."""
+    """The object is another one than was expected; nothing was written.
+
+    Unless it is `unsure`: an earlier try, whose answer was lost, may have written the object, and
+    somebody may have replaced it since.
+    """
+
+    unsure = False
 
 
 @dataclass(frozen=True)
@@ -110,10 +116,22 @@ class Bucket:
         blob = self._bucket.blob(self.prefix + name, chunk_size=CHUNK)
         blob.metadata = dict(metadata or {})
         blob.cache_control = "private, max-age=31536000, immutable" if lasting else "no-store"
-        with explained(self.name):
-            blob.upload_from_string(
-                data, content_type=kind, if_generation_match=replaces, **self._writing
-            )
+        retry, failed = self._writing["retry"], 0
+
+        def again(error: Exception) -> bool:
+            nonlocal failed
+            failed += 1
+            return retry._predicate(error)
+
+        how = self._writing | {"retry": retry.with_predicate(again)}
+        try:
+            with explained(self.name):
+                blob.upload_from_string(
+                    data, content_type=kind, if_generation_match=replaces, **how
+                )
+        except Occupied as e:
+            e.unsure = failed > 1  # the last one said that it is occupied
+            raise
         return int(blob.generation or 0)
 
     def get(self, name: str) -> Stored | None:

@@ -8,10 +8,10 @@
 
 What a manifest (storage/manifest.py) names is never written twice. A manifest replaces only the
 generation it was made from: of two writers one begins again, on top of the other. `<revision>` is
-made of the book's contents and of that generation, so a save that was cut off goes on where it
-was; `<machine>` tells whose objects may be tidied when it is saved again. A deleted book leaves a
-manifest that says no more than that: without it, a save under way could not tell that its
-pictures are gone.
+made of the book's contents, of that generation and of half a day, so a save that was cut off goes
+on where it was; `<machine>` tells whose objects may be tidied when it is saved again. A deleted
+book leaves a manifest that says no more than that: without it, a save under way could not tell that
+its pictures are gone.
 
 Lists are answered from a mirror on this machine, which is brought up to date in the background:
 from the bucket's list of manifests, or from Firestore where that is switched on.
@@ -42,6 +42,7 @@ from storage.base import (
     BookSummary,
     encode_book,
     encode_cover,
+    has_changed,
     not_found,
     refuse_deletion,
     refuse_other_owner,
@@ -63,6 +64,7 @@ from storage.manifest import (
     encode_manifest,
     folder_of,
     is_deleted,
+    is_of,
     manifest_of,
     same_book,
     sha256,
@@ -74,6 +76,10 @@ logger = logging.getLogger(__name__)
 
 SAVE_SECONDS = 120.0
 """How long a save begins again while others keep changing the book."""
+
+SAME_SECONDS = 12 * 3600
+"""After so long a save that was cut off begins anew: what it has written becomes a left-over then
+(`storage.transfer.LEFT_OVER`), which may be tidied at any moment."""
 
 _pause = random.Random()
 
@@ -132,8 +138,11 @@ class FirebaseLibrary:
                     over |= {file.object for file in current.manifest.files.values()}
                 try:
                     manifest = self._publish(book, thumbnail, current, mine, wanted)
-                except Occupied:
+                except Occupied as e:
                     written = {file.object for file in mine.values()}
+                    if e.unsure:
+                        # It may have been the book, and whoever replaced it removes its pictures.
+                        mine.clear()
                     if not wanted():
                         self._remove(book.id, written)
                         raise not_found(book.id) from None
@@ -200,11 +209,11 @@ class FirebaseLibrary:
         self._following.soon()
         return self._following.trouble
 
-    def delete(self, book_id: str, *, owner: str) -> None:
+    def delete(self, book_id: str, *, owner: str, only: Book | None = None) -> None:
         if not BOOK_ID.fullmatch(book_id):
             raise not_found(book_id)
         with self._turns[int(book_id, 16) % len(self._turns)]:
-            self._delete(book_id, owner)
+            self._delete(book_id, owner, only)
 
     def close(self) -> None:
         """Let go of the threads; the library is not used any more."""
@@ -231,6 +240,9 @@ class FirebaseLibrary:
             manifest = decode_manifest(stored.data)
             self.index.erase(book_id)  # which may tell of a later edition
             self.index.put(manifest.book, edition_of(stored), manifest.cover)
+            now = self.bucket.look(stored.name)
+            if now is None or now.generation != stored.generation:
+                self.tell_index(book_id, told)  # of a save just now the index may know no more
 
     def tell_deletions(self) -> None:
         """Have Firestore know what was deleted here while it was out of reach.
@@ -297,7 +309,8 @@ class FirebaseLibrary:
         if thumbnail is not None:
             pictures[COVER] = (thumbnail, {}, "image/webp")
         sums = {name: sha256(data) for name, (data, _, _) in pictures.items()}
-        revision = digest(encode_book(book), *sums.values(), str(current.generation))[:16]
+        begun = str(current.generation), str(int(time.time() // SAME_SECONDS))
+        revision = digest(encode_book(book), *sums.values(), *begun)[:16]
         files: dict[str, File] = {}
         new: builtins.list[str] = []
         for name, (_, metadata, _) in pictures.items():
@@ -361,7 +374,7 @@ class FirebaseLibrary:
             over = over | {name.removeprefix(folder_of(book_id)) for name in found}
         self._remove(book_id, over - named)
 
-    def _delete(self, book_id: str, owner: str) -> None:
+    def _delete(self, book_id: str, owner: str, only: Book | None) -> None:
         by = secrets.token_hex(8)
         while True:
             stored = self.bucket.get(manifest_of(book_id))
@@ -369,6 +382,8 @@ class FirebaseLibrary:
                 raise not_found(book_id)
             if not is_deleted(stored):
                 refuse_deletion(_owner(stored), owner)
+                if only is not None and not is_of(decode_manifest(stored.data), only):
+                    raise has_changed()
             # Listed before the book is marked as deleted: whoever writes more from now on was
             # going to replace the generation that is marked, fails, and begins again elsewhere.
             folder = folder_of(book_id)

@@ -29,7 +29,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipelines.book import Book, picture_name
-from pipelines.errors import InvalidInput, StorageError
+from pipelines.errors import InvalidInput, NotFound, StorageError
 from storage import index
 from storage.base import (
     BOOK_ID,
@@ -37,6 +37,7 @@ from storage.base import (
     decode_book,
     encode_book,
     encode_cover,
+    has_changed,
     not_found,
     search_words,
 )
@@ -167,10 +168,24 @@ class LocalLibrary:
     def notice(self) -> str:
         return ""
 
-    def delete(self, book_id: str, *, owner: str) -> None:
-        self._delete(book_id, owner)
+    def delete(self, book_id: str, *, owner: str, only: Book | None = None) -> None:
+        if only is None:
+            self._delete(book_id, owner)
+            return
+        revision = self.revision(book_id) if BOOK_ID.fullmatch(book_id) else None
+        if revision is None:
+            raise not_found(book_id)
+        if self.get(book_id) != only:
+            raise has_changed()
+        try:
+            self._delete(book_id, owner, revision)
+        except NotFound:
+            if self.revision(book_id) is None:
+                raise
+            raise has_changed() from None
 
     def _delete(self, book_id: str, owner: str, only: str = "") -> None:
+        """With the revision `only`, NotFound is raised for every other one."""
         if not BOOK_ID.fullmatch(book_id):
             raise not_found(book_id)
         with explained(self.folder), self._begin() as db:

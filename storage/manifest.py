@@ -148,6 +148,14 @@ def same_book(a: Manifest, b: Manifest) -> bool:
     return parts(a) == parts(b)
 
 
+def is_of(manifest: Manifest, book: Book) -> bool:
+    """Whether a manifest is of this very book, as far as it says what its pictures are."""
+    pictures = {picture_name(n): p.picture for n, p in enumerate(book.pages) if p.picture}
+    return manifest.book == without_pictures(book) and all(
+        manifest.files[name].sha256 in ("", sha256(data)) for name, data in pictures.items()
+    )
+
+
 def without_pictures(book: Book) -> Book:
     """The book as a manifest has it."""
     pages = (replace(p, picture=None if p.picture is None else b"") for p in book.pages)

@@ -15,6 +15,7 @@ from storage.base import (
     BookSummary,
     encode_book,
     encode_cover,
+    has_changed,
     not_found,
     refuse_deletion,
     refuse_other_owner,
@@ -94,12 +95,14 @@ class MemoryLibrary:
     def notice(self) -> str:
         return ""
 
-    def delete(self, book_id: str, *, owner: str) -> None:
+    def delete(self, book_id: str, *, owner: str, only: Book | None = None) -> None:
         with self._lock:
             book = self._books.get(book_id)
             if book is None:
                 raise not_found(book_id)
             refuse_deletion(book.owner, owner)
+            if only is not None and book != only:
+                raise has_changed()
             del self._books[book_id], self._texts[book_id]
             self._cover(book_id).unlink(missing_ok=True)
             self._changes += 1

@@ -28,6 +28,7 @@ from storage.base import (
     BookSummary,
     default_folder,
     expand_home,
+    has_changed,
     refuse_other_owner,
     same_owner,
 )
@@ -161,7 +162,13 @@ class OutboxLibrary:
             return f"Kept on this machine and not published: {refused.why}"
         return elsewhere
 
-    def delete(self, book_id: str, *, owner: str) -> None:
+    def delete(self, book_id: str, *, owner: str, only: Book | None = None) -> None:
+        if only is not None:
+            try:
+                if self.waiting.get(book_id) != only:
+                    raise has_changed()
+            except NotFound:
+                return self.remote.delete(book_id, owner=owner, only=only)
         done = False
         owners = (self.waiting.owner(book_id), self.remote.owner(book_id))
         if all(kept is not None and (not owner or same_owner(kept, owner)) for kept in owners):
@@ -170,7 +177,7 @@ class OutboxLibrary:
                 self.remote.delete(book_id, owner=owner)
                 done = True
         with suppress(NotFound):
-            self.waiting.delete(book_id, owner=owner)
+            self.waiting.delete(book_id, owner=owner, only=only)
             done = True
         noted = False
         if done:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections.abc import Generator, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import groupby
@@ -24,7 +25,8 @@ from storage.manifest import COVER, Manifest, decode_manifest, folder_of, sha256
 logger = logging.getLogger(__name__)
 
 LEFT_OVER = timedelta(days=1)
-"""After so long nobody is going to name an object any more that no manifest names."""
+"""After so long nobody is going to name an object any more that no manifest names: a save goes on
+for half of it (`storage.firebase.SAME_SECONDS`)."""
 
 MARKS = timedelta(days=30)
 """How long it is remembered that a book was deleted."""
@@ -156,8 +158,9 @@ def _verify_bucket(library: FirebaseLibrary, tidy: bool) -> Iterator[Checked]:
             if not _older(stored, newest, LEFT_OVER):
                 yield Checked(stored.name)  # perhaps somebody is just publishing it
             elif tidy:
-                bucket.remove(stored.name)
-                yield Checked(f"{stored.name} (removed)")
+                with suppress(Occupied):  # written anew just now
+                    bucket.remove(stored.name, stored.generation)
+                    yield Checked(f"{stored.name} (removed)")
             else:
                 yield Checked(stored.name, "belongs to no book: --tidy removes it")
     yield from _verify_index(library, editions, damaged, tidy)

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from finetune import clip_pairs, code_transformer, colorizer, gpt2
+from finetune import clip, clip_pairs, code_transformer, colorizer, gpt2
 from finetune import vqgan as vqgan_training
 from finetune.code_pairs import PairCodes
 from finetune.data.bank import OwnBank
+from finetune.data.scenes import SceneSet
 from finetune.distributed import join, leave, rank
 from finetune.paintstorch import PaintsTorch
 from finetune.sharpen import sharpen
@@ -32,6 +33,8 @@ from tests.tiny_pictures import picture
 
 BATCH = 4
 """Of all processes together."""
+ODD = 3
+"""Of each of two: not every process begins with a whole picture."""
 STORY_CONFIG = {**gpt2.embedded_config(), "n_embd": 32, "n_layer": 1, "n_head": 2}
 OPTIONS: dict[str, Any] = {"batch": BATCH, "save_every": 100, "report_every": 1, "peak": 1e-3}
 
@@ -41,6 +44,7 @@ def everything(runs: Path) -> dict[str, Any]:
     pictures = np.stack([np.asarray(picture(n, SIZE)) for n in range(8)])
     words = [f"blob number {n}" for n in range(8)]
     bank = OwnBank(pictures, CPU)
+    scenes = SceneSet(runs / f"scenes-{rank()}", 2 * ODD, workers=1)
     codes = PairCodes(pictures[:, :64, :64], words, vqgan(), TRANSFORMER_CONFIG.grid, CPU)
     seen: list[list[float]] = []
     encode = VQGAN.encode
@@ -62,6 +66,10 @@ def everything(runs: Path) -> dict[str, Any]:
             )),
             "clip": drain(clip_pairs.train(
                 3, pictures, words, runs / "clip.pt", CPU, config=CLIP_CONFIG, **OPTIONS
+            )),
+            "scenes' clip": drain(clip.train(
+                2, scenes, runs / "guide.pt", CPU, config=CLIP_CONFIG,
+                **OPTIONS | {"batch": 2 * ODD},
             )),
             "code transformer": drain(code_transformer.train(
                 3, codes, codes, VQGAN_CONFIG, runs / "codes.pt", CPU,

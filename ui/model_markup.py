@@ -334,7 +334,7 @@ def _figures(model: OwnModel) -> str:
         if not isinstance(after.get(key), (int, float)):
             continue
         unit = UNITS.get(key, "")
-        was = f"{before[key]:.4g}{unit} before, " if key in before else ""
+        was = f"{before[key]:.4g}{unit} before, " if before.get(key) is not None else ""
         hint = f" <small>({BETTER[key]})</small>" if key in BETTER else ""
         rows.append(f"<div><dt>{label}{hint}</dt><dd>{was}{after[key]:.4g}{unit} now</dd></div>")
     return f"<dl>{''.join(rows)}</dl>" if rows else ""

@@ -94,7 +94,8 @@ class Record:
         elif kind == "step":
             self.phase, self.step = event.get("phase", ""), event["step"]
             self.eta = event["eta"]
-            self.steps.setdefault((self.phase, self.step), {}).update(event["metrics"])
+            known = {k: v for k, v in event["metrics"].items() if v is not None}
+            self.steps.setdefault((self.phase, self.step), {}).update(known)
         elif kind == "story":
             self.stories.append(event)
         elif kind == "pictures":
@@ -448,12 +449,12 @@ class Training:
         raise InvalidInput("One training at a time: wait for it to end, or stop it.")
 
 
-def gained(after: Mapping[str, float], before: Mapping[str, float]) -> bool:
-    """Whether a model does better than its base, where that is known."""
-    if "perplexity" in after and "perplexity" in before:
-        return after["perplexity"] < before["perplexity"]
-    if "PSNR" in after and "PSNR" in before:
-        return after["PSNR"] > before["PSNR"]
+def gained(after: Mapping[str, float | None], before: Mapping[str, float | None]) -> bool:
+    """Whether a model does better than its base, where that is known; None is no number."""
+    for name, better in (("perplexity", -1), ("PSNR", 1)):
+        if name in after and name in before:
+            now, was = after[name], before[name]
+            return now is not None and (was is None or better * now > better * was)
     return True
 
 

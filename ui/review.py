@@ -7,15 +7,15 @@ book that stands on the shelf already stays there as it is until its new version
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import gradio as gr
 
-from pipelines.book import Book
 from pipelines.errors import InvalidInput
-from storage.base import Library, open_library
+from storage.base import HasChanged, Library, open_library
 from storage.local import LocalLibrary
 from ui import markup
 from ui.bookcase import Bookcase
@@ -58,9 +58,11 @@ def let_in(shop: Workshop, desk: Desk) -> None:
     book = _read(shop, desk)
     assert shop.waiting is not None
     with shop.turn(book.id):
-        _refuse_changed(shop.waiting, book)
+        if shop.waiting.get(book.id) != book:
+            raise InvalidInput(CHANGED)
         shop.library.save(book)
-        shop.waiting.delete(book.id, owner="")
+        with suppress(HasChanged):  # saved again on another server: that version waits
+            shop.waiting.delete(book.id, owner="", only=book)
 
 
 def refuse(shop: Workshop, desk: Desk) -> None:
@@ -71,14 +73,10 @@ def refuse(shop: Workshop, desk: Desk) -> None:
     book = _read(shop, desk)
     assert shop.waiting is not None
     with shop.turn(book.id):
-        _refuse_changed(shop.waiting, book)
-        shop.waiting.delete(book.id, owner="")
-
-
-def _refuse_changed(waiting: Library, book: Book) -> None:
-    """Raises: InvalidInput unless the book waits just as it was read; StorageError."""
-    if waiting.get(book.id) != book:
-        raise InvalidInput(CHANGED)
+        try:
+            shop.waiting.delete(book.id, owner="", only=book)
+        except HasChanged as e:
+            raise InvalidInput(CHANGED) from e
 
 
 def _read(shop: Workshop, desk: Desk) -> Any:

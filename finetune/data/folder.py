@@ -6,7 +6,6 @@ import hashlib
 import json
 import math
 import os
-import random
 import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -100,22 +99,27 @@ def find_pictures(folder: Path) -> list[Path]:
 def sort_out(files: Sequence[Path], seed: int = 0, *, twins: bool = False) -> Gallery:
     """Look at every picture once, leave out what is of no use, and hold some out by `seed`.
 
-    Pictures that look alike form a group, and a group is never cut by the split. Of files that are
-    the same byte for byte the first is kept; all of them with `twins` (the same picture may have
-    several captions). Raises InvalidInput when fewer than two different pictures are left.
+    Pictures that look alike form a group, and a group is never cut by the split. Which are held out
+    depends on what the files hold, not on their names, order and number of copies: a VQGAN and the
+    models beside it, of the same pictures, are tested on the same ones. Of files that are the same
+    byte for byte the first is kept; all of them with `twins` (the same picture may have several
+    captions). Raises InvalidInput when fewer than two different pictures are left.
     """
-    kept, hashes = list[Path](), list[int]()
     refused: list[tuple[str, str]] = []
-    seen: dict[str, Path] = {}
+    fit: dict[Path, int] = {}
     for file, hash_, fault in _look(list(dict.fromkeys(files))):
         if fault.startswith(UNFIT):
             refused.append((str(file), fault))
+        else:
+            fit[file] = hash_
+    content = dict(zip(fit, _contents([*fit]), strict=True))
+    kept, hashes = list[Path](), list[int]()
+    seen: dict[str, Path] = {}
+    for file, hash_ in fit.items():
+        first = seen.setdefault(content[file], file)
+        if first != file and not twins:
+            refused.append((str(file), f"the same file as another: {first.name}"))
             continue
-        if not twins:
-            first = seen.setdefault(sha256(file), file)
-            if first != file:
-                refused.append((str(file), f"the same file as another: {first.name}"))
-                continue
         kept.append(file)
         hashes.append(hash_)
     groups = _groups(np.array(hashes, np.uint64))
@@ -128,17 +132,17 @@ def sort_out(files: Sequence[Path], seed: int = 0, *, twins: bool = False) -> Ga
             f"Of {len(files)} pictures {len(members)} can be learned from, and at least two "
             f"different ones are needed{f' ({some})' if some else ''}."
         )
-    order = list(members.values())
-    random.Random(f"{seed} held out").shuffle(order)
-    wanted = min(max(round(HELD_OUT * len(kept)), 1), MOST_HELD_OUT)
-    test: list[Path] = []
-    for group in order[:-1]:  # one is always left to learn from
+    different = [{content[file] for file in group} for group in members.values()]
+    different.sort(key=lambda group: digest_of([str(seed), min(group)]))
+    wanted = min(max(round(HELD_OUT * len(seen)), 1), MOST_HELD_OUT)
+    test: set[str] = set()
+    for group in different[:-1]:  # one is always left to learn from
         if len(test) >= wanted:
             break
         if len(group) <= max(2 * wanted, 1):  # a crowd of copies is no test
-            test += group
-    test = test or list(order[0])
-    held_out = set(test)
+            test |= group
+    test = test or different[0]
+    held_out = {file for file in kept if content[file] in test}
     return Gallery(
         tuple(f for f in kept if f not in held_out),
         tuple(f for f in kept if f in held_out),

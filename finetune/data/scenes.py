@@ -213,7 +213,9 @@ class SceneSet:
         np.save(self.folder / "labels.npy", labels)
         np.save(self.folder / "plans.npy", plans)
         # Written last: its presence says that the folder is whole.
-        (self.folder / "scenes.jsonl").write_text("\n".join(rows) + "\n", encoding="utf-8")
+        fresh = self.folder / "scenes.jsonl.tmp"
+        fresh.write_text("\n".join(rows) + "\n", encoding="utf-8")
+        fresh.replace(self.folder / "scenes.jsonl")
 
 
 def unpainted(folder: Path, count: int, scale: int = 1) -> int:

@@ -173,6 +173,11 @@ def test_pictures_of_the_same_words_are_no_rivals() -> None:
     scores = torch.tensor([[0.5, 0.5, 0.1], [0.9, 0.2, 0.3], [0.0, 0.0, 0.1]])
     assert clip_pairs.ranks(scores, ["a", "a", "b"]).tolist() == [0, 1, 0]
     assert clip_pairs.ranks(scores, ["a", "b", "c"]).tolist() == [1, 2, 0]
+    sure, unit = torch.tensor(4.0), torch.eye(3)[[0, 0, 1]]
+    for words, shown, told in (("aab", "xyz", True), ("abc", "xxz", True), ("abc", "xyz", False)):
+        loss, logits = clip_pairs.contrast(unit, unit, sure, clip_pairs.rivals(words, shown))
+        assert (loss < 0.01) == told
+        assert (logits.argmax(1).tolist() == [0, 1, 2]) == told
 
 
 def test_several_words_of_one_picture_are_no_rivals(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import torch
 from pipelines.device import fast_bf16
 from tests.ranks import everything
 
-MODELS = ("vqgan", "sharpen", "clip", "code transformer", "story")
+MODELS = ("vqgan", "sharpen", "clip", "scenes' clip", "code transformer", "story")
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,8 @@ def ranks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     written = {p.name for p in (out / "runs").iterdir() if p.is_file()}
-    checkpoints = {"vqgan.pt", "sharpen.pt", "clip.pt", "codes.pt", "story.pt", "paintstorch.pt"}
+    models = ("vqgan", "sharpen", "clip", "guide", "codes", "story", "paintstorch")
+    checkpoints = {f"{model}.pt" for model in models}
     assert written == checkpoints | {"paintstorch.png"}
     return [torch.load(out / f"rank-{n}.pt") for n in range(2)]
 

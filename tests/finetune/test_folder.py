@@ -90,6 +90,20 @@ def test_pictures_that_look_alike_stay_on_one_side(tmp_path: Path) -> None:
     assert len(tested) > 2  # another seed holds out others
 
 
+def test_a_vqgan_and_the_models_beside_it_hold_out_the_same_pictures(tmp_path: Path) -> None:
+    home, other = folder(tmp_path / "mine", 12), tmp_path / "moved"
+    shown = {p.read_bytes() for p in sort_out(find_pictures(home)).test}
+    other.mkdir()
+    for n, path in enumerate(sorted(home.glob("*.png"), reverse=True)):
+        for copy in range(1 + n % 2):
+            (other / f"{n:02d}-{copy}.png").write_bytes(path.read_bytes())
+            (other / f"{n:02d}-{copy}.txt").write_text(path.with_suffix(".txt").read_text())
+    for where in (home, other):
+        pairs = read_pairs(where, tmp_path / "runs")
+        assert {p.picture.read_bytes() for p in pairs.test} == shown
+        assert not shown & {p.picture.read_bytes() for p in pairs.train}
+
+
 def test_folders_that_nothing_can_be_learned_from(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="no folder"):
         find_pictures(tmp_path / "gone")

@@ -388,6 +388,26 @@ def test_a_full_disk_costs_no_good_checkpoint(
     assert all(whole(k) for k in kept)
 
 
+def test_weights_that_are_no_numbers_end_the_run_with_the_best(
+    plain: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = lesson_of(plain, texts, block=64)
+    events = teach(found, replace(QUICK, steps=40, evaluations=20, patience=99),
+                   tmp_path / "out", tmp_path / "runs", CPU)  # fmt: skip
+    while last_checkpoint(tmp_path / "runs") is None:
+        next(events)
+    with torch.no_grad():
+        next(found.writer.model.parameters()).fill_(math.nan)
+    last = list(events)[-1]
+    assert isinstance(last, Taught)
+    assert math.isfinite(last.metrics["perplexity"])
+    model = StoryPipeline.from_pretrained(str(tmp_path / "out"), device="cpu").model
+    assert checkpoints.are_numbers(model)
+    monkeypatch.setattr(checkpoints, "are_numbers", lambda _: False)
+    with pytest.raises(InvalidInput, match=r"There is none yet: train with a lower"):
+        list(teach(found, QUICK, tmp_path / "out", tmp_path / "other", CPU))
+
+
 def test_a_stop_whose_end_fails_is_no_success(
     plain: Path, texts: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
+import math
+import os
 import sys
 import threading
 import time
@@ -144,6 +147,48 @@ def test_a_full_disk_keeps_the_last_checkpoint(
     with pytest.raises(StorageError, match=r"step 2 could not.*The last one is kept"):
         save_checkpoint(path, 2, parts())
     assert load_checkpoint(path, parts())[0] == 1
+
+
+def test_a_small_file_is_written_as_a_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    training.write_whole(tmp_path / "run.json", "{}")
+    write = Path.write_text
+
+    def full(path: Path, text: str, **more: Any) -> None:
+        write(path, text[:1], **more)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        training.write_whole(tmp_path / "run.json", "[1, 2]")
+    assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
+    assert (tmp_path / "run.json").read_text() == "{}"
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_weights_that_are_no_numbers_replace_no_checkpoint(tmp_path: Path, value: float) -> None:
+    path, wild = tmp_path / "model.pt", parts()
+    save_checkpoint(path, 1, parts())
+    wild["model"].weight.data[1] = value
+    with pytest.raises(
+        InvalidInput, match=r"At step 2 .* last one is kept: .* lower learning rate"
+    ):
+        save_checkpoint(path, 2, wild)
+    assert load_checkpoint(path, parts())[0] == 1
+
+
+def test_a_checkpoint_is_on_the_disk_before_it_replaces_the_last_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[str] = []
+    for name in ("fsync", "replace"):
+        real = getattr(os, name)
+        monkeypatch.setattr(
+            training.os, name, lambda *a, n=name, r=real: (done.append(n), r(*a))[1]
+        )
+    save_checkpoint(tmp_path / "model.pt", 1, parts())
+    assert done == ["fsync", "replace", "fsync"]
 
 
 def test_checkpoints_that_are_damaged_or_of_another_run_are_refused(tmp_path: Path) -> None:
@@ -301,6 +346,17 @@ def test_report_drains_and_tells(caplog: pytest.LogCaptureFixture) -> None:
         "step 5/10  loss 0.2500  1.5 min left",
         "step 10/10  loss 0.1250",
     ]
+
+
+def test_events_are_json_for_every_program(tmp_path: Path) -> None:
+    step = TrainStep(1, 2, {"loss": math.nan, "perplexity": math.inf, "psnr": 3.5})
+    training.follow(tmp_path / "events")
+    try:
+        training.note_step(step)
+    finally:
+        training.follow(None)
+    told = json.loads((tmp_path / "events").read_text(), parse_constant=pytest.fail)
+    assert told["metrics"] == {"loss": None, "perplexity": None, "psnr": 3.5}
 
 
 def test_options_of_every_command(tmp_path: Path) -> None:

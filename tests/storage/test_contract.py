@@ -18,7 +18,7 @@ from PIL import Image
 
 from pipelines.book import Book, Page, Recipe
 from pipelines.errors import InvalidInput, NotFound, StorageError
-from storage.base import Library
+from storage.base import HasChanged, Library
 from storage.bucket import Bucket
 from storage.firebase import FirebaseLibrary
 from storage.firestore import FirestoreIndex
@@ -277,6 +277,23 @@ def test_only_the_owner_or_the_administrator_deletes(library: Library) -> None:
     assert library.count() == 0
     library.save(book)
     library.delete(book.id, owner="")
+    assert library.list() == []
+
+
+def test_a_book_is_deleted_only_as_it_was_read(library: Library) -> None:
+    read, newer = make_book(), make_book(version=1)
+    library.save(read)
+    library.save(newer)
+    for _ in range(2):  # an outbox has published it the second time
+        with pytest.raises(HasChanged):
+            library.delete(read.id, owner="", only=read)
+        assert library.get(read.id) == newer
+        settle(library)
+    with pytest.raises(StorageError, match="Only the one who made this book"):
+        library.delete(read.id, owner=STRANGER, only=newer)
+    library.delete(read.id, owner=OWNER, only=newer)
+    with pytest.raises(NotFound):
+        library.delete(read.id, owner="", only=newer)
     assert library.list() == []
 
 

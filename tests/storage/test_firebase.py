@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from operator import mul
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,12 +26,14 @@ from hypothesis import strategies as st
 
 from pipelines.book import Page
 from pipelines.errors import NotFound, StorageError, Unreachable
-from storage import firestore, following, local, mirror
+from storage import firebase, firestore, following, local, mirror
+from storage.base import HasChanged
 from storage.bucket import Bucket, Occupied, as_metadata
 from storage.firebase import FirebaseLibrary
 from storage.firestore import FirestoreIndex
 from storage.manifest import sha256
 from storage.mirror import Cache, Mirror
+from storage.transfer import verify
 from tests.storage.books import OWNER, STRANGER, make_book, picture, version_of
 from tests.storage.emulator import Fault, Faults, Handler, StorageServer, drop, serving
 from tests.storage.listing import ListElsewhere
@@ -154,6 +157,19 @@ def test_a_book_deleted_or_replaced_while_it_is_saved(
         storage_server.fault = None
         assert version_of(other.get(ID)) == 2
         assert check_bucket(storage_server, bucket_name) == [ID]
+
+
+def test_a_book_saved_while_it_is_deleted_as_it_was_read_stays(
+    storage_server: StorageServer, bucket_name: str, machine: Machine
+) -> None:
+    one, other = machine(), machine()
+    one.save(make_book(version=1))
+    act = partial(other.save, make_book(version=2))
+    storage_server.fault = at_request("POST", "book.json", act)
+    with pytest.raises(HasChanged):
+        one.delete(ID, owner="", only=make_book(version=1))
+    assert version_of(other.get(ID)) == 2
+    assert check_bucket(storage_server, bucket_name) == [ID]
 
 
 def test_a_book_replaced_or_deleted_while_it_is_read(
@@ -331,6 +347,20 @@ def test_an_answer_that_is_lost(
     assert check_bucket(storage_server, bucket_name) == [ID]
 
 
+def test_a_book_replaced_after_an_answer_was_lost(
+    storage_server: StorageServer, bucket_name: str, machine: Machine
+) -> None:
+    """What was sent for the first try is gone with the version that it became."""
+    one, other = machine(), machine()
+    one.save(make_book(version=1))
+    lost = Faults.lost_answer("POST", "book.json")
+    then = at_request("POST", "book.json", partial(other.save, make_book(version=3)))
+    storage_server.fault = lambda handler: lost(handler) or then(handler)
+    one.save(make_book(version=2))
+    assert version_of(other.get(ID)) == 2
+    assert check_bucket(storage_server, bucket_name) == [ID]
+
+
 def test_a_deletion_whose_answer_is_lost(
     storage_server: StorageServer, bucket_name: str, machine: Machine
 ) -> None:
@@ -416,6 +446,35 @@ def test_a_save_that_was_cut_off_goes_on(
     after = {name: item["generation"] for name, item in stored.items()}
     assert before.items() <= after.items()
     assert check_bucket(storage_server, bucket_name) == [ID]
+
+
+def test_a_book_that_is_just_being_written_is_not_tidied_away(
+    storage_server: StorageServer,
+    bucket_name: str,
+    machine: Machine,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    library, tidier = machine(0.3), machine()
+    tidier.save(make_book(id="f" * 16))
+    storage_server.fault = Faults.gone_after(5)
+    with pytest.raises(Unreachable):
+        library.save(make_book(pages=6))
+    stored = storage_server.storage.objects[bucket_name]
+    begun = [item for name, item in stored.items() if ID in name]
+    assert begun
+    for item in begun:
+        long_ago = datetime.now(UTC) - timedelta(days=2)
+        item["timeCreated"] = long_ago.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    later = SimpleNamespace(
+        time=lambda: time.time() + 2 * 86400, monotonic=time.monotonic, sleep=time.sleep
+    )
+    monkeypatch.setattr(firebase, "time", later)
+    storage_server.fault = at_request(
+        "POST", f"{ID}/book.json", lambda: list(verify(tidier, tidy=True))
+    )
+    library.save(make_book(pages=6))
+    assert version_of(machine().get(ID)) == 0
+    assert sorted(check_bucket(storage_server, bucket_name)) == [ID, "f" * 16]
 
 
 def test_large_uploads_resume(storage_server: StorageServer, bucket_name: str) -> None:

@@ -9,6 +9,7 @@ import sqlite3
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 from pipelines.book import Book
 from pipelines.errors import InvalidInput, NotFound, StorageError
 from storage import database, index, local
-from storage.base import open_library, search_words, searchable
+from storage.base import HasChanged, open_library, search_words, searchable
 from storage.database import Database
 from storage.local import LocalLibrary
 from storage.memory import MemoryLibrary
@@ -374,3 +375,20 @@ def test_other_urls() -> None:
     for url in ("ftp://host/path", "sqlite://", "a\0b"):
         with pytest.raises(InvalidInput, match="sqlite:///path"):
             open_library(url)
+
+
+def test_a_book_saved_while_it_is_deleted_as_it_was_read_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    library, other = LocalLibrary(tmp_path), LocalLibrary(tmp_path)
+    library.save(make_book())
+    forget = index.forget
+
+    def meanwhile(*arguments: Any) -> str:
+        other.save(make_book(version=1))
+        return forget(*arguments)
+
+    monkeypatch.setattr(index, "forget", meanwhile)
+    with pytest.raises(HasChanged):
+        library.delete("0" * 16, owner="", only=make_book())
+    assert [version_of(book) for book in check_whole(tmp_path, library)] == [1]

@@ -306,6 +306,23 @@ def test_a_damaged_book_stops_no_tidying_of_the_list_in_firestore(
     assert {c.name for c in verify(remote) if c.trouble} == {f"{0:016x}"}
 
 
+def test_a_book_saved_while_the_list_in_firestore_is_put_right_is_told_of(
+    remote: FirebaseLibrary, told_elsewhere: ListElsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    filled(remote, 1)
+    told_elsewhere.books.clear()
+    erase = told_elsewhere.erase
+
+    def meanwhile(book_id: str) -> None:
+        monkeypatch.undo()
+        remote.save(make_book(version=2))
+        erase(book_id)
+
+    monkeypatch.setattr(told_elsewhere, "erase", meanwhile)
+    list(verify(remote, tidy=True))
+    assert told_elsewhere.books == {f"{0:016x}": 2}
+
+
 def test_libraries_are_opened_without_outbox_and_cache(bucket_name: str, tmp_path: Path) -> None:
     with opened(f"firebase://{bucket_name}?folder={tmp_path / 'never'}") as library:
         assert isinstance(library, FirebaseLibrary)

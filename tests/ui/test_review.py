@@ -115,6 +115,30 @@ def test_what_is_saved_while_a_book_is_let_in_waits_again(shop: Workshop, admin:
     assert shop.waits(BOOK.id) == changed
 
 
+def test_what_is_saved_on_another_server_while_a_book_is_let_in_or_refused_waits(
+    shop: Workshop, admin: Desk
+) -> None:
+    assert isinstance(shop.waiting, MemoryLibrary)
+    waiting, changed = shop.waiting, replace(BOOK, title="Changed")
+    delete = waiting.delete
+
+    def late(book_id: str, **how: Any) -> None:
+        waiting.save(changed)  # which takes no turn here
+        delete(book_id, **how)
+
+    waiting.delete = late
+    waiting.save(BOOK)
+    gallery.open_book(shop, admin, BOOK.id)
+    review.let_in(shop, admin)
+    assert shelved(shop) == [BOOK.title]
+    assert shop.waits(BOOK.id) == changed
+    waiting.save(BOOK)
+    gallery.open_book(shop, admin, BOOK.id)
+    with pytest.raises(InvalidInput, match="has changed this book"):
+        review.refuse(shop, admin)
+    assert shop.waits(BOOK.id) == changed
+
+
 class Away(MemoryLibrary):
     """Where the network is gone: the list is there, and what is saved waits; no book is."""
 
