@@ -27,6 +27,8 @@ FOREIGN_WORDS, FOREIGN_LETTERS = 3, 24
 """At most so much of a run in another script makes one unknown word."""
 LONGEST_WORD = 60
 """Letters that stay of a word: a sentence names it more than once, and has to fit on a page."""
+LONGEST_NUMBER = 7
+"""Digits, a token each or more, of a number that the writer reads; a longer one is unknown."""
 
 # Words without content of their own, and those that nearly every request or story has.
 FUNCTION_WORDS = frozenset(
@@ -215,7 +217,9 @@ def _read_allowed(typed: list[str], lexicon: Set[str], strange: Set[str]) -> Req
         low = word.lower()
         if not strange.isdisjoint(singulars(low)):
             return False
-        return low.isdigit() or low in _NUMBERS or any(f in lexicon for f in (low, *singulars(low)))
+        if low.isdigit():
+            return len(low) <= LONGEST_NUMBER
+        return low in _NUMBERS or any(f in lexicon for f in (low, *singulars(low)))
 
     mapped: list[str] = []
     put_back: dict[str, str] = {}
