@@ -15,7 +15,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import dropwhile, takewhile
 
-from pipelines.banned import find_banned
+from pipelines.banned import find_banned, plain
 from pipelines.errors import InvalidInput
 from pipelines.reading import ONLY_HE, ONLY_SHE, SYNONYMS, known_word, singulars, stand_ins
 from pipelines.scene import CHARACTERS, article, plural, vocabulary
@@ -208,7 +208,7 @@ def _without_phrases(words: list[str], banned: tuple[str, ...]) -> list[str]:
     while phrase := find_banned(text, banned):
         fewer = re.sub(re.escape(phrase), " ", text, flags=re.IGNORECASE)
         # Folding may change letters (ß, ﬁ): such a phrase is found in the folded text alone.
-        text = fewer if fewer != text else text.casefold()
+        text = fewer if fewer != text else plain(text)
     return text.split()
 
 

@@ -414,6 +414,10 @@ def test_banned_words_are_found_in_other_forms_but_not_inside_others() -> None:
     assert find_banned("the fox's hat", banned) is not None
     assert find_banned("Ice cream", banned) is not None
     assert find_banned("foxglove and skill", banned) is None
+    # However they are written: wide letters, an invisible one, accents of their own.
+    assert find_banned("a ｆｏx, a fo\u200bx", ban_list(["ｆｏｘ"])) == "fox"
+    assert find_banned("A Do\u0308rf", ban_list(["dörf"])) == "dörf"
+    assert allowed_words("Ein ice\u00adberg do\u0308rf", ban_list(["Iceberg Dörf"])) == ["ein"]
 
 
 @pytest.mark.parametrize(
