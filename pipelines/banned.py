@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from functools import cache, lru_cache
 
@@ -17,9 +18,19 @@ def unsuitable() -> tuple[str, ...]:
 
 
 def ban_list(own: Iterable[str] = ()) -> tuple[str, ...]:
-    """The unsuitable words and a person's own, in lower case."""
-    mine = (re.sub(r"\s+", " ", w).strip().casefold() for w in own)
+    """The unsuitable words and a person's own, as `plain` writes them."""
+    mine = (plain(word) for word in own)
     return tuple(dict.fromkeys([*(w for w in mine if w), *unsuitable()]))
+
+
+def plain(text: str) -> str:
+    """Lower case, one kind of every letter, no invisible characters, one space between words.
+
+    Source: NFKC_Casefold of the Unicode Standard, section 3.13.
+    """
+    text = "".join(c for c in text if unicodedata.category(c) != "Cf")
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFD", text).casefold())
+    return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", folded.casefold())).strip()
 
 
 @lru_cache(maxsize=64)  # a server meets ever new ban lists
@@ -42,6 +53,7 @@ def _alone(form: str) -> str:
 
 
 def find_banned(text: str, banned: tuple[str, ...]) -> str | None:
-    """The first banned word (or its plural) in a text, None when there is none."""
-    match = _ban_pattern(banned).search(text.casefold()) if banned else None
+    """The first banned word (or its plural) in a text, however that is written; as `plain` writes
+    it. None when there is none. `banned` are words as `ban_list` has them."""
+    match = _ban_pattern(banned).search(plain(text)) if banned else None
     return match[0] if match else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import secrets
+import unicodedata
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
@@ -210,8 +211,10 @@ def encode_png(
 
 def xmp_packet(caption: str) -> str:
     """Source: XMP part 3 (2020), section 1.1.5; IPTC Photo Metadata 2023, Digital Source Type."""
-
-    shown = escape("".join(c if c.isprintable() else " " for c in caption))
+    # What XML cannot hold; joiners hold the letters of some scripts together, and stay.
+    shown = escape(
+        "".join(" " if unicodedata.category(c) in ("Cc", "Cs", "Cn") else c for c in caption)
+    )
     return f"""<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?>
 <x:xmpmeta xmlns:x="adobe:ns:meta/">
 <rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#">

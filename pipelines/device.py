@@ -50,7 +50,7 @@ def fast_bf16(device: torch.device) -> bool:
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type == "cpu":
-        return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()) and _cpu_has_bf16()
+        return _cpu_has_bf16() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
     return False
 
 

@@ -318,14 +318,16 @@ def lay_out(scene: Scene, rng: random.Random, *, simple: bool = False) -> list[P
 
 
 def _free(x: int, y: int, size: int, spots: set[tuple[int, int]]) -> tuple[int, int]:
-    """The spot nearest to (x, y) at which no other piece has its corner."""
+    """The spot nearest to (x, y) at which no other piece has its corner; on a page that is full
+    (x, y) itself."""
     if (x, y) not in spots:
         return x, y
     around = sorted(
         ((x + GRID * i, y + GRID * j) for i in range(-15, 16) for j in range(-15, 16)),
         key=lambda s: (s[0] - x) ** 2 + (s[1] - y) ** 2,
     )
-    return next(s for s in around if s not in spots and min(s) >= 0 and max(s) <= SIZE - size)
+    free = (s for s in around if s not in spots and min(s) >= 0 and max(s) <= SIZE - size)
+    return next(free, (x, y))
 
 
 def _flip(word: str, middle: float, boxes: list[tuple[str, int, int, int]], look: int) -> bool:

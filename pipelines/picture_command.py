@@ -14,7 +14,13 @@ from pipelines.book import Book, Page, read_recipe
 from pipelines.errors import InvalidInput
 from pipelines.events import PictureProgress, Sentence
 from pipelines.picture_options import picture_config, reject, reject_settings
-from pipelines.picture_request import DRAWN, ImagePrompt, PictureRequest, request_from
+from pipelines.picture_request import (
+    DRAWN,
+    MASK_PAPER,
+    ImagePrompt,
+    PictureRequest,
+    request_from,
+)
 from pipelines.presets import MAX_SEED, PictureConfig, draw_seed
 from pipelines.prompts import Prompt, parse
 
@@ -57,7 +63,7 @@ def asks_for_pictures(args: argparse.Namespace) -> bool:
 def requests_of(args: argparse.Namespace) -> tuple[list[PictureRequest], Recipe | None]:
     """The pictures that are asked for, and the recipe they come from. Raises: InvalidInput."""
     init = open_picture(args.init) if args.init else None
-    mask = open_picture(args.mask) if args.mask else None
+    mask = open_picture(args.mask, MASK_PAPER) if args.mask else None
     shown = [
         ImagePrompt(open_picture(Path(p.text)), p.weight, p.stop) for p in _named(args.image_prompt)
     ]
@@ -162,17 +168,18 @@ def read_lines(path: Path) -> list[str]:
     return lines
 
 
-def open_picture(path: Path) -> Image:
-    """A picture of any kind, upright: PIL RGB. Raises: InvalidInput."""
-    import numpy as np
+def open_picture(path: Path, paper: str = "white") -> Image:
+    """A picture of any kind, upright, on `paper` where it is transparent: PIL RGB.
+
+    Raises: InvalidInput.
+    """
     from PIL import Image, ImageOps
+
+    from pipelines.paper import flat
 
     try:
         with Image.open(path) as picture:
-            upright = ImageOps.exif_transpose(picture)
-            if upright.mode.startswith("I;16"):  # PIL takes all but the darkest of it for white
-                upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-            return upright.convert("RGB")
+            return flat(ImageOps.exif_transpose(picture), paper)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InvalidInput(f"{path} cannot be opened as a picture: {error}.") from error
 

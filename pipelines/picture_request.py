@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_IMAGE_PROMPTS = 8
+MASK_PAPER = "black"
+"""What lies under a mask where it is transparent: it says nothing of being painted there."""
 
 DRAWN = 2
 """How chance comes into starts: recipes of versions that drew otherwise say 1, or nothing."""
@@ -48,7 +50,7 @@ class PictureRequest:
     picture: Image | None = None
     """Where start="picture" begins, and what stays outside the mask."""
     mask: Image | None = None
-    """Only what is bright in it is painted; None: everything."""
+    """Only what is bright in it is painted, nothing of what is transparent; None: everything."""
     image_prompts: tuple[ImagePrompt, ...] = ()
 
     def __post_init__(self) -> None:
@@ -100,9 +102,10 @@ class PictureRequest:
     def _given(self) -> dict[str, Any]:
         """Fingerprints of the pictures that went in."""
         given: dict[str, Any] = {}
-        for name, picture in (("picture", self.picture), ("mask", self.mask)):
-            if picture is not None:
-                given[name] = fingerprint(picture)
+        if self.picture is not None:
+            given["picture"] = fingerprint(self.picture)
+        if self.mask is not None:
+            given["mask"] = fingerprint(self.mask, MASK_PAPER)
         if self.image_prompts:
             given["image_prompts"] = [
                 [fingerprint(p.picture), p.weight, None if p.stop == NEVER else p.stop]
@@ -124,9 +127,11 @@ def prompt_of(sentence: Sentence, config: PictureConfig) -> str:
     return with_style(shows, config)
 
 
-def fingerprint(picture: Image) -> str:
-    """SHA-256 of a picture's size and RGB values."""
-    rgb = picture.convert("RGB")
+def fingerprint(picture: Image, paper: str = "white") -> str:
+    """SHA-256 of a picture's size and RGB values, on `paper` where it is transparent."""
+    from pipelines.paper import flat
+
+    rgb = flat(picture, paper)
     digest = hashlib.sha256(f"{rgb.width}x{rgb.height} ".encode())
     digest.update(rgb.tobytes())
     return digest.hexdigest()

@@ -6,7 +6,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, Protocol
 
 from pipelines.errors import InvalidInput
 from pipelines.hub import is_home
@@ -43,10 +43,16 @@ def check_whole(settings: object, **names: str) -> None:
         object.__setattr__(settings, field, int(value))
 
 
-def check_seed(seed: int | None) -> None:
-    """Raises InvalidInput for what is neither a seed nor None."""
-    if seed is not None:
-        check_range("Seed", seed, 0, MAX_SEED)
+class _Seeded(Protocol):
+    @property
+    def seed(self) -> int | None: ...
+
+
+def check_seed(settings: _Seeded) -> None:
+    """Makes the seed of settings a whole number; None stays. Raises InvalidInput for others."""
+    if settings.seed is not None:
+        check_range("Seed", settings.seed, 0, MAX_SEED)
+        check_whole(settings, seed="Seed")
 
 
 @dataclass(frozen=True)
@@ -95,7 +101,7 @@ class StoryConfig:
         check_range("Repetition penalty", self.repetition_penalty, 1.0, 2.0)
         check_range("Length penalty", self.length_penalty, -2.0, 2.0)
         check_range("Number of banned words", len(self.ban), 0, 200)
-        check_seed(self.seed)
+        check_seed(self)
 
 
 @dataclass(frozen=True)
@@ -273,7 +279,7 @@ class PictureConfig:
         for name, text in (("prefix", self.prefix), ("suffix", self.suffix)):
             if len(text) > 200:
                 raise InvalidInput(f"The style {name} may have 200 characters, not {len(text)}.")
-        check_seed(self.seed)
+        check_seed(self)
         for name, key, known in (
             ("optimiser", self.optimiser, OPTIMISERS),
             ("schedule", self.schedule, SCHEDULES),

@@ -382,7 +382,7 @@ def sample(
     yielded again and again.
     """
     grammar, coherence = Grammar(request, config), Coherence(request, names)
-    prompt = load_tokenizer().encode(prompt_of(request.text, grammar.asked)).ids
+    prompt = story_prompt(request.text, grammar.asked, model.config.n_positions)
     ban = Ban(spellings(banned))
     spared = set(prompt)
     titles, distinct = list[list[int]](), max(1, round(DISTINCT * candidates))
@@ -424,6 +424,15 @@ def sample(
         if len(unfinished) <= SPARSE * len(going):
             writing.take(torch.tensor(unfinished))
             going = [going[row] for row in unfinished]
+
+
+def story_prompt(request: str, sentences: int, positions: int) -> list[int]:
+    """Tokens of `prompt_of`; of a long request the first, so that half of the positions are left
+    for the story."""
+    encode = load_tokenizer().encode
+    end = len(encode(prompt_of("", sentences)).ids)
+    whole = encode(prompt_of(request, sentences)).ids
+    return [*whole[:-end][: positions // 2 - end], *whole[-end:]]
 
 
 @dataclass(frozen=True)

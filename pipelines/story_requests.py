@@ -15,7 +15,7 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import dropwhile, takewhile
 
-from pipelines.banned import find_banned
+from pipelines.banned import find_banned, plain
 from pipelines.errors import InvalidInput
 from pipelines.reading import ONLY_HE, ONLY_SHE, SYNONYMS, known_word, singulars, stand_ins
 from pipelines.scene import CHARACTERS, article, plural, vocabulary
@@ -27,6 +27,8 @@ FOREIGN_WORDS, FOREIGN_LETTERS = 3, 24
 """At most so much of a run in another script makes one unknown word."""
 LONGEST_WORD = 60
 """Letters that stay of a word: a sentence names it more than once, and has to fit on a page."""
+LONGEST_NUMBER = 7
+"""Digits, a token each or more, of a number that the writer reads; a longer one is unknown."""
 
 # Words without content of their own, and those that nearly every request or story has.
 FUNCTION_WORDS = frozenset(
@@ -206,7 +208,7 @@ def _without_phrases(words: list[str], banned: tuple[str, ...]) -> list[str]:
     while phrase := find_banned(text, banned):
         fewer = re.sub(re.escape(phrase), " ", text, flags=re.IGNORECASE)
         # Folding may change letters (ß, ﬁ): such a phrase is found in the folded text alone.
-        text = fewer if fewer != text else text.casefold()
+        text = fewer if fewer != text else plain(text)
     return text.split()
 
 
@@ -215,7 +217,9 @@ def _read_allowed(typed: list[str], lexicon: Set[str], strange: Set[str]) -> Req
         low = word.lower()
         if not strange.isdisjoint(singulars(low)):
             return False
-        return low.isdigit() or low in _NUMBERS or any(f in lexicon for f in (low, *singulars(low)))
+        if low.isdigit():
+            return len(low) <= LONGEST_NUMBER
+        return low in _NUMBERS or any(f in lexicon for f in (low, *singulars(low)))
 
     mapped: list[str] = []
     put_back: dict[str, str] = {}

@@ -163,7 +163,7 @@ def _advanced() -> tuple[gr.HTML, gr.Image, gr.Slider]:
             like = gr.Image(
                 label="Come close to a picture",
                 type="pil",
-                image_mode="RGB",
+                image_mode="RGBA",
                 sources=["upload", "clipboard"],
                 height=180,
                 elem_id="like",
@@ -185,7 +185,7 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
         upload = gr.Image(
             label="Your picture",
             type="pil",
-            image_mode="RGB",
+            image_mode="RGBA",
             sources=["upload", "clipboard"],
             visible=False,
             height=220,

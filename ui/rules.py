@@ -6,12 +6,10 @@ bounded by the settings themselves (`pipelines/presets.py`).
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipelines.banned import find_banned
+from pipelines.banned import find_banned, plain
 from pipelines.book import Book
 from pipelines.errors import InvalidInput
 from pipelines.presets import MAX_SIDE, PictureConfig, StoryConfig
@@ -60,7 +58,7 @@ class Rules:
     def check_words(self, *texts: str) -> None:
         """Raises: InvalidInput when one of the texts has a banned word."""
         for text in texts:
-            found = find_banned(_plain(text), self.banned)
+            found = find_banned(text, self.banned)
             if found is not None:
                 raise InvalidInput(f"“{found}” is not a word for here: please choose another.")
 
@@ -92,14 +90,8 @@ def read_ban_list(path: Path) -> tuple[str, ...]:
             f"The ban list {path} cannot be read: it must be a text file in UTF-8 with one word "
             "or phrase on each line."
         ) from error
-    words = dict.fromkeys(_plain(line) for line in lines if not line.lstrip().startswith("#"))
+    words = dict.fromkeys(plain(line) for line in lines if not line.lstrip().startswith("#"))
     words.pop("", None)
     if len(words) > MAX_BANNED:
         raise InvalidInput(f"The ban list {path} has {len(words)} lines; {MAX_BANNED} can be used.")
     return tuple(words)
-
-
-def _plain(text: str) -> str:
-    """Lower case, one kind of every letter, no invisible characters, one space between words."""
-    text = "".join(c for c in text if unicodedata.category(c) != "Cf")
-    return re.sub(r"\s+", " ", unicodedata.normalize("NFKC", text)).strip().casefold()

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from tqdm import tqdm
 
-from pipelines.colorize.drawing import on_white
+from pipelines.paper import flat
 
 LEAST_SIDE = 128
 """Pixels of the shorter side."""
@@ -107,7 +107,7 @@ def examine(file: str) -> Examined:
             if max(size) > 4 * min(size):
                 return Examined(file, f"too narrow: {size[0]} × {size[1]} pixels")
             image.draft("RGB", (512, 512))
-            picture = on_white(upright(image))
+            picture = flat(upright(image))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         return Examined(file, f"cannot be read: {error}")
     picture.thumbnail((512, 512), Image.Resampling.BOX)

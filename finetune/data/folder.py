@@ -20,8 +20,8 @@ from PIL import Image, ImageOps
 
 from finetune import distributed
 from finetune.data.curation import SAME, examine, upright
-from pipelines.colorize.drawing import on_white
 from pipelines.errors import InvalidInput, StorageError
+from pipelines.paper import flat
 from pipelines.weights import sha256
 
 PICTURES = frozenset(".png .jpg .jpeg .webp .bmp .gif .tif .tiff .avif .ppm".split())
@@ -183,7 +183,7 @@ def square(path: Path, side: int) -> NDArray[np.uint8]:
     """The middle of a picture, (side, side, 3); transparent parts become white."""
     with Image.open(path) as image:
         image.draft("RGB", (2 * side, 2 * side))
-        whole = on_white(upright(image))
+        whole = flat(upright(image))
     return np.asarray(ImageOps.fit(whole, (side, side), Image.Resampling.LANCZOS))
 
 

@@ -13,8 +13,8 @@ from PIL import Image
 
 from finetune.data.curation import upright
 from finetune.data.scenes import sample_record, shown_by, solid, tags
-from pipelines.colorize.drawing import on_white
 from pipelines.painter import sprite
+from pipelines.paper import flat
 from pipelines.scene import vocabulary
 
 SIDE = 256
@@ -87,7 +87,7 @@ class Pictures:
     def draw(self, n: int, rng: random.Random) -> Drawn:
         file = self.files[n % len(self.files)]
         with Image.open(file) as image:
-            picture = on_white(upright(image))
+            picture = flat(upright(image))
         shorter = min(picture.size)
         # From 3/5 of a picture, or SIDE pixels of a large one, up to all of its shorter side.
         least = min(shorter, max(SIDE, shorter * 3 // 5))

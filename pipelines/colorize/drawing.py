@@ -16,6 +16,7 @@ from PIL import Image, UnidentifiedImageError
 
 from pipelines.colorize.lineart import extent, extract, remove_specks
 from pipelines.errors import InvalidInput
+from pipelines.paper import eight_bits, flat
 
 Kind = Literal["lineart", "inverted", "picture"]
 
@@ -153,29 +154,9 @@ def _upright(image: Image.Image) -> tuple[Image.Image, bool]:
     return (image, False) if turn is None else (image.transpose(turn), True)
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Greys of 16 and 32 bits and of floats as greys of 8; other modes stay as they are."""
-    if not image.mode.startswith(("I", "F")):
-        return image
-    values = np.nan_to_num(np.asarray(image, np.float64), posinf=0, neginf=0)
-    most = values.max()
-    top = 1 if image.mode == "F" and most <= 1 else 255 if most <= 255 else 65535
-    return Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
-
-
-def on_white(image: Image.Image) -> Image.Image:
-    """Any mode -> RGB; what is transparent becomes white."""
-    image = _eight_bits(image)
-    if image.has_transparency_data:
-        layer = image.convert("RGBA")
-        white = Image.new("RGBA", layer.size, (255, 255, 255, 255))
-        image = Image.alpha_composite(white, layer)
-    return image.convert("RGB")
-
-
 def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
     """Any mode -> RGB, transparent parts as white paper."""
-    image = _eight_bits(image)
+    image = eight_bits(image)
     if image.has_transparency_data:
         layer = image.convert("RGBA")
         alpha = np.asarray(layer.getchannel("A"))
@@ -183,10 +164,9 @@ def _to_rgb(image: Image.Image, notes: list[str]) -> Image.Image:
             shown = np.asarray(layer.convert("L"))[alpha > 127]
             if shown.size and np.percentile(shown, 10) > 200 and (alpha < 128).any():
                 notes.append("Transparent parts were read as a dark ground under light lines.")
-                black = Image.new("RGBA", layer.size, (0, 0, 0, 255))
-                return Image.alpha_composite(black, layer).convert("RGB")
+                return flat(image, "black")
             notes.append("Transparent parts were read as white paper.")
-    return on_white(image)
+    return flat(image)
 
 
 def _to_working_size(image: Image.Image, notes: list[str]) -> Image.Image:

@@ -10,7 +10,6 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from pipelines.colorize.fused import available, fused
 from pipelines.colorize.generator import STRIDE, Encoded, Generator
@@ -147,12 +146,3 @@ def gather(cells: NDArray[np.float32], rows: int, columns: int) -> NDArray[np.fl
     small[:3] /= np.maximum(small[3], 1)
     small[3] = small[3] > 0
     return small
-
-
-def flat(picture: Image.Image) -> Image.Image:
-    """PIL RGB, with white paper under what is transparent."""
-    if picture.has_transparency_data:
-        over = picture.convert("RGBA")
-        paper = Image.new("RGBA", over.size, "white")
-        return Image.alpha_composite(paper, over).convert("RGB")
-    return picture.convert("RGB")

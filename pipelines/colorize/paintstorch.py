@@ -14,9 +14,10 @@ from PIL.Image import fromarray
 
 from pipelines.colorize.generator import Generator
 from pipelines.colorize.hints import hint_map
-from pipelines.colorize.live import LivePainter, flat
+from pipelines.colorize.live import LivePainter
 from pipelines.device import pick_device
 from pipelines.errors import ModelUnavailable
+from pipelines.paper import flat
 from pipelines.weights import EMBEDDED
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from pipelines.colorize.features import STRIDE
 from pipelines.colorize.hints import CELL, cover, hint_layer, hint_map, read_mask
-from pipelines.colorize.live import flat, gather
+from pipelines.colorize.live import gather
 from pipelines.colorize.planner import PAPER, PER_CELL, Planner
 from pipelines.colorize.regions import (
     Regions,
@@ -26,6 +26,7 @@ from pipelines.colorize.regions import (
 )
 from pipelines.device import pick_device
 from pipelines.errors import ModelUnavailable
+from pipelines.paper import flat
 from pipelines.weights import EMBEDDED
 
 GLANCE = 256 * 256

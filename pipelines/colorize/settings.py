@@ -41,7 +41,7 @@ class StablePaintConfig:
             raise InvalidInput(
                 f"There is no sampler “{self.sampler}”: choose {' or '.join(SAMPLERS)}."
             )
-        check_seed(self.seed)
+        check_seed(self)
         check_range("Preview every", self.preview_every, 1, 100)
 
 

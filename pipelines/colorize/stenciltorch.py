@@ -14,9 +14,10 @@ from PIL.Image import fromarray
 
 from pipelines.colorize.generator import Generator
 from pipelines.colorize.hints import CELL, cover, hint_map, paste, read_mask
-from pipelines.colorize.live import MAX_PIXELS, LivePainter, flat
+from pipelines.colorize.live import MAX_PIXELS, LivePainter
 from pipelines.colorize.paintstorch import load_generator
 from pipelines.errors import InvalidInput
+from pipelines.paper import flat
 
 CONTEXT = 192
 """Pixels around the mask that are looked at in a large picture."""

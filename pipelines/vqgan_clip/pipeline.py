@@ -20,8 +20,9 @@ from pipelines.camera import Camera
 from pipelines.device import fast_bf16, is_out_of_memory, pick_device
 from pipelines.errors import OutOfMemory
 from pipelines.events import Eta, PictureProgress, Sentence
-from pipelines.picture_request import ImagePrompt, PictureRequest, prompt_of
-from pipelines.presets import PictureConfig, draw_seed
+from pipelines.paper import flat
+from pipelines.picture_request import MASK_PAPER, ImagePrompt, PictureRequest, prompt_of
+from pipelines.presets import MAX_SEED, PictureConfig, draw_seed
 from pipelines.reading import brief_of
 from pipelines.vqgan_clip.canvas import Aims, Canvas, Kept, Step, resize, small_size
 from pipelines.vqgan_clip.code_transformer import CodeTransformer
@@ -175,7 +176,9 @@ class VQGANCLIPPipeline:
         Of words alone it is read what they show; a Sentence of a story says it in its brief.
         `picture` is where start="picture" begins (PIL, any size; the middle is cut to the shape).
         With a `mask` only what is bright in it is painted, the rest stays as it is in `picture`.
-        `generator` (on the CPU) overrides the seed. Raises InvalidInput, OutOfMemory.
+        `generator` (on the CPU) overrides the seed: it paints as its own seed does, and once it has
+        drawn anything as one drawn from it, which the recipe names. Raises InvalidInput,
+        OutOfMemory.
         """
         if isinstance(sentence, str):
             sentence = Sentence(sentence, brief_of(sentence) if sentence.strip() else "")
@@ -204,8 +207,7 @@ class VQGANCLIPPipeline:
         for index, (request, given) in enumerate(zip(requests, generators, strict=True)):
             request = self._possible(request)
             config = request.config
-            seed = draw_seed() if config.seed is None else config.seed
-            generator = given or torch.Generator().manual_seed(seed)
+            seed, generator = _source(config.seed, given)
             of = rows_of(self, config) + config.steps
             works.append(_Work(index, Opening(request, seed, generator), of))
         yield from _told(self._paint(works, in_turn))
@@ -231,7 +233,7 @@ class VQGANCLIPPipeline:
         height): (1, 3, height, width) in [-1, 1]."""
         frame = self.frame(config)
         width, height = size or (frame.canvas_width, frame.canvas_height)
-        whole = frame.extended(picture.convert("RGB"), width, height)
+        whole = frame.extended(flat(picture), width, height)
         return to_pixels(whole, width, height, self.device)
 
     def _possible(self, request: PictureRequest) -> PictureRequest:
@@ -398,7 +400,8 @@ class VQGANCLIPPipeline:
     def _mask(self, request: PictureRequest, width: int, height: int) -> Tensor:
         """Where a canvas of this size is painted: (1, 1, height, width) in [0, 1]."""
         assert request.mask is not None
-        mask = self.frame(request.config).extended(request.mask.convert("L"), width, height)
+        grey = flat(request.mask, MASK_PAPER).convert("L")
+        mask = self.frame(request.config).extended(grey, width, height)
         return to_mask(mask, width, height, self.device)
 
     @torch.no_grad()
@@ -445,6 +448,19 @@ class VQGANCLIPPipeline:
             seen = self.embed(model, pixels)
             found = found + weight * (seen @ model.embed_texts([prompt]).T)[:, 0].float()
         return found
+
+
+def _source(seed: int | None, given: torch.Generator | None) -> tuple[int, torch.Generator]:
+    """Where chance comes from, and the seed that makes the same again."""
+    if given is not None:
+        own = given.initial_seed()
+        fresh = torch.Generator().manual_seed(own).get_state()
+        if own <= MAX_SEED and torch.equal(given.get_state(), fresh):
+            return own, given
+        seed = int(torch.randint(MAX_SEED + 1, (), generator=given))
+    elif seed is None:
+        seed = draw_seed()
+    return seed, torch.Generator().manual_seed(seed)
 
 
 def _told(events: Iterator[Event]) -> Iterator[Event]:

@@ -11,6 +11,8 @@ from PIL import Image
 from PIL.Image import Image as Picture
 from torch import Tensor
 
+from pipelines.paper import flat
+
 FEATHER = 1 / 20
 """Share of the shorter side over which the edge of a mask is softened, inwards."""
 
@@ -56,7 +58,7 @@ class Frame:
 
 def to_pixels(picture: Picture, width: int, height: int, device: torch.device) -> Tensor:
     """PIL picture -> (1, 3, height, width) in [-1, 1], the middle of it cut to the shape."""
-    array = np.array(_cut(picture.convert("RGB"), width, height))
+    array = np.array(_cut(flat(picture), width, height))
     return torch.from_numpy(array).permute(2, 0, 1)[None].to(device).float() / 127.5 - 1
 
 

@@ -86,7 +86,7 @@ def begin(
                 yield indices[k], event
             continue
         (one,) = group
-        with torch.no_grad():
+        with pipeline.turn(), torch.no_grad():
             latents = _latents(pipeline, one)
         yield indices[0], None
         yield indices[0], Start(latents)

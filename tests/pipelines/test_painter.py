@@ -159,6 +159,11 @@ def test_clip_art_lies_on_the_page_and_on_the_grid(scene: Scene, seed: int, simp
         assert p.x % GRID == p.y % GRID == p.size % GRID == 0
 
 
+def test_a_page_that_is_full_takes_more() -> None:
+    crowd = Scene((Item("fox", 1, ""), *[Item("fox")] * 150))
+    assert len(lay_out(crowd, random.Random(1))) == 151
+
+
 @given(scenes, seeds)
 @settings(max_examples=300, deadline=None)
 def test_every_word_of_a_scene_is_laid_out(scene: Scene, seed: int) -> None:

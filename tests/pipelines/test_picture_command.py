@@ -25,9 +25,10 @@ from pipelines.book import Book, Recipe, read_recipe
 from pipelines.camera import Camera
 from pipelines.errors import InvalidInput, OutOfMemory
 from pipelines.events import PictureProgress, Sentence
-from pipelines.picture_command import check_models
+from pipelines.picture_command import check_models, open_picture
 from pipelines.picture_options import picture_config
 from pipelines.picture_request import PictureRequest
+from pipelines.picture_request import fingerprint as fingerprint_of
 from pipelines.presets import (
     FULL_PICTURE,
     PRESETS,
@@ -220,6 +221,24 @@ def test_pictures_that_go_in(run: Run, tmp_path: Path) -> None:
     assert run(*again, *given[:2], "--out", "three") == 1
     assert run("--image-prompt", str(goal), "--out", "four", *QUICK) == 0  # no words at all
     assert run("--noise-prompt", "7:0.2", "--out", "five", *QUICK) == 0
+
+
+def test_transparent_pictures_lie_on_white_and_masks_on_black(tmp_path: Path) -> None:
+    path = tmp_path / "clear.png"
+    clear = Image.new("RGBA", (130, 130), (0, 0, 0, 0))
+    clear.paste("red", (0, 0, 130, 65))
+    clear.save(path)
+    for paper, colour in (("white", (255, 255, 255)), ("black", (0, 0, 0))):
+        laid = open_picture(path, paper)
+        assert [laid.getpixel((5, y)) for y in (5, 120)] == [(255, 0, 0), colour]
+        assert fingerprint_of(laid) == fingerprint_of(clear, paper)
+    assert (
+        to_pixels(clear, 130, 130, tiny.CPU) == to_pixels(open_picture(path), 130, 130, tiny.CPU)
+    ).all()
+    painter = tiny.pipeline()
+    request = PictureRequest(tiny.FOX, tiny.QUICK, clear, Image.new("LA", (130, 130), (255, 0)))
+    assert painter.on_canvas(clear, request.config)[0, :, -1, 0].tolist() == [1.0, 1.0, 1.0]
+    assert not painter._mask(request, 128, 128).any()
 
 
 @pytest.mark.parametrize("ending", ["mp4", "webp"])

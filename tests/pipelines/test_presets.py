@@ -126,7 +126,14 @@ def test_sides_are_whole_pixels_of_any_number(field: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "made, field", [(picture, "steps"), (picture, "cutouts"), (story, "drafts")]
+    "made, field",
+    [
+        (picture, "steps"),
+        (picture, "seed"),
+        (picture, "cutouts"),
+        (story, "drafts"),
+        (story, "seed"),
+    ],
 )
 def test_what_is_counted_is_whole(made: Callable[..., Any], field: str) -> None:
     config = made(**{field: 2.0})  # as JSON may write it

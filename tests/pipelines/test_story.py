@@ -35,6 +35,7 @@ from pipelines.story_decoding import (
     ranks,
     sample,
     spellings,
+    story_prompt,
 )
 from pipelines.story_ranking import (
     Candidate,
@@ -115,6 +116,8 @@ def read(words: str, *ban: str) -> Request:
         ("two cats at the beach", "a cat at the beach", {}),  # the hero of a story is one
         ("my puppies and the cats", "a dog and the cats", {"dog": "puppy"}),
         ("a zorblax's cake", "a <new1>'s cake", {"<new1>": "zorblax"}),
+        ("1000000 foxes", "a fox", {}),
+        ("a robot named 12345678", "a robot named <new1>", {"<new1>": "12345678"}),
     ],
 )
 def test_a_request_is_read(words: str, text: str, put_back: dict[str, str]) -> None:
@@ -411,6 +414,10 @@ def test_banned_words_are_found_in_other_forms_but_not_inside_others() -> None:
     assert find_banned("the fox's hat", banned) is not None
     assert find_banned("Ice cream", banned) is not None
     assert find_banned("foxglove and skill", banned) is None
+    # However they are written: wide letters, an invisible one, accents of their own.
+    assert find_banned("a ｆｏx, a fo\u200bx", ban_list(["ｆｏｘ"])) == "fox"
+    assert find_banned("A Do\u0308rf", ban_list(["dörf"])) == "dörf"
+    assert allowed_words("Ein ice\u00adberg do\u0308rf", ban_list(["Iceberg Dörf"])) == ["ein"]
 
 
 @pytest.mark.parametrize(
@@ -442,6 +449,16 @@ def test_every_painters_word_can_be_written_in_a_brief() -> None:
     ids = load_tokenizer().encode("3*toy_train near polar").ids
     assert alphabet().brief[ids[:4]].all()
     assert not alphabet().brief[load_tokenizer().encode("whispered").ids].any()
+
+
+def test_a_long_request_leaves_half_of_the_positions_to_the_story() -> None:
+    tokenizer = load_tokenizer()
+    short = story_prompt("a fox", 7, 64)
+    assert short == tokenizer.encode(prompt_of("a fox", 7)).ids
+    long = story_prompt("a fox " + "1234567 " * 23, 7, 64)
+    assert len(long) == 32
+    assert long[:2] == short[:2]
+    assert tokenizer.decode(long, skip_special_tokens=False).endswith(" (7)<title>")
 
 
 def test_what_may_follow() -> None:
