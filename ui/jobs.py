@@ -33,6 +33,10 @@ COLOURING = frozenset({"colour", "vary"})
 """Kinds of jobs with a line of their own: a stroke takes a moment and a book a minute, and the
 models of books are in another process (`ui/model_process.py`)."""
 
+GIVES_WAY = "colour"
+"""Kind of jobs that nobody has asked for by a button: they follow what is drawn, end in a moment,
+and keep no visitor from other work."""
+
 
 class Job:
     """One writing or painting. Any thread may look at it or stop it; it ends between two moments.
