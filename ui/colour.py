@@ -435,8 +435,7 @@ def put_up(shop: Workshop, desk: Desk, easel: Easel) -> None:
             raise InvalidInput(PAINTING)
         replace_easel(desk, easel)
         desk.shown = "colour"
-    # A book that has just been opened may still be on its way to the disk.
-    follow(shop, desk, patience=5.0)
+    follow(shop, desk)
 
 
 def replace_easel(desk: Desk, easel: Easel | None) -> None:

@@ -182,7 +182,7 @@ class Runner:
 
         def handle(request: gr.Request, *values: Any) -> Any:
             # Tabs are there, and may be clicked, before their visitor has arrived.
-            visit, early = self.shop.desks.wait_for(session_of(request), name)
+            visit, early = self._wait_for(request, name)
             loaded = name == FIRST_TAB and not visit.mounted
             if loaded and not early:
                 # No click: Gradio says so of every page that is loaded. It shows that tab now, even
@@ -252,6 +252,9 @@ class Runner:
 
     def _visit(self, request: gr.Request, seconds: float = 0.0) -> Visit:
         return self.shop.desks.visit(session_of(request), seconds)
+
+    def _wait_for(self, request: gr.Request, tab: str) -> tuple[Visit, bool]:
+        return self.shop.desks.wait_for(session_of(request), tab)
 
     async def _watch(self, request: gr.Request) -> AsyncGenerator[dict[Any, Any]]:
         """Show a job until it ends, and what has waited for that; the page may come and go."""

@@ -484,8 +484,11 @@ def test_the_tab_is_part_of_the_page_only_then(tmp_path: Path) -> None:
 
     plain = Workshop(nothing, nothing, MemoryLibrary())
     assert "Your models" not in str(built(lambda: page.build(plain)).config)
+    model_at(tmp_path / "models" / "foxes", name="Foxes of mine")
     own = Workshop(
         nothing, nothing, MemoryLibrary(), training=Training(ModelShelf(tmp_path / "models"))
     )
-    assert "Your models" in str(built(lambda: page.build(own)).config)
+    config = str(built(lambda: page.build(own)).config)
+    assert "Your models" in config
+    assert "Foxes of mine" not in config  # which goes to everybody
     assert str(tmp_path / "models") in own.private_folders()
