@@ -92,10 +92,8 @@ class Retry:
 
     index: int
     new: Page | None = None
-    wish: str | None = None
-    """What the new picture is to show, in a person's words, once it was asked for."""
     given: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """What the dialog's other widgets said when it was asked for."""
+    """What the dialog's widgets said when it was asked for."""
 
 
 @dataclass(eq=False)
@@ -112,6 +110,9 @@ class Desk:
     """The last word on a tab by its name: (text, kind of `markup.status`)."""
     shown: str = FIRST_TAB
     """The tab that is open."""
+    led_by: object | None = field(default=None, repr=False)
+    """The visit whose person has opened that tab: others, of a tab that was duplicated, stay where
+    they are. None where a job has opened it, or it was open when a page came."""
     reading: Reading | None = None
     book_film: tuple[Book, Path] | None = None
     """The last film of a whole book, and of which."""
@@ -168,6 +169,10 @@ class Desk:
         if self.admin and self.reading is not None and self.reading.waits:
             self.reading = None
         self.admin = False
+
+    def leads_to(self, tab: str) -> None:
+        """A job goes on in another tab, and its pages follow it."""
+        self.shown, self.led_by = tab, None
 
     def begin(self, jobs: Jobs, kind: str, work: Work, grace: float = GRACE) -> Job:
         """A job at the end of the line.
@@ -314,7 +319,7 @@ class Visit:
             before = self.desk.shown
             yield
             if self.desk.shown != before:
-                self.goes = self.desk.shown
+                self.goes, self.desk.led_by = self.desk.shown, self
 
     def may_tell(self, teller: object | None) -> bool:
         """Whether `teller`, who watches, or an answer to an event (None) is to tell the page what
@@ -345,7 +350,17 @@ class Visit:
             self.mounted, self.heard = True, FIRST_TAB
             clicked.remove(FIRST_TAB)
         if clicked:
-            self.desk.shown = self.heard = clicked[-1]
+            self.opened(clicked[-1])
+
+    def opened(self, tab: str) -> None:
+        """Its page has said that a person has opened this tab."""
+        self.desk.shown = self.heard = tab
+        self.desk.led_by = self
+
+    @property
+    def follows(self) -> bool:
+        """Whether the page is to have the same tab open as its desk."""
+        return self.desk.led_by is None or self.desk.led_by is self
 
 
 class Desks:
@@ -385,7 +400,7 @@ class Desks:
                 belongs = desk.tab == last
             if desk.tab != tab:
                 desk.shows_no_secrets()
-            desk.tab = tab
+            desk.tab, desk.led_by = tab, None
             if self._hasty.pop(session, None) is None:
                 desk.sessions.add(session)
             else:

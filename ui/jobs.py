@@ -25,6 +25,9 @@ Work = Callable[["Job"], Iterator[Any]]
 
 ONE_AT_A_TIME = "One thing at a time: wait for your work to end, or press Stop."
 
+STOPPING = "Stopping…"
+"""What a button says that stops a job, once it was pressed."""
+
 MOST_JOBS = 100
 MOST_EACH = 4
 """Jobs in line, of all visitors and of one, counting those that run."""
