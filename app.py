@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from pipelines.device import share_the_processor
 from pipelines.errors import AppError
-from pipelines.presets import MAX_SIDE, PRESETS, picture_defaults
+from pipelines.presets import MAX_SIDE, MIN_SIDE, PRESETS, picture_defaults
 from pipelines.reading import MAX_REQUEST
 
 if TYPE_CHECKING:
@@ -138,7 +138,11 @@ def parser() -> argparse.ArgumentParser:
         public.add_argument(
             f"--max-{name}",
             # What widgets and pipelines bound by themselves can only be lowered.
-            type=partial(positive, most=int(default) if name in BOUNDED else None),
+            type=partial(
+                positive,
+                least=BOUNDED.get(name, 1),
+                most=int(default) if name in BOUNDED else None,
+            ),
             default=env(f"STORYBRUSH_MAX_{name.replace('-', '_').upper()}", default=default)
             or None,
             metavar="N",
@@ -167,7 +171,8 @@ LIMITS = (
 )
 """`--max-NAME`: default and what it counts."""
 
-BOUNDED = ("request", "words", "side", "steps")
+BOUNDED = {"request": 1, "words": 20, "side": MIN_SIDE, "steps": 1}
+"""Those that can only be lowered, and how far: less than any setting has is none."""
 
 SHORTEST_SECRET = 8
 
@@ -175,10 +180,10 @@ MAX_MEGAPIXELS = 40
 """Of a picture that is handed in, wherever."""
 
 
-def positive(text: str, most: int | None = None) -> int:
-    """A whole number from 1 on, up to `most`."""
-    if not text.isdecimal() or not int(text):
-        raise argparse.ArgumentTypeError(f"give a whole number from 1 on, not “{text}”")
+def positive(text: str, least: int = 1, most: int | None = None) -> int:
+    """A whole number from `least` on, up to `most`."""
+    if not text.isdecimal() or int(text) < least:
+        raise argparse.ArgumentTypeError(f"give a whole number from {least} on, not “{text}”")
     if most is not None and int(text) > most:
         raise argparse.ArgumentTypeError(f"{most} is the most that there can be, not {text}")
     return int(text)

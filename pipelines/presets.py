@@ -14,7 +14,7 @@ from pipelines.prompts import parse
 from pipelines.reading import check_words
 
 MAX_SEED = 2**31 - 1
-MAX_SIDE = 1024
+MIN_SIDE, MAX_SIDE = 128, 1024
 """Pixels of a picture's longest side while it is painted."""
 MAX_WEIGHT = 1000.0
 """Of the losses of a picture."""
@@ -269,7 +269,7 @@ class PictureConfig:
         check_range("Code temperature", self.code_temperature, 0.05, 2.0)
         check_range("Surprise", self.surprise, 0.0, MAX_WEIGHT)
         for name, side in (("Width", self.width), ("Height", self.height)):
-            check_range(name, side, 128, MAX_SIDE)
+            check_range(name, side, MIN_SIDE, MAX_SIDE)
         check_range("Preview every", self.preview_every, 1, 500)
         check_range("Patience", self.patience, 0, 500)
         check_whole(

@@ -23,7 +23,7 @@ from ui.easel import Easel, Place
 from ui.jobs import Job, Work
 from ui.panel import panel
 from ui.pictures import PicturesTab
-from ui.running import Runner
+from ui.running import Runner, stop_button
 from ui.story import read_seed, seed_box
 from ui.theme import ASSETS, asset
 from ui.workshop import Workshop, clicked, clicked_number
@@ -183,7 +183,7 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
             forward: gr.update(visible=bool(easel.future)),
             before: gr.update(visible=desk.easel_before is not None and varying is None),
             vary: gr.update(visible=varying is None),
-            stop: gr.update(visible=varying is not None),
+            stop: stop_button(varying),
             varied: under,
             variations: shown,
             mixed: between,
@@ -435,8 +435,7 @@ def put_up(shop: Workshop, desk: Desk, easel: Easel) -> None:
             raise InvalidInput(PAINTING)
         replace_easel(desk, easel)
         desk.shown = "colour"
-    # A book that has just been opened may still be on its way to the disk.
-    follow(shop, desk, patience=5.0)
+    follow(shop, desk)
 
 
 def replace_easel(desk: Desk, easel: Easel | None) -> None:

@@ -219,6 +219,7 @@ def paint_live(shop: Workshop, desk: Desk, easel: Easel, job: Job) -> Iterator[s
     """Paint until the newest strokes are seen: the latest win, whatever came before them."""
     yield "Colouring…"
     try:
+        easel.live = True  # another one, which has given way, may just have ended
         while True:
             with desk.lock:
                 if job.stopped or easel.painted == easel.revision or desk.easel is not easel:

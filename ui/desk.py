@@ -19,7 +19,7 @@ from pipelines.book import Book, Page
 from pipelines.errors import InvalidInput
 from pipelines.events import Draft, Sentence
 from pipelines.presets import StoryConfig
-from ui.jobs import ONE_AT_A_TIME, Job, Jobs, Work
+from ui.jobs import COLOURING, GIVES_WAY, ONE_AT_A_TIME, Job, Jobs, Work
 from ui.manuscript import Manuscript
 
 if TYPE_CHECKING:
@@ -92,10 +92,8 @@ class Retry:
 
     index: int
     new: Page | None = None
-    wish: str | None = None
-    """What the new picture is to show, in a person's words, once it was asked for."""
     given: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """What the dialog's other widgets said when it was asked for."""
+    """What the dialog's widgets said when it was asked for."""
 
 
 @dataclass(eq=False)
@@ -112,6 +110,9 @@ class Desk:
     """The last word on a tab by its name: (text, kind of `markup.status`)."""
     shown: str = FIRST_TAB
     """The tab that is open."""
+    led_by: object | None = field(default=None, repr=False)
+    """The visit whose person has opened that tab: others, of a tab that was duplicated, stay where
+    they are. None where a job has opened it, or it was open when a page came."""
     reading: Reading | None = None
     book_film: tuple[Book, Path] | None = None
     """The last film of a whole book, and of which."""
@@ -132,6 +133,8 @@ class Desk:
     left: float = field(default_factory=time.monotonic)
     lock: threading.RLock = field(default_factory=threading.RLock, repr=False)
     _job: Job | None = None
+    _earlier: tuple[Job, ...] = ()
+    """Jobs before that one which have failed, and nobody was told, or may still fail."""
 
     @property
     def job(self) -> Job | None:
@@ -160,30 +163,50 @@ class Desk:
         """Whether no page has shown this desk for so many seconds."""
         return not self.sessions and time.monotonic() - self.left > grace
 
+    def shows_no_secrets(self) -> None:
+        """Another tab, perhaps of somebody else at this browser, takes the desk over: whoever was
+        the administrator there has to show it again."""
+        if self.admin and self.reading is not None and self.reading.waits:
+            self.reading = None
+        self.admin = False
+
+    def leads_to(self, tab: str) -> None:
+        """A job goes on in another tab, and its pages follow it."""
+        self.shown, self.led_by = tab, None
+
     def begin(self, jobs: Jobs, kind: str, work: Work, grace: float = GRACE) -> Job:
         """A job at the end of the line.
 
-        Raises: InvalidInput while there is one already, or when the line is full.
+        Raises: InvalidInput while there is one already that gives no way, or when the line is full.
         """
         with self.lock:
             self.refuse_while_busy()
-            job = Job(kind, work, lambda: self.gone(grace), self.owner)
+            job, before = Job(kind, work, lambda: self.gone(grace), self.owner), self._job
             jobs.add(job)
+            if before is not None:
+                # In the same line, it colours the last strokes first, which the new one may need.
+                if not (before.done or kind in COLOURING):
+                    jobs.stop(before)
+                kept = (j for j in (*self._earlier, before) if not j.done or j.error is not None)
+                self._earlier = tuple(kept)
             self._job = job
         return job
 
     def refuse_while_busy(self) -> None:
-        """Raises InvalidInput while a job runs or waits."""
-        if self.job is not None:
+        """Raises InvalidInput while a job runs or waits that gives no way to others."""
+        job = self.job
+        if job is not None and job.kind != GIVES_WAY:
             raise InvalidInput(ONE_AT_A_TIME)
 
     def bad_news(self) -> Exception | None:
-        """Why the last job failed; told once."""
+        """Why a job has failed, the earliest first; told once."""
         with self.lock:
-            job = self._job
-            if job is None or not job.done or job.error is None:
+            jobs = (*self._earlier, *([] if self._job is None else [self._job]))
+            job = next((job for job in jobs if job.done and job.error is not None), None)
+            if job is None:
                 return None
-            self._job = None
+            self._earlier = tuple(j for j in self._earlier if j is not job)
+            self._job = None if self._job is job else self._job
             return job.error
 
     def remember(self, value: object) -> None:
@@ -296,7 +319,7 @@ class Visit:
             before = self.desk.shown
             yield
             if self.desk.shown != before:
-                self.goes = self.desk.shown
+                self.goes, self.desk.led_by = self.desk.shown, self
 
     def may_tell(self, teller: object | None) -> bool:
         """Whether `teller`, who watches, or an answer to an event (None) is to tell the page what
@@ -327,7 +350,17 @@ class Visit:
             self.mounted, self.heard = True, FIRST_TAB
             clicked.remove(FIRST_TAB)
         if clicked:
-            self.desk.shown = self.heard = clicked[-1]
+            self.opened(clicked[-1])
+
+    def opened(self, tab: str) -> None:
+        """Its page has said that a person has opened this tab."""
+        self.desk.shown = self.heard = tab
+        self.desk.led_by = self
+
+    @property
+    def follows(self) -> bool:
+        """Whether the page is to have the same tab open as its desk."""
+        return self.desk.led_by is None or self.desk.led_by is self
 
 
 class Desks:
@@ -365,7 +398,9 @@ class Desks:
                 self._desks.append(desk)
             else:
                 belongs = desk.tab == last
-            desk.tab = tab
+            if desk.tab != tab:
+                desk.shows_no_secrets()
+            desk.tab, desk.led_by = tab, None
             if self._hasty.pop(session, None) is None:
                 desk.sessions.add(session)
             else:

@@ -23,7 +23,7 @@ from pipelines.events import Eta
 from pipelines.film import Reel, write_painting
 from ui import markup
 from ui.desk import Desk
-from ui.jobs import Job, until_stopped
+from ui.jobs import STOPPING, Job, until_stopped
 from ui.running import Runner
 from ui.served_files import file_for_browser, picture_url, url_of
 from ui.workshop import paced
@@ -75,13 +75,14 @@ def line_of(book: Book) -> str:
     return f"film {book.id}"
 
 
-def progress(filming: Filming) -> str:
+def progress(filming: Filming, *, stopping: bool = False) -> str:
     """HTML: how far it is, and a button that stops it."""
     line = f"Making the film of “{filming.title}”…"
     return (
         f'<div class="filming">{markup.status(line, "busy", filming.left)}'
         f"{markup.bar(filming.done, 'Filmed so far')}"
-        '<button type="button" class="small-button" data-stop="1">Stop</button></div>'
+        '<button type="button" class="small-button" data-stop="1">'
+        f"{STOPPING if stopping else 'Stop'}</button></div>"
     )
 
 

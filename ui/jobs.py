@@ -25,6 +25,9 @@ Work = Callable[["Job"], Iterator[Any]]
 
 ONE_AT_A_TIME = "One thing at a time: wait for your work to end, or press Stop."
 
+STOPPING = "Stopping…"
+"""What a button says that stops a job, once it was pressed."""
+
 MOST_JOBS = 100
 MOST_EACH = 4
 """Jobs in line, of all visitors and of one, counting those that run."""
@@ -32,6 +35,10 @@ MOST_EACH = 4
 COLOURING = frozenset({"colour", "vary"})
 """Kinds of jobs with a line of their own: a stroke takes a moment and a book a minute, and the
 models of books are in another process (`ui/model_process.py`)."""
+
+GIVES_WAY = "colour"
+"""Kind of jobs that nobody has asked for by a button: they follow what is drawn, end in a moment,
+and keep no visitor from other work."""
 
 
 class Job:

@@ -26,14 +26,14 @@ def make_book(
     if job.stopped or desk.chosen != 0:
         return
     if desk.shown == "story":
-        desk.shown = "pictures"
+        desk.leads_to("pictures")
     yield from pictures.paint(shop, desk, job, painted)
     book = desk.book
     whole = book is not None and all(p.picture is not None for p in book.pages)
     saved = desk.lines["pictures"][1] == "done"
     if book is not None and whole and saved and desk.shown == "pictures":
         desk.reading = gallery.reading(book, waits=shop.waiting is not None)
-        desk.shown = "gallery"
+        desk.leads_to("gallery")
 
 
 def connect(runner: Runner, story_tab: StoryTab, pictures_tab: PicturesTab) -> None:

@@ -230,7 +230,7 @@ def _in_a_row(record: Record) -> list[tuple[int, Mapping[str, float]]]:
     """Steps of all phases, one after another."""
     found = list[tuple[int, Mapping[str, float]]]()
     before, phase, last = 0, "", 0
-    for (of_phase, step), metrics in record.steps.items():
+    for (of_phase, step), metrics in [*record.steps.items()]:  # more come meanwhile
         if of_phase != phase:
             before, phase = last, of_phase
         found.append((before + step, metrics))
@@ -262,7 +262,7 @@ def _thinned(points: Sequence[tuple[int, float]], most: int = 250) -> list[tuple
 def _now(record: Record) -> str:
     """The figures of the last step that has some."""
     latest = dict[str, float]()
-    for metrics in record.steps.values():
+    for metrics in [*record.steps.values()]:  # more come meanwhile
         latest.update(metrics)
     if "validation" in latest:
         return f"<span>perplexity {math.exp(min(latest['validation'], 50)):.1f}</span>"

@@ -17,12 +17,12 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from pipelines.errors import AppError, InvalidInput, NotFound
 from ui.model_order import (
@@ -47,6 +47,8 @@ PATIENCE = 60.0
 """Seconds that a process has to write its checkpoint when it is stopped."""
 NICE = 10
 """How far training stands back behind the page and its painting."""
+
+ONE_AT_A_TIME = "One training at a time: wait for it to end, or stop it."
 
 
 @dataclass
@@ -140,6 +142,8 @@ class Training:
         self._begun = 0.0
         self._closing = False
         self._find_again()
+        if self._now.stage == "none":  # left half made
+            shutil.rmtree(self.places.home, ignore_errors=True)
 
     # --- what pages see ------------------------------------------------------------------
 
@@ -152,9 +156,14 @@ class Training:
             return now
 
     def look(self) -> None:
-        """Find out whether a process of an earlier app has ended."""
+        """Find out what another app with the same models has done to the training: begun, ended
+        or thrown it away."""
         with self._lock:
-            if self._now.stage == "elsewhere" and not self._locked():
+            if self._process is not None:
+                return  # nobody else can have
+            stage = self._now.stage
+            other = self.places.order.exists() if stage == "none" else not self.places.home.is_dir()
+            if stage == "elsewhere" or other or self._locked():
                 self._find_again()
 
     # --- what buttons do -----------------------------------------------------------------
@@ -176,18 +185,19 @@ class Training:
                 )
             shutil.rmtree(self.places.home, ignore_errors=True)
             try:
-                take_in(files, self.places.data)
+                with self._held():
+                    take_in(files, self.places.data)
+                    self._set(Moment("checking", order, Record(self.places.events)))
             except AppError as error:
                 shutil.rmtree(self.places.home, ignore_errors=True)
                 self._set(Moment(trouble=str(error)))  # stays when the toast has gone
                 raise
-            self._set(Moment("checking", order, Record(self.places.events)))
             self._run(command(order, self.places, self.shelf, dry=True))
 
     def start(self) -> None:
         """Begin what was checked, or go on with what was stopped. Raises: InvalidInput."""
         with self._lock:
-            now = self._now
+            now = self._seen()
             if now.stage not in ("checked", "stopped") or now.order is None:
                 raise InvalidInput("There is nothing to start: hand in texts or pictures first.")
             line = command(now.order, self.places, self.shelf, steps=now.steps)
@@ -206,7 +216,7 @@ class Training:
     def keep(self) -> None:
         """Take in what was stopped as it is. Raises: InvalidInput, StorageError."""
         with self._lock:
-            now = self._now
+            now = self._seen()
             if now.stage != "stopped" or now.order is None:
                 raise InvalidInput("There is nothing to keep.")
             if now.result:
@@ -219,9 +229,10 @@ class Training:
             self._run(line)
 
     def discard(self) -> None:
-        """Throw away what was checked or stopped, and all that was handed in."""
+        """Throw away what was checked or stopped, and all that was handed in. Raises: InvalidInput
+        while another app works on it."""
         with self._lock:
-            if self._now.stage in ("checked", "stopped"):
+            if self._seen().stage in ("checked", "stopped"):
                 shutil.rmtree(self.places.home, ignore_errors=True)
                 self._set(Moment())
 
@@ -257,9 +268,7 @@ class Training:
 
     def _run(self, line: list[str]) -> None:
         """Start it, with a lock that it holds as long as it lives."""
-        self.places.home.mkdir(parents=True, exist_ok=True)
-        with self.places.lock.open("w") as lock, self.places.log.open("wb") as out:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with self._held() as lock, self.places.log.open("wb") as out:
             # A session of its own: Ctrl-C is for the app, which stops the training itself.
             self._process = subprocess.Popen(
                 line, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
@@ -391,6 +400,20 @@ class Training:
 
     # --- the folder ----------------------------------------------------------------------
 
+    @contextmanager
+    def _held(self) -> Iterator[IO[str]]:
+        """The folder is this app's, and of a process that is given the lock as long as it lives.
+
+        Raises: InvalidInput while it is another app's.
+        """
+        self.places.home.mkdir(parents=True, exist_ok=True)
+        with self.places.lock.open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise InvalidInput(ONE_AT_A_TIME) from error
+            yield lock
+
     def _set(self, now: Moment) -> None:
         self._now = now
         if now.order is not None and now.stage != "none":
@@ -418,7 +441,6 @@ class Training:
             self._now = Moment("elsewhere", order)
             return
         if order is None or stage not in ("checked", "running", "stopped"):
-            shutil.rmtree(self.places.home, ignore_errors=True)
             self._now = Moment()
             return
         record = Record(self.places.events)
@@ -438,15 +460,21 @@ class Training:
             return False
         return False
 
-    def _refuse_second(self) -> None:
+    def _seen(self) -> Moment:
+        """As it is now. Raises: InvalidInput while another app works on it."""
         self.look()
-        if self._now.stage == "none":
+        if self._now.stage == "elsewhere":
+            raise InvalidInput(ONE_AT_A_TIME)
+        return self._now
+
+    def _refuse_second(self) -> None:
+        if self._seen().stage == "none":
             return
         if self._now.stage in ("checked", "stopped"):
             raise InvalidInput(
                 "Another training waits here: start it, keep it or throw it away first."
             )
-        raise InvalidInput("One training at a time: wait for it to end, or stop it.")
+        raise InvalidInput(ONE_AT_A_TIME)
 
 
 def gained(after: Mapping[str, float | None], before: Mapping[str, float | None]) -> bool:

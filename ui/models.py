@@ -17,7 +17,7 @@ from pipelines.errors import InvalidInput
 from ui import model_markup
 from ui.desk import Desk
 from ui.model_order import LANGUAGES, LEARNS, PICTURES, TEXTS, Order, install_line, missing
-from ui.model_shelf import KINDS
+from ui.model_shelf import KINDS, OwnModel
 from ui.model_work import Training
 from ui.panel import panel
 from ui.running import Drawing, Runner
@@ -68,7 +68,7 @@ def build(runner: Runner, training: Training) -> gr.Timer:
             with gr.Row(elem_classes="sliders"):
                 bases = {
                     key: gr.Dropdown(
-                        _bases(training, key), value="", label="Begin from",
+                        _bases((), key), value="", label="Begin from",
                         info="One of these, or the whole path of a folder with a model"
                         if training.anywhere else None,
                         allow_custom_value=training.anywhere,
@@ -116,7 +116,7 @@ def build(runner: Runner, training: Training) -> gr.Timer:
             form: gr.update(visible=now.stage == "none"),
             work: model_markup.work(now),
             shown: model_markup.shelf(shelf),
-            **{base: gr.update(choices=_bases(training, key)) for key, base in bases.items()},
+            **{base: gr.update(choices=_bases(shelf.models, key)) for key, base in bases.items()},
         }
 
     def opened(desk: Desk, of: str) -> Drawing:
@@ -228,8 +228,8 @@ def _paths(given: Sequence[str] | None) -> list[Path]:
     return [Path(path) for path in given]
 
 
-def _bases(training: Training, kind: str) -> list[tuple[str, str]]:
-    own = [(m.name, m.slug) for m in training.shelf.models if m.kind == kind]
+def _bases(models: Sequence[OwnModel], kind: str) -> list[tuple[str, str]]:
+    own = [(m.name, m.slug) for m in models if m.kind == kind]
     return [(f"The embedded {KINDS[kind]}", ""), *own]
 
 

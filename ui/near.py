@@ -25,6 +25,14 @@ class NearRunner(Runner):
         vars(self).update(vars(runner))  # the same lists, too
 
     def _visit(self, request: gr.Request, seconds: float = 0.0) -> Visit:
-        if any(name.encode() in FORWARDED for name in request.headers):
-            raise InvalidInput(FAR)
+        _refuse_far(request)
         return super()._visit(request, seconds)
+
+    def _wait_for(self, request: gr.Request, tab: str) -> tuple[Visit, bool]:
+        _refuse_far(request)  # what the tab shows is drawn once their desk has it open
+        return super()._wait_for(request, tab)
+
+
+def _refuse_far(request: gr.Request) -> None:
+    if any(name.encode() in FORWARDED for name in request.headers):
+        raise InvalidInput(FAR)

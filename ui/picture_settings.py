@@ -13,6 +13,7 @@ from pipelines.presets import (
     AUGMENTATIONS,
     CUTOUT_METHODS,
     MAX_SIDE,
+    MIN_SIDE,
     OPTIMISERS,
     SCHEDULES,
     STARTS,
@@ -95,8 +96,8 @@ def widgets(plain: PictureConfig, more: Callable[[], None] = lambda: None) -> li
             step_size = gr.Slider(0.001, 1.0, plain.step_size, step=0.001, label="Step size")
             cutouts = gr.Slider(1, 128, plain.cutouts, step=1, label="Cutouts")
         with gr.Row():
-            width = gr.Slider(128, MAX_SIDE, plain.width, step=1, label="Width")
-            height = gr.Slider(128, MAX_SIDE, plain.height, step=1, label="Height")
+            width = gr.Slider(MIN_SIDE, MAX_SIDE, plain.width, step=1, label="Width")
+            height = gr.Slider(MIN_SIDE, MAX_SIDE, plain.height, step=1, label="Height")
             seed = seed_box()
         folded = [*_words(plain), *_looks(plain), *_steps(plain), *_cutouts(plain)]
         more()

@@ -22,7 +22,7 @@ from ui.jobs import Job, Work, until_stopped
 from ui.manuscript import Manuscript
 from ui.panel import panel
 from ui.picture_settings import picture_config, widgets
-from ui.running import Runner
+from ui.running import Runner, stop_button
 from ui.story import StoryTab
 from ui.workshop import Workshop, paced
 
@@ -234,7 +234,7 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
                 value=name,
                 variant="secondary" if any(painted) else "primary",
             ),
-            stop: gr.update(visible=busy),
+            stop: stop_button(job),
             save: gr.update(visible=any(painted) and not busy),
             status: line,
             pages: shown,

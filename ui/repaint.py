@@ -24,7 +24,7 @@ from ui.jobs import Job, Work, until_stopped
 from ui.manuscript import brief_for, shows
 from ui.panel import panel
 from ui.pictures import PicturesTab, picture_config
-from ui.running import Runner
+from ui.running import Runner, stop_button
 from ui.served_files import picture_url
 from ui.workshop import QUIET, Workshop, clicked_number
 
@@ -45,13 +45,12 @@ OPENED = """() => setTimeout(() => {
     if (event.key === 'Escape') document.querySelector('#repaint #keep-old')?.click();
   };
   window.storybrush.repainted = dialog.querySelector('#repaint-title')?.dataset.page;
-  document.querySelector('#tabs').inert = true;
+  storybrush.alone(dialog);
   dialog.querySelector('input')?.focus();
 }, 60)"""
 """Gradio has no dialogs: name ours one, give it the keyboard, and keep it there."""
 
 CLOSED = """() => {
-  document.querySelector('#tabs').inert = false;
   const end = Date.now() + 1000;
   const timer = setInterval(() => {
     if (Date.now() > end) clearInterval(timer);
@@ -218,11 +217,10 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
             dialog: gr.update(visible=True),
             heading: f'<h2 id="repaint-title" data-page="{retry.index}">'
             f"Paint page {retry.index + 1} again</h2>",
-            wish: words_of(page) if retry.wish is None else retry.wish,
             versus: compared(shop, desk, page),
             keep: gr.update(visible=found and not busy),
             again: gr.update(visible=not busy, variant="secondary" if found else "primary"),
-            stop: gr.update(visible=busy),
+            stop: stop_button(job),
             close: gr.update(visible=not busy, value="Keep the old one" if found else "Cancel"),
         }
 
@@ -245,12 +243,13 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
         except InvalidInput:
             desk.retry = None
             raise
-        return {wish: words_of(page), **laid_out(page, {})}
+        return laid_out(page, {})
 
     def laid_out(page: Page, given: Mapping[str, Any]) -> dict[Any, Any]:
         """The widgets as they were `given`, or as they are at first."""
         begun = given.get("way", "seed")
         return {
+            wish: given.get("wish", words_of(page)),
             way: begun,
             upload: gr.update(value=given.get("upload"), visible=begun == "upload"),
             part: brush.value_of(picture_url(page.picture or b""), given.get("strokes", ())),
@@ -293,9 +292,9 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
         wanted = request(page, wish or "", config)
         wanted = replace(wanted, picture=picture, mask=mask, image_prompts=shown)
         shop.rules.check_pictures(wanted.config)
-        given = {"way": way, "upload": upload, "like": like, "weight": weight,
+        given = {"wish": wish or "", "way": way, "upload": upload, "like": like, "weight": weight,
                  "strokes": brush.strokes_of(part)}  # fmt: skip
-        changed(desk, wish=wish or "", given=given)
+        changed(desk, given=given)
         return lambda job: paint_again(shop, desk, job, page, wanted)
 
     def begin_moving(desk: Desk, *values: Any) -> Work:
@@ -322,16 +321,16 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
             shop.jobs.stop(job)
         desk.retry = None
 
-    runner.shows(draw, [dialog, heading, wish, versus, keep, again, stop, close])
+    runner.shows(draw, [dialog, heading, versus, keep, again, stop, close])
     if moves is not None:
         runner.shows(draw_moving, [moves.shown, moves.go])
         wanted = [*moves.settings, *pictures.settings]
         runner.starts(moves.go.click, "move", begin_moving, wanted)
-    asked = [way, upload, part, like, weight]
+    asked = [wish, way, upload, part, like, weight]
     runner.greets(greet, asked)
-    runner.acts(pictures.pages.repaint, open_dialog, (), [wish, *asked], js=OPENED)
+    runner.acts(pictures.pages.repaint, open_dialog, (), asked, js=OPENED)
     way.change(lambda way: gr.update(visible=way == "upload"), way, upload, **QUIET)
-    wanted = [wish, *asked, *pictures.settings]
+    wanted = [*asked, *pictures.settings]
     runner.starts(again.click, "repaint", begin, wanted, js=TO_STOP)
     runner.stops(stop.click)
     runner.acts(keep.click, keep_new, [editor], js=CLOSED)

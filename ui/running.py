@@ -19,7 +19,7 @@ import gradio as gr
 from gradio.components import Component
 
 from ui.desk import FIRST_TAB, Desk, Visit
-from ui.jobs import Work
+from ui.jobs import STOPPING, Job, Work
 from ui.messages import explain, guarded
 from ui.workshop import QUIET, Workshop, session_of
 
@@ -37,6 +37,13 @@ NEVER_LOST: Any = {**QUIET, "concurrency_limit": None, "trigger_mode": "multiple
 
 Drawing = Mapping[Any, Any]
 """What components show, by component."""
+
+
+def stop_button(job: Job | None) -> dict[str, Any]:
+    """How a button looks that stops this job: it is heard at once, and the job may take a while to
+    end."""
+    says = STOPPING if job is not None and job.stopped else "Stop"
+    return gr.update(visible=job is not None, value=says)
 
 
 @dataclass
@@ -182,17 +189,17 @@ class Runner:
 
         def handle(request: gr.Request, *values: Any) -> Any:
             # Tabs are there, and may be clicked, before their visitor has arrived.
-            visit, early = self.shop.desks.wait_for(session_of(request), name)
+            visit, early = self._wait_for(request, name)
             loaded = name == FIRST_TAB and not visit.mounted
             if loaded and not early:
                 # No click: Gradio says so of every page that is loaded. It shows that tab now, even
                 # if it was told of another before its tabs were there, and is told again.
                 visit.mounted, visit.heard = True, FIRST_TAB
                 if visit.desk.shown != FIRST_TAB:
-                    visit.sent.pop(self.tabs._id, None)
+                    visit.goes = visit.desk.shown
             elif not early:  # of early ones the desk shows the last
                 with visit.acting:
-                    visit.desk.shown = visit.heard = name
+                    visit.opened(name)
                     self.knows_tab(visit, name)
             more = act(visit.desk, *values)
             return {**self.draw(visit), **(more or {})}
@@ -232,10 +239,9 @@ class Runner:
             if visit.goes:
                 visit.desk.shown, visit.goes = visit.goes, ""
                 visit.sent.pop(self.tabs._id, None)
-            elif (
-                visit.desk.shown == visit.heard
-            ):  # told, it would be torn from what is clicked next
-                self.knows_tab(visit, visit.heard)
+            elif visit.desk.shown == visit.heard or not visit.follows:
+                # Told, it would be torn from what is clicked next.
+                self.knows_tab(visit, visit.desk.shown)
             drawn: dict[Any, Any] = {}
             for drawing in self._drawings:
                 drawn |= drawing(visit.desk)
@@ -252,6 +258,9 @@ class Runner:
 
     def _visit(self, request: gr.Request, seconds: float = 0.0) -> Visit:
         return self.shop.desks.visit(session_of(request), seconds)
+
+    def _wait_for(self, request: gr.Request, tab: str) -> tuple[Visit, bool]:
+        return self.shop.desks.wait_for(session_of(request), tab)
 
     async def _watch(self, request: gr.Request) -> AsyncGenerator[dict[Any, Any]]:
         """Show a job until it ends, and what has waited for that; the page may come and go."""

@@ -21,7 +21,7 @@ from ui.editor import editor
 from ui.jobs import Job, Work, until_stopped
 from ui.manuscript import Manuscript, brief_for
 from ui.panel import panel
-from ui.running import Runner
+from ui.running import Runner, stop_button
 from ui.workshop import Workshop, carried, clicked_number, paced
 
 EXAMPLES = (
@@ -36,6 +36,8 @@ SCROLL_TO_EDITOR = """() => {
   const calm = matchMedia('(prefers-reduced-motion: reduce)').matches;
   document.querySelector('#editor')?.scrollIntoView({ behavior: calm ? 'auto' : 'smooth' });
 }"""
+
+TO_EXAMPLE = "(typed) => storybrush.example(typed, %s)"
 
 
 @dataclass(frozen=True)
@@ -191,7 +193,7 @@ def build(runner: Runner) -> StoryTab:
         return {
             make: shown,
             only: shown,
-            stop: gr.update(visible=writing),
+            stop: stop_button(job),
             status: line,
             drafts: cards,
             page: desk.handed,
@@ -251,7 +253,7 @@ def _words() -> gr.Textbox:
     with gr.Row(elem_classes="chips"):
         for example in EXAMPLES:
             chip = gr.Button(example, size="sm", elem_classes="chip")
-            chip.click(None, None, words, js=f"() => {json.dumps(example)}")
+            chip.click(None, words, words, js=TO_EXAMPLE % json.dumps(example))
     return words
 
 

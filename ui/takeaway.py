@@ -36,6 +36,8 @@ from ui.workshop import Workshop, clicked
 
 FEW = {"concurrency_id": "files", "concurrency_limit": 2}
 """How many files are made or read at once, of all visitors: each may take a processor a while."""
+EACH = {**FEW, "trigger_mode": "multiple"}
+"""Another file can be asked for while one is being made."""
 
 
 def build_buttons(runner: Runner) -> gr.HTML:
@@ -66,7 +68,7 @@ def build_buttons(runner: Runner) -> gr.HTML:
         return lambda job: films.film_book(desk, job, book, name)
 
     runner.shows(draw, [shown])
-    runner.acts(partial(shown.take, **FEW), take, (), [shown])
+    runner.acts(partial(shown.take, **EACH), take, (), [shown])
     runner.starts(shown.film, "film", begin, ())
     runner.stops(shown.stop)
     return shown
@@ -83,7 +85,7 @@ def film_of(shop: Workshop, desk: Desk) -> str:
     """HTML: the film that is being made, or the one there is of the book that is open."""
     if job := desk.job_of("film"):
         if isinstance(job.moment, films.Filming):
-            return films.progress(job.moment)
+            return films.progress(job.moment, stopping=job.stopped)
         return markup.waiting(shop.jobs.ahead(job))
     if desk.reading is None or desk.book_film is None:
         return ""

@@ -146,7 +146,9 @@ def head() -> str:
 {asset("film.css")}
 {asset("models.css")}</style>
 <script>{asset("desk.js")}
-{asset("keyboard.js")}</script>
+{asset("drops.js")}
+{asset("keyboard.js")}
+{asset("spoken.js")}</script>
 """
 
 

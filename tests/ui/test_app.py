@@ -110,6 +110,11 @@ def test_a_limit_that_could_not_hold_is_refused(
     with pytest.raises(SystemExit):
         app.parser().parse_args([f"--max-{name}", str(most + 1)])
     assert f"{most} is the most" in capsys.readouterr().err
+    least = app.BOUNDED[name]
+    app.parser().parse_args([f"--max-{name}", str(least)])
+    with pytest.raises(SystemExit):  # no slider could offer anything
+        app.parser().parse_args([f"--max-{name}", str(least - 1)])
+    assert f"from {least} on" in capsys.readouterr().err
 
 
 def test_an_unknown_preset_is_refused_wherever_it_was_named(

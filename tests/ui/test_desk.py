@@ -14,7 +14,7 @@ from pipelines.events import Draft, Sentence
 from pipelines.presets import StoryConfig
 from tests.ui.test_jobs import Gate, until
 from ui import desk
-from ui.desk import Desk, Desks, Origin, Tale, Visit
+from ui.desk import Desk, Desks, Origin, Reading, Tale, Visit
 from ui.jobs import Job, Jobs
 from ui.manuscript import Manuscript
 
@@ -34,6 +34,39 @@ def test_a_job_that_finds_no_room_leaves_the_desk_free() -> None:
         with pytest.raises(InvalidInput, match="line is full"):
             second.begin(line, "paint", Gate())
         assert second.job is None
+    finally:
+        line.close()
+
+
+def test_what_follows_strokes_gives_way_to_what_was_asked_for_and_no_error_is_lost() -> None:
+    line, desk, begun = Jobs(), Desk("ada", "tab"), list[str]()
+    desk.sessions.add("page")
+
+    def fails(job: Job) -> Iterator[None]:
+        yield
+        while not job.stopped:
+            time.sleep(0.002)
+        raise InvalidInput("That colour is gone.")
+
+    def works(job: Job) -> Iterator[None]:
+        begun.append(job.kind)
+        yield
+
+    try:
+        strokes = desk.begin(line, "colour", fails)
+        desk.begin(line, "vary", works)  # in the same line, after the last strokes
+        assert not strokes.stopped
+        with pytest.raises(InvalidInput, match="One thing at a time"):
+            desk.begin(line, "paint", works)
+        line.stop(strokes)
+        until(lambda: desk.job is None)
+        strokes = desk.begin(line, "colour", fails)
+        desk.begin(line, "paint", works)
+        until(lambda: strokes.done and desk.job is None)
+        desk.begin(line, "write", works)
+        until(lambda: desk.job is None)
+        assert begun == ["vary", "paint", "write"]
+        assert [str(desk.bad_news()) for _ in range(3)] == [*["That colour is gone."] * 2, "None"]
     finally:
         line.close()
 
@@ -94,8 +127,14 @@ def test_a_second_tab_has_a_desk_of_its_own_until_the_first_is_closed() -> None:
     second, belongs = desks.arrive("page 2", "ada", "tab 2", "tab 1")
     assert second.desk is not first.desk
     assert not belongs  # what the browser remembers is the first tab's
+    first.desk.admin = True
+    first.desk.reading = Reading(Book("Of another", (), owner="bob"), waits=True)
+    assert desks.arrive("page 1", "ada", "tab 1")[0].desk.admin  # loaded again
+    assert first.desk.reading
     desks.leave("page 1")
     third, belongs = desks.arrive("page 3", "ada", "tab 3", "tab 1")
+    assert not third.desk.admin  # the next tab has to show it again
+    assert third.desk.reading is None
     assert third.desk is first.desk
     assert belongs
 

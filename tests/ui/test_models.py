@@ -397,6 +397,34 @@ def test_the_next_app_finds_the_training_again(training: Training, tmp_path: Pat
     other.discard()
 
 
+def test_two_apps_with_the_same_models_do_not_spoil_each_other_s_training(
+    training: Training, tmp_path: Path
+) -> None:
+    other = Training(training.shelf)
+    assert other.moment().stage == "none"
+    running(training, tmp_path)
+    (tmp_path / "y.txt").write_text("An owl.")
+    with pytest.raises(InvalidInput, match="One training"):
+        other.check(Order("writer", "Others"), [tmp_path / "y.txt"])
+    assert other.moment().stage == "elsewhere"
+    training.stop()
+    until(lambda: training.moment().stage == "stopped")
+    other.look()
+    assert other.moment().stage == "stopped"
+    other.start()
+    for button in (training.start, training.keep, training.discard):
+        with pytest.raises(InvalidInput, match="One training"):
+            button()
+    assert training.moment().stage == "elsewhere"
+    other.close()
+    other.discard()
+    training.look()
+    assert training.moment() == Moment()
+    checked(training, tmp_path)  # what waits here is no other app's to clear away either
+    with pytest.raises(InvalidInput, match="waits here"):
+        other.check(Order("writer", "Others"), [tmp_path / "y.txt"])
+
+
 def test_a_folder_that_was_left_half_made_is_cleared(tmp_path: Path) -> None:
     (tmp_path / ".work" / "data").mkdir(parents=True)
     assert Training(ModelShelf(tmp_path)).moment() == Moment()
@@ -456,8 +484,11 @@ def test_the_tab_is_part_of_the_page_only_then(tmp_path: Path) -> None:
 
     plain = Workshop(nothing, nothing, MemoryLibrary())
     assert "Your models" not in str(built(lambda: page.build(plain)).config)
+    model_at(tmp_path / "models" / "foxes", name="Foxes of mine")
     own = Workshop(
         nothing, nothing, MemoryLibrary(), training=Training(ModelShelf(tmp_path / "models"))
     )
-    assert "Your models" in str(built(lambda: page.build(own)).config)
+    config = str(built(lambda: page.build(own)).config)
+    assert "Your models" in config
+    assert "Foxes of mine" not in config  # which goes to everybody
     assert str(tmp_path / "models") in own.private_folders()

@@ -70,6 +70,9 @@ def test_who_comes_through_another_server_is_turned_away_where_only_this_compute
     assert kept._visit(near) is runner._visit(far)
     with pytest.raises(InvalidInput, match="--models"):
         kept._visit(far)
+    assert kept._wait_for(near, "models")
+    with pytest.raises(InvalidInput, match="--models"):
+        kept._wait_for(far, "models")
 
 
 def watch(runner: Runner) -> list[Any]:
@@ -206,6 +209,28 @@ def test_a_page_is_not_told_of_a_tab_that_it_has_opened_itself(shop: Workshop) -
     early = shop.desks.arrive("another page", "bob", "tab")[0]
     early.took(["story", "pictures"])
     assert "selected" not in str(runner.draw(early))
+
+
+def test_two_pages_of_one_desk_do_not_pull_each_other_to_their_tabs(shop: Workshop) -> None:
+    """A tab of the browser was duplicated, with its name."""
+    (runner, story, pictures, button), page = two_tabs(shop), visit(shop)
+    other_page: Any = SimpleNamespace(session_hash="duplicate")
+    other = shop.desks.arrive("duplicate", "ada", "tab")[0]
+    assert other.desk is page.desk
+    for one in (PAGE, other_page):
+        story(one)
+    for lead in (lambda: pictures(PAGE), lambda: button(PAGE, None)):
+        lead()
+        assert "selected" not in str(runner.draw(other))
+    assert page.desk.shown == "colour"
+    page.desk.leads_to("gallery")  # a job, which both watch
+    for one in (page, other):
+        assert "gallery" in str(runner.draw(one))
+    pictures(PAGE)
+    again = shop.desks.arrive("page loaded again", "ada", "tab")[0]
+    assert "pictures" in str(runner.draw(again))
+    story(SimpleNamespace(session_hash="page loaded again"))  # said by itself
+    assert "selected" not in str(runner.draw(page))
 
 
 def test_what_was_done_after_a_click_on_a_tab_leads_on_although_the_click_is_heard_later(

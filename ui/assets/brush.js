@@ -1,7 +1,7 @@
 // A brush over a picture: where it goes is painted again. Handed in by Gradio: element, props, watch.
 // Strokes are kept as shares of the picture's sides and are in props.value at once.
 const root = element.querySelector('.part');
-const { make } = window.storybrush;
+const { make, palm } = window.storybrush;
 const INK = '#e4562a';
 const canvas = make('canvas', {
   role: 'img', 'aria-label': 'The picture of this page: brush over the part that is to be painted again',
@@ -72,14 +72,15 @@ const drawn = () => strokes.reduce((sum, { points }) => sum + points.length, 0);
 
 function begin(event) {
   if (!picture || event.button > 0 || !event.isPrimary || drawn() >= props.most_points) return;
+  if (palm(event)) return;
   event.preventDefault();
   canvas.setPointerCapture(event.pointerId);
-  stroke = { size: sizer.value / 100, erase, points: [at(event)] };
+  stroke = { size: sizer.value / 100, erase, points: [at(event)], by: event.pointerId };
   requestAnimationFrame(paint);
 }
 
 function move(event) {
-  if (!stroke) return;
+  if (stroke?.by !== event.pointerId) return;
   for (const part of event.getCoalescedEvents?.() || [event]) {
     const point = at(part);
     const last = stroke.points.at(-1);
@@ -90,8 +91,8 @@ function move(event) {
 }
 
 function end(event) {
-  if (!stroke) return;
-  const done = stroke;
+  if (stroke?.by !== event.pointerId) return;
+  const { by, ...done } = stroke;
   stroke = null;
   // Otherwise a second finger has come: the page is being zoomed.
   keep(event.type === 'pointerup' ? [...strokes, done] : strokes);

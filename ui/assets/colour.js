@@ -2,7 +2,7 @@
 // Handed in by Gradio: element, props, trigger, upload, watch. The server's value says what to show
 // (addresses of the layers); what is drawn here goes to it as the event `draw`, layer by layer, and
 // a picture that is pasted as `given`.
-const { make } = window.storybrush;
+const { make, palm } = window.storybrush;
 const root = element.querySelector('.easel');
 const MASK = '#e4562a';
 const STEPS = 60; // that can be undone, ...
@@ -181,18 +181,20 @@ function pick(point) { // the mask tints what one sees, and is no colour
 
 function begin(event) {
   if (!known.name || !ready || event.button > 0 || !event.isPrimary) return;
+  if (palm(event)) return;
+  if (stroke) end({ type: 'pointercancel' }); // by the hand, before its pen came down
   event.preventDefault();
   view.focus({ preventScroll: true });
   const point = at(event);
   if (tool === 'pick') return pick(point);
   view.setPointerCapture(event.pointerId);
-  stroke = { point, canvas: layer, before: copy(layer) };
+  stroke = { point, canvas: layer, before: copy(layer), by: event.pointerId };
   dab(point, point);
   requestAnimationFrame(paint);
 }
 
 function move(event) {
-  if (!stroke) return;
+  if (stroke?.by !== event.pointerId) return;
   for (const part of event.getCoalescedEvents?.() || [event]) {
     const point = at(part);
     dab(stroke.point, point);
@@ -202,7 +204,7 @@ function move(event) {
 }
 
 function end(event) {
-  if (!stroke) return;
+  if (!stroke || (event.pointerId ?? stroke.by) !== stroke.by) return;
   const { canvas, before } = stroke;
   stroke = null;
   if (event.type === 'pointercancel') { // a second finger: the page is being zoomed
@@ -338,6 +340,7 @@ const KEYS = [
 function key(event) {
   if (!element.isConnected) return document.removeEventListener('keydown', key);
   if (!view.offsetParent || stroke || event.altKey) return;
+  if (event.target !== document.body && !element.contains(event.target)) return;
   if (event.target.closest?.('textarea, select, input:not([type=range], [type=checkbox], [type=color])')) return;
   const pressed = event.key.toLowerCase();
   const size = (by) => { sizer.value = Number(sizer.value) * by + (by > 1 ? 1 : -1); };

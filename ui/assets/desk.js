@@ -37,8 +37,38 @@ window.storybrush = (() => {
     node.append(...children);
     return node;
   };
+  let own_words = '';
+  let shown = ''; // the example that was chosen last
+  const example = (typed, text) => {
+    if (typed === text) return own_words || text;
+    if (typed !== shown) own_words = typed;
+    shown = text;
+    return text;
+  };
+  const alone = (dialog) => {
+    const others = [];
+    for (let at = dialog; at !== document.body; at = at.parentElement) {
+      for (const other of at.parentElement.children) {
+        if (other !== at && !other.inert && !other.matches('.toast-wrap, [role=alert]')) others.push(other);
+      }
+    }
+    others.forEach((other) => { other.inert = true; });
+    const timer = setInterval(() => { // whatever has closed it
+      if (dialog.getClientRects().length) return;
+      clearInterval(timer);
+      others.forEach((other) => { other.inert = false; });
+    }, 50);
+  };
+  let pen = false;
+  const palm = (event) => {
+    pen ||= event.pointerType === 'pen';
+    return pen && event.pointerType === 'touch';
+  };
   return {
     make, // an element, for those whose DOM is made in the browser
+    example, // what an example puts in the place of what was typed; pressed again, that comes back
+    palm, // whether a pointer is a hand that rests on the screen: who has a pen draws with that
+    alone, // nothing but this dialog can be reached while it is there
     kept: () => found,
     keep: (part, value) => {
       now[part] = value;

@@ -127,7 +127,9 @@ element.addEventListener('click', async (event) => {
   else if (on('link')) {
     try {
       await navigator.clipboard.writeText(location.href);
-      on('link').textContent = 'Copied ✓';
+      const link = on('link');
+      link.textContent = 'Copied ✓';
+      setTimeout(() => { link.textContent = 'Copy link'; }, 3000);
     } catch (error) { // a page without https may not write to the clipboard
       on('link').textContent = location.href;
     }
@@ -151,7 +153,8 @@ const growing = setInterval(async () => {
 function key(event) {
   if (!element.isConnected) return document.removeEventListener('keydown', key);
   if (!reader()?.offsetParent && !isFull()) return;
-  if (event.target.closest?.('input, textarea, select, video, [role="tab"]')) return;
+  if (event.target !== document.body && !element.contains(event.target)) return;
+  if (event.target.closest?.('input, textarea, select, video')) return;
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const keys = {
     ArrowLeft: () => turn(-1), ArrowRight: () => turn(1), PageUp: () => turn(-1),
