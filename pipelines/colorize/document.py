@@ -31,8 +31,9 @@ PLANNED, EARLIER = "Chosen colours", "Strokes so far"
 _NAMES = frozenset({LINES, HINTS, MASK, KEPT, COLOURS, PLANNED, EARLIER})
 CHUNK = "storybrush-layers"
 """Keyword of the text inside a PNG that holds what the picture was made from."""
-MAX_CHUNK = 8_000_000
-"""Characters of it that are read."""
+MAX_CHUNK = round(20e6 * WORKING_MEGAPIXELS)
+"""Characters of it that are read: every layer of the largest drawing, even where PNG makes none of
+them smaller. That is less than the 64 MB of text that Pillow takes."""
 _MODES = {"lines": "L", "hints": "RGBA", "mask": "L", "planned": "RGBA", "earlier": "RGBA"}
 """What is in there, and PIL's mode for each."""
 

@@ -9,11 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFile
+from PIL import Image, ImageDraw, ImageFile, PngImagePlugin
 
 from pipelines.book import Recipe, encode_png, read_recipe
 from pipelines.colorize import document, openraster
-from pipelines.colorize.document import CHUNK, HINTS, LINES, Document
+from pipelines.colorize.document import CHUNK, HINTS, LINES, MAX_CHUNK, Document
+from pipelines.colorize.drawing import WORKING_MEGAPIXELS
 from pipelines.errors import InvalidInput
 
 SIZE = (60, 40)
@@ -142,6 +143,23 @@ def test_a_png_brings_its_strokes_along() -> None:
     recipe = read_recipe(png)
     assert recipe is not None
     assert recipe.seed == 5
+
+
+def test_the_largest_document_comes_back_from_its_png_even_where_png_makes_nothing_smaller() -> (
+    None
+):
+    noise = np.random.default_rng(0).integers(0, 256, (96, 128, 4), dtype=np.uint8)
+    layer = Image.fromarray(noise)
+    full = Document(
+        layer.getchannel("R"), layer, layer.getchannel("G"), planned=layer, earlier=layer
+    )
+    png = full.write_into(encode_png(layer.convert("RGB")))
+    assert Document.read_from(png) is not None
+    with Image.open(io.BytesIO(png)) as picture:
+        picture.load()
+        text = getattr(picture, "text", {})[CHUNK]
+    most = len(text) / noise[..., 0].size * WORKING_MEGAPIXELS * 1e6
+    assert most < MAX_CHUNK < PngImagePlugin.MAX_TEXT_MEMORY
 
 
 def test_rounds_without_a_mask_come_back_too() -> None:
