@@ -25,6 +25,8 @@ from ui.workshop import Workshop, clicked
 
 CONFIRM = "Delete this book for good? Nobody can bring it back."
 
+TO_SPARE = "() => setTimeout(() => document.querySelector('#delete-spare')?.focus(), 60)"
+"""The keyboard goes to the safe answer, which brings the question into sight."""
 TO_DELETE = "() => setTimeout(() => document.querySelector('#delete')?.focus(), 60)"
 """The keyboard goes back to where the question came from."""
 
@@ -203,7 +205,7 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
         recipe.same, lambda desk: make_alike(desk, same=True), (), everything, js=bookcase.TO_TOP
     )
     runner.acts(work_on.click, resume, [story.editor], [pictures.settings[0]])
-    runner.acts(delete.click, ask)
+    runner.acts(delete.click, ask, js=TO_SPARE)
     runner.acts(spare.click, lambda desk: ask(desk, to_delete=False), js=TO_DELETE)
     return GalleryTab(reader)
 

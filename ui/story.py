@@ -189,15 +189,15 @@ def build(runner: Runner) -> StoryTab:
             cards = markup.drafts(desk.tales, desk.chosen)
         if job and job.moment is None:
             line = markup.waiting(runner.shop.jobs.ahead(job))
-        shown = gr.update(visible=not writing)
+        told = desk.tale is not None  # then the way on is to paint it
         return {
-            make: shown,
-            only: shown,
+            make: gr.update(visible=not writing, variant="secondary" if told else "primary"),
+            only: gr.update(visible=not writing),
             stop: stop_button(job),
             status: line,
             drafts: cards,
             page: desk.handed,
-            paint: gr.update(visible=desk.tale is not None),
+            paint: gr.update(visible=told),
         }
 
     def begin(desk: Desk, value: Any, *values: Any) -> Work:
