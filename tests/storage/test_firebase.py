@@ -162,12 +162,12 @@ def test_a_book_deleted_or_replaced_while_it_is_saved(
 def test_a_book_saved_while_it_is_deleted_as_it_was_read_stays(
     storage_server: StorageServer, bucket_name: str, machine: Machine
 ) -> None:
-    one, other = machine(), machine()
-    one.save(make_book(version=1))
+    one, other, read = machine(), machine(), make_book(version=1)
+    one.save(read)
     act = partial(other.save, make_book(version=2))
     storage_server.fault = at_request("POST", "book.json", act)
     with pytest.raises(HasChanged):
-        one.delete(ID, owner="", only=make_book(version=1))
+        one.delete(ID, owner="", only=read)
     assert version_of(other.get(ID)) == 2
     assert check_bucket(storage_server, bucket_name) == [ID]
 

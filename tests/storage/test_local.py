@@ -380,8 +380,8 @@ def test_other_urls() -> None:
 def test_a_book_saved_while_it_is_deleted_as_it_was_read_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    library, other = LocalLibrary(tmp_path), LocalLibrary(tmp_path)
-    library.save(make_book())
+    library, other, read = LocalLibrary(tmp_path), LocalLibrary(tmp_path), make_book()
+    library.save(read)
     forget = index.forget
 
     def meanwhile(*arguments: Any) -> str:
@@ -390,5 +390,5 @@ def test_a_book_saved_while_it_is_deleted_as_it_was_read_stays(
 
     monkeypatch.setattr(index, "forget", meanwhile)
     with pytest.raises(HasChanged):
-        library.delete("0" * 16, owner="", only=make_book())
+        library.delete(read.id, owner="", only=read)
     assert [version_of(book) for book in check_whole(tmp_path, library)] == [1]
