@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import os
 import re
 import sys
 from contextlib import suppress
@@ -18,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.banned import ban_list
-from pipelines.book import Book
+from pipelines.book import MAX_TITLE, Book
 from pipelines.book_folder import save_book
 from pipelines.device import share_the_processor
 from pipelines.errors import AppError, InvalidInput
@@ -30,7 +31,14 @@ from pipelines.events import (
     StoryProgress,
 )
 from pipelines.export_command import add_export_option, formats_of, write_exports
-from pipelines.film import Film, add_video_options, camera_of, film_of_camera, moving_path
+from pipelines.film import (
+    Film,
+    add_video_options,
+    camera_of,
+    check_still,
+    film_of_camera,
+    moving_path,
+)
 from pipelines.picture_command import (
     INPUTS,
     add_input_options,
@@ -94,16 +102,19 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _check_folder(folder: Path, force: bool) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise InvalidInput(f"{folder} is a file: name a folder with --out.")
-    if folder.is_dir() and any(folder.iterdir()) and not force:
-        raise InvalidInput(f"The folder {folder} is not empty: name another, or add --force.")
     try:  # found out now, not when the first page is painted
+        if folder.exists() and not folder.is_dir():
+            raise InvalidInput(f"{folder} is a file: name a folder with --out.")
+        if folder.is_dir() and any(folder.iterdir()) and not force:
+            raise InvalidInput(f"The folder {folder} is not empty: name another, or add --force.")
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as e:
         raise InvalidInput(
-            f"The folder {folder} cannot be made ({e.strerror or e}): name another with --out."
+            f"The folder {folder} cannot be made or read ({e.strerror or e}): name another with "
+            "--out."
         ) from e
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InvalidInput(f"Nothing may be written to {folder}: name another folder with --out.")
 
 
 def _draft_of_text(path: Path, words: str) -> Draft:
@@ -111,10 +122,10 @@ def _draft_of_text(path: Path, words: str) -> Draft:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as e:
         raise InvalidInput(f"{path} cannot be read as UTF-8 text: {e}.") from e
-    draft = draft_of_text(text, words)
-    if not draft.sentences:
-        raise InvalidInput(f"{path} holds no sentences.")
-    return draft
+    try:
+        return draft_of_text(text, words)
+    except InvalidInput as e:
+        raise InvalidInput(f"{path}: {e}") from e
 
 
 def make(args: argparse.Namespace) -> None:
@@ -129,8 +140,9 @@ def make(args: argparse.Namespace) -> None:
         ban=tuple(w.strip() for w in args.ban.split(",") if w.strip()), seed=args.seed,
     )  # fmt: skip
     reject(args, INPUTS, "goes with --prompt, not with a story.")
-    reject(args, ("prompt_file", "recipe"), "goes without a story: leave its words out.")
+    reject(args, ("prompt_file", "recipe"), "goes without a story: leave words and --text out.")
     reject(args, ("frames",), "goes with one picture, not with a story.")
+    check_still(args, "moves one picture, not the pages of a story.")
     config = picture_config(args)
     draft: Draft | None = _draft_of_text(args.text, words) if args.text else None
     if draft is None:
@@ -170,7 +182,8 @@ def make(args: argparse.Namespace) -> None:
 def make_pictures(args: argparse.Namespace) -> None:
     """Paint the pictures that the arguments ask for, without a story."""
     requests, recipe = requests_of(args)
-    reject(args, ("text", "author") if recipe else ("text",), "goes with a story.")
+    if recipe:
+        reject(args, ("author",), "goes with a story.")
     if args.frames and len(requests) > 1:
         raise InvalidInput("--frames goes with one picture, not with --prompt-file.")
     camera = camera_of(args)
@@ -223,6 +236,12 @@ def _check(args: argparse.Namespace) -> None:
         raise InvalidInput(f"--together must be from 1 to 64, not {args.together}.")
     if not 1 <= args.fps <= 60:
         raise InvalidInput(f"--fps must be from 1 to 60, not {args.fps}.")
+    if len(args.author) > MAX_TITLE:
+        raise InvalidInput(f"--author may have {MAX_TITLE} characters, not {len(args.author)}.")
+    for name, value in vars(args).items():
+        # As Python reads bytes of a command line that are no text: no file could hold them.
+        if isinstance(value, str) and name != "words" and re.search(r"[\ud800-\udfff]", value):
+            raise InvalidInput(f"--{name.replace('_', '-')} is no text in UTF-8: type it again.")
     formats_of(args)
     _check_folder(args.out, args.force)
 
@@ -266,7 +285,7 @@ def main() -> int:
     args = parser().parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     product = moving_path(args) if args.frames else args.out / "book.json"
-    before, new = _written(product), not args.out.exists()
+    before, new = _written(product), not os.path.exists(args.out)
     try:
         if asks_for_pictures(args):
             make_pictures(args)

@@ -31,6 +31,15 @@ DIGITAL_SOURCE_TYPE = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlg
 """IPTC's word for pictures made by a trained model."""
 
 
+def check_sentence(number: int, text: str) -> None:
+    """Raises InvalidInput when sentence `number` (from 1) of a story is too long for a page."""
+    if len(text) > MAX_SENTENCE:
+        raise InvalidInput(
+            f"Sentence {number} has {len(text)} characters; {MAX_SENTENCE} fit on a page: split it "
+            "in two."
+        )
+
+
 def new_id() -> str:
     """A random book id, 16 characters of [0-9a-f]; cannot be guessed or collide in practice."""
     return secrets.token_hex(8)

@@ -175,17 +175,20 @@ def add_video_options(parser: argparse.ArgumentParser) -> None:
 def camera_of(args: argparse.Namespace) -> Camera | None:
     """How the picture moves; None when it stays. Raises: InvalidInput."""
     if not args.frames:
-        still = Camera()
-        for name, usual in (("frame_steps", still.steps), ("zoom", still.zoom),
-                            ("pan_x", 0), ("pan_y", 0), ("turn", 0)):  # fmt: skip
-            if getattr(args, name) != usual:
-                raise InvalidInput(
-                    f"--{name.replace('_', '-')} moves a picture: say in how many --frames."
-                )
+        check_still(args, "moves a picture: say in how many --frames.")
         return None
     return Camera(
         args.frames, args.frame_steps, args.zoom, args.pan_x, args.pan_y, args.turn
     )  # fmt: skip
+
+
+def check_still(args: argparse.Namespace, reason: str) -> None:
+    """Raises InvalidInput when an option says how a picture moves."""
+    still = Camera()
+    for name, usual in (("frame_steps", still.steps), ("zoom", still.zoom),
+                        ("pan_x", 0), ("pan_y", 0), ("turn", 0)):  # fmt: skip
+        if getattr(args, name) != usual:
+            raise InvalidInput(f"--{name.replace('_', '-')} {reason}")
 
 
 def moving_path(args: argparse.Namespace) -> Path:

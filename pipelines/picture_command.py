@@ -15,6 +15,7 @@ from pipelines.errors import InvalidInput
 from pipelines.events import PictureProgress, Sentence
 from pipelines.picture_options import picture_config, reject, reject_settings
 from pipelines.picture_request import (
+    BRIGHT,
     DRAWN,
     MASK_PAPER,
     ImagePrompt,
@@ -57,7 +58,7 @@ def asks_for_pictures(args: argparse.Namespace) -> bool:
     """Whether the arguments ask for pictures of their own instead of a story."""
     given = vars(args)
     asked = ("recipe", "prompt_file", "image_prompt", "prompts", "noise_prompts")
-    return not args.words and any(given.get(name) for name in asked)
+    return not args.words and not args.text and any(given.get(name) for name in asked)
 
 
 def requests_of(args: argparse.Namespace) -> tuple[list[PictureRequest], Recipe | None]:
@@ -75,6 +76,8 @@ def requests_of(args: argparse.Namespace) -> tuple[list[PictureRequest], Recipe 
         pictures = [p.picture for p in shown]
         return [request_from(recipe, picture=init, mask=mask, image_prompts=pictures)], recipe
     config = picture_config(args)
+    if mask is not None:
+        _check_mask(mask, init, config)
     seed = draw_seed() if args.seed is None else args.seed
     lines = [config.prompts]
     if args.prompt_file:
@@ -89,6 +92,28 @@ def requests_of(args: argparse.Namespace) -> tuple[list[PictureRequest], Recipe 
         except InvalidInput as error:
             raise InvalidInput(f"{line}: {error}" if args.prompt_file else str(error)) from error
     return found, None
+
+
+def _check_mask(mask: Image, init: Image | None, config: PictureConfig) -> None:
+    """Raises InvalidInput for a mask that leaves nothing to paint, or is of another picture."""
+    if mask.convert("L").point(lambda grey: 255 if grey >= BRIGHT else 0).getbbox() is None:
+        raise InvalidInput(
+            "The picture of --mask is dark all over, and what is bright in it is painted: make it "
+            "white there."
+        )
+    painted = config.width, config.height
+    if init is not None and not any(_alike(mask.size, size) for size in (init.size, painted)):
+        asked, given, made = (f"{w}×{h}" for w, h in (init.size, mask.size, painted))
+        raise InvalidInput(
+            f"--mask has {given} pixels, another shape than --init: give it {asked}, or the "
+            f"{made} that are painted."
+        )
+
+
+def _alike(one: tuple[int, int], other: tuple[int, int]) -> bool:
+    """Whether two sizes have one shape, but for rounding."""
+    (a, b), (c, d) = one, other
+    return abs(a * d - b * c) <= 0.02 * a * d
 
 
 def paint_pictures(

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 MAX_IMAGE_PROMPTS = 8
+BRIGHT = 128
+"""The least grey of a mask where it is painted."""
 MASK_PAPER = "black"
 """What lies under a mask where it is transparent: it says nothing of being painted there."""
 

@@ -8,7 +8,7 @@ from dataclasses import asdict, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-from pipelines.book import Book, Page, Recipe
+from pipelines.book import MAX_TITLE, Book, Page, Recipe, check_sentence
 from pipelines.errors import InvalidInput
 from pipelines.events import (
     BookFinished,
@@ -29,6 +29,7 @@ from pipelines.presets import (
     draw_seed,
 )
 from pipelines.reading import brief_of, split_sentences
+from pipelines.scene import parse_brief
 
 if TYPE_CHECKING:
     from pipelines.story import StoryPipeline
@@ -85,13 +86,28 @@ def _pictures(preset: str, vqgan: str, clip: str) -> VQGANCLIPPipeline:
     return VQGANCLIPPipeline.from_pretrained(preset, vqgan=vqgan, clip=clip)
 
 
+def sentences_of(text: str) -> list[str]:
+    """The sentences of a story that somebody has written, a page each.
+
+    Raises InvalidInput when there are none, or one is too long for a page.
+    """
+    found = split_sentences(" ".join(text.split()))
+    if not found:
+        raise InvalidInput("There are no sentences in this text.")
+    for number, sentence in enumerate(found, 1):
+        check_sentence(number, sentence)
+    return found
+
+
 def draft_of_text(text: str, words: str, seed: int = 0) -> Draft:
-    """A story that somebody has written, with a brief for every sentence; no sentences where there
-    are none. Its title is `words`."""
+    """A story that somebody has written, with a brief for every sentence. Its title is `words`.
+
+    Raises InvalidInput as `sentences_of`.
+    """
     sentences: list[Sentence] = []
-    for sentence in split_sentences(" ".join(text.split())):
+    for sentence in sentences_of(text):
         sentences.append(Sentence(sentence, brief_of(sentence, sentences)))
-    return Draft(words[:1].upper() + words[1:], tuple(sentences), seed)
+    return Draft((words[:1].upper() + words[1:])[:MAX_TITLE], tuple(sentences), seed)
 
 
 def book_from_draft(
@@ -178,8 +194,12 @@ def page_request(
     if line := prompts_of(page) or (page.text if page.text in prompts else ""):
         return PictureRequest(Sentence(""), replace(config, prompts=line), picture)
     before = [Sentence(p.text, p.brief) for p in book.pages[:index]]
-    sentence = Sentence(page.text, page.brief or brief_of(page.text, before))
-    return PictureRequest(sentence, config, picture)
+    brief = page.brief
+    try:
+        parse_brief(brief)
+    except InvalidInput:  # nobody said it, or in words that this painter does not know
+        brief = brief_of(page.text, before)
+    return PictureRequest(Sentence(page.text, brief), config, picture)
 
 
 def prompts_of(page: Page) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipelines.book import MAX_SENTENCE, MAX_TITLE, Book, Page
+from pipelines.book import MAX_SENTENCE, MAX_TITLE, Book, Page, check_sentence
 from pipelines.errors import InvalidInput
 from pipelines.events import Draft, Sentence
 from pipelines.reading import brief_of
@@ -67,11 +67,7 @@ class Manuscript:
             text = _line(row.get("text")) if isinstance(row, Mapping) else ""
             if not text:
                 continue
-            if len(text) > MAX_SENTENCE:
-                raise InvalidInput(
-                    f"Sentence {len(sentences) + 1} has {len(text)} characters; "
-                    f"{MAX_SENTENCE} fit on a page: split it in two."
-                )
+            check_sentence(len(sentences) + 1, text)
             brief = _line(row.get("brief"))
             if not shows(brief):
                 brief = brief_for(text, sentences, _line(row.get("wish"))[:MAX_SENTENCE])

@@ -10,9 +10,11 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from pipelines.book import MAX_TITLE
 from pipelines.errors import InvalidInput
 from pipelines.presets import MAX_SEED, PictureConfig, StoryConfig
 from pipelines.reading import check_words, split_sentences
+from pipelines.storybook import sentences_of
 
 MAX_JOBS = 100_000
 """Lines of one file."""
@@ -156,16 +158,16 @@ def _job(number: int, line: str, defaults: PictureConfig, models: Mapping[str, s
         hashlib.sha256(asked.encode("utf-8", "replace")).hexdigest(),
         StoryConfig(check_words(words), seed=seed, **story),
         PictureConfig.from_settings({**defaults.to_settings(), **picture, "seed": seed}),
-        title[:200],
-        author[:200],
+        title[:MAX_TITLE],
+        author[:MAX_TITLE],
         " ".join(text.split()),
     )
     if job.picture.start == "picture":
         raise InvalidInput("A book of a batch cannot begin from a picture: choose another start.")
     if job.picture.start == "noise" and picture.get("pull"):
         raise InvalidInput("A start of noise has no picture to pull towards: leave out “pull”.")
-    if job.text and not split_sentences(job.text):
-        raise InvalidInput("The text of this line holds no sentences.")
+    if job.text:
+        sentences_of(job.text)
     return job
 
 

@@ -79,12 +79,13 @@ class _Batch:
         for job in self.jobs.values():
             try:
                 book = self.shelf.find(job)
+                whole = book is not None and self.add(job, book)
             except AppError as error:
                 yield self.fail(job.number, str(error))
                 continue
             if book is None:
                 self.unwritten.append(job)
-            elif self.add(job, book):
+            elif whole:
                 yield BookDone(job, book, before=True)
         self.begun_with = self.painted
 

@@ -147,6 +147,8 @@ def load_clip(name: str, device: torch.device) -> PictureTextModel:
         )
     if _has(path, "vision_config") and any(path.glob("model-[0-9][0-9].safetensors")):
         return CLIP.from_pretrained(path, device)  # as finetune.clip writes it
+    if (path / "clip" / "config.json").is_file():  # a folder of models that belong together
+        return load_clip(str(path / "clip"), device)
     archives = [path]
     if path.is_dir() and not (path / "config.json").is_file():
         archives = sorted(path.glob("*.pt"))

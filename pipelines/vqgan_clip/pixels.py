@@ -12,6 +12,7 @@ from PIL.Image import Image as Picture
 from torch import Tensor
 
 from pipelines.paper import flat
+from pipelines.picture_request import BRIGHT
 
 FEATHER = 1 / 20
 """Share of the shorter side over which the edge of a mask is softened, inwards."""
@@ -68,7 +69,7 @@ def to_mask(picture: Picture, width: int, height: int, device: torch.device) -> 
     0 wherever it is dark; the edge of what is bright is soft.
     """
     array = np.array(_cut(picture.convert("L"), width, height))
-    bright = (torch.from_numpy(array).to(device) >= 128).float()[None, None]
+    bright = (torch.from_numpy(array).to(device) >= BRIGHT).float()[None, None]
     reach = max(1, round(FEATHER * min(width, height) / 2))
     return bright * F.avg_pool2d(
         bright, 2 * reach + 1, stride=1, padding=reach, count_include_pad=False

@@ -97,6 +97,7 @@ def test_the_seed_follows_from_the_line_and_its_number(tmp_path: Path) -> None:
         ('{"words": "a fox", "start": "noise", "pull": 1}', "no picture to pull towards"),
         ('{"words": "a fox", "seed": -1}', "Seed must be"),
         (r'{"words": "a fox", "author": "\ud83d"}', "half of a character"),
+        (json.dumps({"text": "A" + "h" * 600}), "Sentence 1 has 601 characters; 600 fit on a page"),
         ("{}", "words"),
     ],
 )
@@ -231,7 +232,13 @@ def test_a_folder_that_was_made_and_no_more_is_begun(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path / "shelf")
     shelf.home(jobs[0]).mkdir()  # killed before anything was written
     assert [type(e) for e in make(jobs, shelf, LocalEngine(TinyModels()))][-1] is BatchProgress
-    assert (shelf.home(jobs[0]) / picture_name(0)).is_file()
+    picture, book = (shelf.home(jobs[0]) / name for name in (picture_name(0), "book.json"))
+    data = json.loads(book.read_text("utf-8"))
+    picture.unlink()
+    data["pages"][0]["recipe"]["settings"] |= {"sentence": "", "prompts": ":2"}
+    book.write_text(json.dumps(data), "utf-8")
+    failed, *_ = make(jobs, shelf, LocalEngine(TinyModels()))  # one that was damaged ends no run
+    assert isinstance(failed, BookFailed)
 
 
 def test_other_settings_do_not_touch_a_book(tmp_path: Path) -> None:

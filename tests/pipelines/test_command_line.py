@@ -87,7 +87,8 @@ def test_a_text_becomes_a_book(
 
 
 def test_same_seed_same_pictures(run: Run, tmp_path: Path) -> None:
-    for out, words in (("one", ["Tale"]), ("two", [])):  # without words it is called as its file
+    prompt = ["--prompt", "red:0.5"]  # beside a story, also without words: it is called as its file
+    for out, words in (("one", ["Tale", *prompt]), ("two", prompt)):
         assert run(*words, "--text", "tale.txt", "--out", out, *QUICK) == 0
         assert read(tmp_path / out).title == "Tale"
     for n in (1, 2, 3):
@@ -162,7 +163,12 @@ def test_what_is_wrong_with_a_model_is_said_before_a_story_is_written(
         (["a fox", "--ban", "owl, fox"], "take yours off the ban list"),
         (["a fox", "--text", "missing.txt"], "missing.txt cannot be read"),
         (["a fox", "--text", "latin.txt"], "latin.txt cannot be read as UTF-8"),
-        (["a fox", "--text", "empty.txt"], "empty.txt holds no sentences"),
+        (["a fox", "--text", "empty.txt"], "empty.txt: There are no sentences"),
+        (["a fox", "--text", "long.txt"], "long.txt: Sentence 2 has 601 characters; 600 fit"),
+        (["a fox", "--out", "f" * 300], "cannot be made or read .File name too long"),
+        (["a fox", "--author", "F\udcf6x"], "--author is no text in UTF-8"),
+        (["a fox", "--author", "f" * 201], "--author may have 200 characters, not 201"),
+        (["a fox", "--zoom", "1.1"], "--zoom moves one picture, not the pages of a story"),
         (["a fox", "--out", "tale.txt"], "tale.txt is a file"),
         (["a fox", "--out", "tale.txt/fox"], "cannot be made"),
         (["a fox", "--out", "new"], "nowhere"),
@@ -177,12 +183,22 @@ def test_what_cannot_be_done_is_told(
 ) -> None:
     (tmp_path / "latin.txt").write_bytes("Der Bär schläft.".encode("latin-1"))
     (tmp_path / "empty.txt").write_text(" \n\n")
+    (tmp_path / "long.txt").write_text(f"A fox ran. A{'h' * 599}.")
     before = sorted(p.name for p in tmp_path.iterdir())
     assert run(*arguments, "--preset", "tiny") == 1
     told = capsys.readouterr().err
     assert told.startswith("storybrush: ")
     assert re.search(message, told)
     assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def test_a_folder_that_nobody_may_write_to(
+    run: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "shut").mkdir()
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK)
+    assert run("a fox", "--out", "shut") == 1
+    assert "Nothing may be written to shut" in capsys.readouterr().err
 
 
 def test_a_disk_that_is_full(

@@ -201,7 +201,7 @@ def test_pages_of_a_story_painted_together(run: Run, tmp_path: Path) -> None:
         assert np.abs(difference).mean() < 2
 
 
-def test_pictures_that_go_in(run: Run, tmp_path: Path) -> None:
+def test_pictures_that_go_in(run: Run, models: Path, tmp_path: Path) -> None:
     start = picture(tmp_path / "start.png", "navy")
     goal, mask = picture(tmp_path / "goal.png"), tmp_path / "mask.png"
     half = np.full((128, 128), 0x4000, np.uint16)  # greys of 16 bits: dark above, bright below
@@ -220,7 +220,8 @@ def test_pictures_that_go_in(run: Run, tmp_path: Path) -> None:
     assert (tmp_path / "two" / "page-01.png").read_bytes() == png.read_bytes()
     assert run(*again, *given[:2], "--out", "three") == 1
     assert run("--image-prompt", str(goal), "--out", "four", *QUICK) == 0  # no words at all
-    assert run("--noise-prompt", "7:0.2", "--out", "five", *QUICK) == 0
+    # A folder of models that belong together has a CLIP to be named by, too.
+    assert run("--noise-prompt", "7:0.2", "--clip", str(models), "--out", "five", *QUICK) == 0
 
 
 def test_transparent_pictures_lie_on_white_and_masks_on_black(tmp_path: Path) -> None:
@@ -391,7 +392,9 @@ def test_how_a_picture_moves() -> None:
         (["--recipe", "plain.png", "--size", "128"], "--size does not go with --recipe"),
         (["--recipe", "list.txt"], "not a PNG"),
         (["--prompt", "a", "--init", "list.txt"], "list.txt cannot be opened as a picture"),
-        (["--prompt", "a", "--text", "list.txt"], "--text goes with a story"),
+        (["--recipe", "plain.png", "--text", "list.txt"], "leave words and --text out"),
+        (["--prompt", "a", "--mask", "dark.png"], "--mask is dark all over"),
+        (["--prompt", "a", "--init", "plain.png", "--mask", "wide.png"], "mask has 200×100 pixels"),
         (["--prompt", "a", "--frames", "1"], "Frames must be"),
         (["--prompt", "a", "--together", "0"], "--together must be"),
         (["--prompt", "a", "--fps", "0"], "--fps must be"),
@@ -419,6 +422,8 @@ def test_what_cannot_be_done_is_told(
     (tmp_path / "list.txt").write_text("a fox\n:1\n")
     (tmp_path / "empty.txt").write_text("# nothing\n")
     picture(tmp_path / "plain.png")
+    picture(tmp_path / "dark.png", "black")
+    Image.new("L", (200, 100), 255).save(tmp_path / "wide.png")
     assert run(*arguments, "--preset", "tiny") == 1
     told = capsys.readouterr().err
     assert told.startswith("storybrush: ")

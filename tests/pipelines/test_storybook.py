@@ -156,10 +156,12 @@ def test_a_page_begins_from_its_own_picture(painter: VQGANCLIPPipeline, book: Bo
         draw(painter, book, config, only=[1])
 
 
+@pytest.mark.parametrize("brief", ["", "gryphon @moor"])
 def test_a_page_without_brief_is_read_in_the_light_of_those_before(
-    painter: VQGANCLIPPipeline, book: Book
+    painter: VQGANCLIPPipeline, book: Book, brief: str
 ) -> None:
-    bare = book.with_page(1, Page("One night he looked at the stars."))
+    """So is one whose brief the painter cannot read."""
+    bare = book.with_page(1, Page("One night he looked at the stars.", brief))
     _, finished, _ = draw(painter, bare, only=[1])
     recipe = finished.pages[1].recipe
     assert recipe is not None
