@@ -146,6 +146,7 @@ def head() -> str:
 {asset("film.css")}
 {asset("models.css")}</style>
 <script>{asset("desk.js")}
+{asset("kept_drawing.js")}
 {asset("keyboard.js")}</script>
 """
 

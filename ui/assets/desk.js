@@ -39,6 +39,8 @@ window.storybrush = (() => {
   };
   return {
     make, // an element, for those whose DOM is made in the browser
+    tab: now.tab,
+    last: before.tab, // the tab whose work is gone on with
     kept: () => found,
     keep: (part, value) => {
       now[part] = value;
