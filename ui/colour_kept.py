@@ -23,6 +23,8 @@ from storage.base import BOOK_ID
 from ui.colour_files import uploaded
 from ui.easel import Easel, Place, Round, new_easel
 
+_KINDS: tuple[Kind, ...] = get_args(Kind)
+
 AGAIN = "Your drawing of last time is here again: this browser has kept it."
 
 UNREADABLE = "The drawing that this browser has kept cannot be opened any more."
@@ -66,25 +68,25 @@ def put_together(sent: object, folder: str) -> Easel:
     if lines is None or any(layer.size != lines.size for layer in layers.values()):
         raise InvalidInput(UNREADABLE)
     document = _document(lines, layers)
-    kind = told.get("kind")
     easel = new_easel(
         Drawing(
             lines,
             layers.get("original", document.picture),
-            kind if kind in get_args(Kind) else "lineart",
+            next((kind for kind in _KINDS if kind == told.get("kind")), "lineart"),
             (AGAIN,),
         ),
         _place(told.get("place")),
     )
     easel.title, easel.from_page = str(told.get("title", "")), told.get("from_page") is True
     strength, choice = told.get("strength"), told.get("choice")
-    known = isinstance(strength, int | float) and math.isfinite(strength)
+    if not isinstance(strength, int | float) or not math.isfinite(strength):
+        strength = STRENGTH
     easel.begin_round(
         Round(
             document,
             _recipe(told.get("recipe")),
             frozen=document.mask is not None and told.get("frozen") is True,
-            strength=min(max(float(strength), 0.0), 1.0) if known else STRENGTH,
+            strength=min(max(float(strength), 0.0), 1.0),
             tidy=told.get("tidy") is not False,
             suggest=told.get("suggest") is not False,
             choice=choice if isinstance(choice, int) and 0 <= choice <= MAX_SEED else 0,
