@@ -68,15 +68,9 @@ def put_together(sent: object, folder: str) -> Easel:
     if lines is None or any(layer.size != lines.size for layer in layers.values()):
         raise InvalidInput(UNREADABLE)
     document = _document(lines, layers)
-    easel = new_easel(
-        Drawing(
-            lines,
-            layers.get("original", document.picture),
-            next((kind for kind in _KINDS if kind == told.get("kind")), "lineart"),
-            (AGAIN,),
-        ),
-        _place(told.get("place")),
-    )
+    kind: Kind = next((kind for kind in _KINDS if kind == told.get("kind")), "lineart")
+    drawing = Drawing(lines, layers.get("original", document.picture), kind, (AGAIN,))
+    easel = new_easel(drawing, _place(told.get("place")))
     easel.title, easel.from_page = str(told.get("title", "")), told.get("from_page") is True
     strength, choice = told.get("strength"), told.get("choice")
     if not isinstance(strength, int | float) or not math.isfinite(strength):

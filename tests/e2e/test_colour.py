@@ -99,13 +99,18 @@ CAMERA = """() => {
 }"""
 """A camera that looks at a drawing."""
 
+NOTHING_IS_KEPT = """() => {
+  indexedDB.open = () => { throw new DOMException('no', 'SecurityError'); };
+}"""
+"""A browser that keeps nothing, as some private windows do."""
+
 
 def test_a_photo_other_colours_and_a_small_drawing(
     colours: Server, visit: Visit, tmp_path: Path
 ) -> None:
     page = visit(colours.url)
     page.get_by_role("tab", name="Colour").click()
-    page.evaluate("indexedDB.open = () => { throw new DOMException('no', 'SecurityError'); }")
+    page.evaluate(NOTHING_IS_KEPT)
     page.evaluate(CAMERA)
     page.get_by_text("Take a photo").click()
     page.get_by_role("button", name="Take it").click()
