@@ -62,6 +62,8 @@ def build(
                 visit.desk.remember(memory.get("tale"))
             elif belongs:
                 restore(shop, visit.desk, memory)
+            desk = visit.desk
+            desk.asks_for_drawing = belongs and desk.easel is None and desk.easel_before is None
             wanted = request.query_params.get("book", "")
             open_address(shop, visit.desk, wanted, again=memory.get("again") is True)
             if visit.desk.tale is not None:

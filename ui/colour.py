@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -15,6 +16,7 @@ from pipelines.colorize.lineart import STRENGTH
 from pipelines.colorize.settings import StablePaintConfig
 from pipelines.errors import InvalidInput
 from ui import colour_files as files
+from ui import colour_kept as kept
 from ui import colour_markup, colour_vary, gallery, markup
 from ui import colour_work as work
 from ui.colour_vary import Varying
@@ -27,6 +29,8 @@ from ui.running import Runner, stop_button
 from ui.story import read_seed, seed_box
 from ui.theme import ASSETS, asset
 from ui.workshop import Workshop, clicked, clicked_number
+
+log = logging.getLogger(__name__)
 
 FREEDOM = 0.85
 """How far variations may stray by default: from what is there to something else, not to chaos."""
@@ -43,11 +47,7 @@ INPUT = """<div class="drop"><p class="lead">Hand in a drawing</p>
 
 TO_BENCH = "() => setTimeout(() => document.querySelector('#colour-bench')?.scrollIntoView(), 120)"
 
-WAITS = "This picture stands. Draw a mask over the part that should change, then colour there."
-
 PAINTING = "Variations are being painted: wait for them, or press Stop."
-
-ALL_MASKED = "Everything is masked: all of it follows your strokes. Erase parts that should stay."
 
 SMALL, FULL = "stablepaint", "full"
 """Who paints variations."""
@@ -59,8 +59,6 @@ ELSEWHERE = (
     "This drawing was drawn on in another tab of yours, and is shown as it is there now: "
     "draw your last stroke once more."
 )
-
-KEPT = "Your strokes are kept. Other work of yours comes first, then they are coloured."
 
 
 def build(runner: Runner, pictures: PicturesTab) -> None:
@@ -150,12 +148,15 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
             return {
                 start: gr.update(visible=True),
                 bench: gr.update(visible=False),
+                given: "asks" if desk.asks_for_drawing else "",
                 resume: gr.update(visible=desk.easel_before is not None),
             }
         varying = desk.job_of("vary")
         document, found = easel.document, easel.candidates
         moment = varying.moment if varying else None
-        line, kind, aside = status_line(easel, job, shop.jobs.ahead(job) if job else 0)
+        line, kind, aside = colour_markup.status_line(
+            easel, job, shop.jobs.ahead(job) if job else 0
+        )
         waits = varying is not None or easel.stale
         under, shown = "", colour_markup.candidates(found, easel.end)
         between = colour_markup.mixed(easel.mixed)
@@ -197,6 +198,22 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
     def hand_in(desk: Desk, event: gr.EventData) -> None:
         put_up(shop, desk, files.read(files.uploaded(clicked(event), get_upload_folder())))
 
+    def take_up(desk: Desk, event: gr.EventData) -> None:
+        """Go on with what the browser has kept; whatever tab is open stays so."""
+        if not desk.asks_for_drawing:
+            return
+        desk.asks_for_drawing = False
+        try:
+            easel = kept.put_together(read_message(event), get_upload_folder())
+        except InvalidInput as error:  # nobody has asked for it
+            log.warning("A drawing that a browser has kept cannot be opened: %s", error)
+            gr.Warning(kept.UNREADABLE)
+            return
+        with desk.lock:
+            if desk.easel is None:
+                replace_easel(desk, easel)
+        follow(shop, desk)
+
     def try_one(desk: Desk, event: gr.EventData) -> None:
         name = clicked(event)
         if name not in colour_markup.EXAMPLES:
@@ -209,10 +226,7 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
         put_up(shop, desk, page_of(desk.book, clicked_number(event), desk))
 
     def take_strokes(desk: Desk, event: gr.EventData) -> None:
-        try:
-            sent = json.loads(clicked(event))
-        except (ValueError, RecursionError):
-            sent = None
+        sent = read_message(event)
         if not isinstance(sent, dict):
             raise InvalidInput("Your strokes could not be read: load the page again.")
         easel = needed(desk)
@@ -325,14 +339,15 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
     runner.shows(
         draw,
         [
-            start, bench, easel_html, compare, tidy, suggest, others, notes, status, going, back,
-            forward, vary, stop, varied, variations, mixed, to_page, saved, save, strength, before,
-            resume,
+            start, given, resume, bench, easel_html, compare, tidy, suggest, others, notes, status,
+            going, back, forward, vary, stop, varied, variations, mixed, to_page, saved, save,
+            strength, before,
         ],
     )  # fmt: skip
     runner.opens(tab, "colour", lambda desk: shop.colourists.warm())
     runner.resumes(lambda desk: resume_live(shop, desk))
     runner.acts(given.given, hand_in, js=TO_BENCH, watch=True)
+    runner.acts(given.kept, take_up, watch=True)
     runner.acts(easel_html.given, hand_in, watch=True)
     runner.acts(samples.example, try_one, js=TO_BENCH, watch=True)
     runner.acts(pictures.pages.colour, colour_page, js=TO_BENCH, watch=True)
@@ -362,7 +377,7 @@ def build(runner: Runner, pictures: PicturesTab) -> None:
     runner.acts(variations.keep, choose)
     runner.acts(variations.mix, mix, watch=True)
     runner.acts(mixed.mixed, choose_mixed)
-    runner.acts(another.click, clear_table)
+    runner.acts(another.click, clear_table, js="() => storybrush.drawing.forget()")
     runner.acts(before.click, go_back, watch=True)
     runner.acts(resume.click, go_back, js=TO_BENCH, watch=True)
     runner.starts(vary.click, "vary", begin_variations, [freedom, steps, seed, painter, prompt])
@@ -444,7 +459,15 @@ def replace_easel(desk: Desk, easel: Easel | None) -> None:
         desk.easel_before = desk.easel
     elif desk.easel_before is easel:
         desk.easel_before = None
-    desk.easel = easel
+    desk.easel, desk.asks_for_drawing = easel, False
+
+
+def read_message(event: gr.EventData) -> object:
+    """The JSON value that a page has sent, None where it cannot be read."""
+    try:
+        return json.loads(clicked(event))
+    except (ValueError, RecursionError):
+        return None
 
 
 def needed(desk: Desk) -> Easel:
@@ -476,32 +499,7 @@ def describe(easel: Easel) -> str:
         "height": height,
         "palette": easel.table,
         "masking": easel.waits_for_mask,
+        "about": kept.about(easel),
         **easel.urls,
     }
     return json.dumps(value)
-
-
-def status_line(easel: Easel, job: Job | None, ahead: int) -> tuple[str, str, str]:
-    """What the work is waiting for: (text, kind, aside) of `markup.status`."""
-    if easel.behind and not easel.waits_for_mask:
-        if job is None:
-            return "Your strokes are kept: draw on, and the picture follows.", "", ""
-        if job.kind != "colour":
-            return KEPT, "", ""
-        if ahead:
-            return f"You are number {ahead + 1} in line. It begins by itself.", "busy", ""
-        return "Colouring…", "busy", ""
-    if easel.waits_for_mask:
-        return WAITS, "", ""
-    mask = easel.document.mask
-    if mask is not None and mask.getextrema()[0]:
-        return ALL_MASKED, "", ""
-    if mask is not None and not easel.document.hinted:
-        return "Only the masked part changes. Draw a stroke of colour in it.", "", ""
-    if mask is not None:
-        return "Only the masked part changes. Keep going when you like it.", "done", ""
-    if not easel.document.hinted and easel.suggest:
-        return "Coloured by itself. Draw a stroke where you want another colour.", "done", ""
-    if not easel.document.hinted:
-        return "Draw a stroke of colour where you want it.", "", ""
-    return "Coloured. Draw on, or mask a part to change only that.", "done", ""

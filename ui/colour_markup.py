@@ -11,6 +11,7 @@ from PIL import Image
 from ui import markup
 from ui.colour_vary import Varying
 from ui.easel import Candidates, Easel, Mixed
+from ui.jobs import Job
 from ui.served_files import url_of
 from ui.theme import ASSETS
 
@@ -151,3 +152,36 @@ def saved(easel: Easel) -> str:
         for url, name, what in easel.saved
     )
     return f'<div class="files">{links}</div>' if links else ""
+
+
+WAITS = "This picture stands. Draw a mask over the part that should change, then colour there."
+
+ALL_MASKED = "Everything is masked: all of it follows your strokes. Erase parts that should stay."
+
+KEPT = "Your strokes are kept. Other work of yours comes first, then they are coloured."
+
+
+def status_line(easel: Easel, job: Job | None, ahead: int) -> tuple[str, str, str]:
+    """What the work is waiting for: (text, kind, aside) of `markup.status`."""
+    if easel.behind and not easel.waits_for_mask:
+        if job is None:
+            return "Your strokes are kept: draw on, and the picture follows.", "", ""
+        if job.kind != "colour":
+            return KEPT, "", ""
+        if ahead:
+            return f"You are number {ahead + 1} in line. It begins by itself.", "busy", ""
+        return "Colouring…", "busy", ""
+    if easel.waits_for_mask:
+        return WAITS, "", ""
+    mask = easel.document.mask
+    if mask is not None and mask.getextrema()[0]:
+        return ALL_MASKED, "", ""
+    if mask is not None and not easel.document.hinted:
+        return "Only the masked part changes. Choose “Colours” and draw a stroke in it.", "", ""
+    if mask is not None:
+        return "Only the masked part changes. Keep going when you like it.", "done", ""
+    if not easel.document.hinted and easel.suggest:
+        return "Coloured by itself. Draw a stroke where you want another colour.", "done", ""
+    if not easel.document.hinted:
+        return "Draw a stroke of colour where you want it.", "", ""
+    return "Coloured. Draw on, or mask a part to change only that.", "done", ""

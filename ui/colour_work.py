@@ -96,6 +96,8 @@ def take_strokes(easel: Easel, sent: Mapping[str, Any]) -> bool:
         document, easel.frozen, easel.unpainted = replace(document, kept=None), False, None
     easel.document = document
     easel.publish(*(name for name in ("hints", "mask") if name in sent))
+    if document.kept is not before.kept:
+        easel.publish("kept")
     easel.changed()
     return True
 
@@ -234,6 +236,7 @@ def paint_live(shop: Workshop, desk: Desk, easel: Easel, job: Job) -> Iterator[s
                     if easel.unpainted is before:
                         easel.unpainted = None
                         easel.document = replace(easel.document, kept=stands.colours)
+                        easel.publish("kept")
                 continue
             painted, model = paint_once(shop.colourists, easel, document)
             assert painted.colours is not None

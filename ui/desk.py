@@ -37,8 +37,8 @@ LATE = 5.0
 FIRST_TAB = "story"
 
 STARTED_AGAIN = (
-    "Storybrush was started again in the meantime. Load this page again: your words are kept, "
-    "and finished pages are in the gallery."
+    "Storybrush was started again in the meantime. Load this page again: your words and your "
+    "drawing are kept, and finished pages are in the gallery."
 )
 
 
@@ -125,6 +125,8 @@ class Desk:
     """The drawing that is coloured."""
     easel_before: Easel | None = None
     """The one that it has replaced."""
+    asks_for_drawing: bool = False
+    """Whether the browser is asked for the one that it may have kept: none is known here."""
     browsing: tuple[str, int] | None = None
     """Style and offset of the books on the shelf; None while others are looked up."""
     admin: bool = False

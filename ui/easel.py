@@ -173,7 +173,7 @@ class Easel:
     saved: tuple[tuple[str, str, str], ...] = ()
     """Files to take away: (address, name, what it is)."""
     urls: dict[str, str] = field(default_factory=dict[str, str])
-    """Where the browser finds the layers, by name: lines, picture, hints, mask."""
+    """Where the browser finds the layers, by name: those of `publish`."""
     from_page: bool = False
     """Whether it is a page of a book, anybody's."""
     tidy: bool = True
@@ -247,7 +247,7 @@ class Easel:
         if not same:  # else what is being drawn meanwhile belongs to what is there, too
             self.round += 1
         self.changed()
-        self.publish("hints", "mask", "picture")
+        self.publish("hints", "mask", "kept", "earlier", "picture")
 
     def lay_out(self, picture: Image.Image) -> None:
         """The picture's own colours lie on the table, too."""
@@ -263,6 +263,9 @@ class Easel:
         document = self.document
         pictures: dict[str, Image.Image | None] = {
             "lines": document.lineart,
+            "original": self.drawing.original,
+            "kept": document.kept,
+            "earlier": document.earlier,
             "picture": document.colours or document.kept,
             "hints": document.hints,
             "mask": document.mask and as_layer(document.mask),
@@ -277,7 +280,7 @@ def new_easel(drawing: Drawing, place: Place | None = None) -> Easel:
     easel = Easel(drawing, Document(drawing.lineart), place)
     if drawing.kind == "picture":
         easel.lay_out(drawing.original)
-    easel.publish("lines", "picture", "hints", "mask")
+    easel.publish("lines", "original", "kept", "earlier", "picture", "hints", "mask")
     return easel
 
 

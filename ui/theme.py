@@ -147,6 +147,7 @@ def head() -> str:
 {asset("models.css")}</style>
 <script>{asset("desk.js")}
 {asset("drops.js")}
+{asset("kept_drawing.js")}
 {asset("keyboard.js")}
 {asset("spoken.js")}</script>
 """

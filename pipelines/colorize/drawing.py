@@ -63,7 +63,7 @@ def read_drawing(source: bytes | Path | Image.Image, *, max_megapixels: float = 
 
     Raises: InvalidInput for what is no picture, is damaged, or is too small or too large.
     """
-    image = _open(source, max_megapixels)
+    image = opened(source, max_megapixels)
     notes: list[str] = []
     image, upright = _upright(image)
     if upright:
@@ -102,8 +102,11 @@ def refuse_too_small(size: tuple[int, int]) -> None:
 # --- files --------------------------------------------------------------------------------
 
 
-def _open(source: bytes | Path | Image.Image, max_megapixels: float) -> Image.Image:
-    """The picture, decoded; nothing is decoded that is too large."""
+def opened(source: bytes | Path | Image.Image, max_megapixels: float = 40) -> Image.Image:
+    """The picture, decoded; nothing is decoded that is too large.
+
+    Raises: InvalidInput.
+    """
     too_large = f"The limit is {max_megapixels:g} megapixels: make it smaller and hand it in again."
     try:
         if isinstance(source, Image.Image):

@@ -99,12 +99,18 @@ CAMERA = """() => {
 }"""
 """A camera that looks at a drawing."""
 
+NOTHING_IS_KEPT = """() => {
+  indexedDB.open = () => { throw new DOMException('no', 'SecurityError'); };
+}"""
+"""A browser that keeps nothing, as some private windows do."""
+
 
 def test_a_photo_other_colours_and_a_small_drawing(
     colours: Server, visit: Visit, tmp_path: Path
 ) -> None:
     page = visit(colours.url)
     page.get_by_role("tab", name="Colour").click()
+    page.evaluate(NOTHING_IS_KEPT)
     page.evaluate(CAMERA)
     page.get_by_text("Take a photo").click()
     page.get_by_role("button", name="Take it").click()
@@ -266,6 +272,24 @@ def test_strokes_masks_variations_and_a_reload(
     other = visit(colours.url)
     other.get_by_role("tab", name="Colour").click()
     expect(other.get_by_text("Hand in a drawing")).to_be_visible()
+
+    # The server is started again and knows nothing of it: the browser brings it back.
+    page.wait_for_function("storybrush.drawing.recall().then((kept) => kept?.layers.kept)")
+    colours.stop()
+    colours.start(same_port=True)
+    for again in (page, other):
+        again.reload()
+        again.get_by_role("tab", name="Colour").click()
+    expect(page.get_by_text("this browser has kept it")).to_be_visible()
+    expect(page.get_by_text("Only the masked part changes. Keep going")).to_be_visible()
+    r, g, b = seen(page, 0.75, 0.52)
+    assert b > r + 60
+    assert max(abs(a - c) for a, c in zip(seen(page, 0.27, 0.35), left, strict=True)) <= 6
+    expect(other.get_by_text("Hand in a drawing")).to_be_visible()
+
+    # It is kept no longer than it is wanted.
+    page.get_by_role("button", name="New drawing").click()
+    page.wait_for_function("storybrush.drawing.recall().then((kept) => !kept)")
 
 
 def test_what_is_no_picture_is_said_and_a_page_of_a_book_gets_its_colours(

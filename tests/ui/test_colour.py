@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -35,6 +36,7 @@ from tests.ui.colour_stand_in import (
 )
 from ui import colour, colour_markup
 from ui import colour_files as files
+from ui import colour_kept as kept
 from ui import colour_vary as vary
 from ui import colour_work as work
 from ui.colour_models import Colourists, _once, colourists
@@ -847,7 +849,7 @@ def test_what_was_drawn_during_other_work_is_coloured_after_it(
     book = desk.begin(shop.jobs, "make", lambda job: iter(ended.is_set, True))
     draw(easel, hints=strokes())
     colour.follow(shop, desk, patience=0.02)
-    assert colour.status_line(easel, desk.job, 0)[0] == colour.KEPT
+    assert colour_markup.status_line(easel, desk.job, 0)[0] == colour_markup.KEPT
     assert not colour.resume_live(shop, desk)
     ended.set()
     until(lambda: book.done)
@@ -927,7 +929,7 @@ def test_masks_of_a_part_of_nothing_and_of_everything_are_told_apart(
 ) -> None:
     def said() -> str:
         paint(shop, easel)
-        return colour.status_line(easel, None, 0)[0]
+        return colour_markup.status_line(easel, None, 0)[0]
 
     assert "Draw a stroke" in said()
     draw(easel, mask=right_half())
@@ -969,3 +971,56 @@ def test_a_model_is_loaded_once_whoever_asks() -> None:
         found = list(pool.map(lambda _: load(), range(8)))
     assert loads == [1]
     assert len(set(found)) == 1
+
+
+def put_together(easel: Easel, folder: Path, about: Any) -> Easel:
+    """What a browser hands in that has kept this drawing."""
+    found = {name: url for name, url in easel.urls.items() if url}
+    paths = {name: unquote(url.split("file=")[1]) for name, url in found.items()}
+    sent = {"layers": paths, "about": json.loads(json.dumps(about))}
+    return kept.put_together(sent, str(folder))
+
+
+def test_a_drawing_that_a_browser_has_kept_goes_on(
+    shop: Workshop, easel: Easel, tmp_path: Path
+) -> None:
+    book = Book("Pip", (Page("A fox.", "fox @lake"),), owner="ada")
+    easel.place, easel.title, easel.tidy, easel.strength = Place.of(book, 0), "fox", False, 0.4
+    draw(easel, hints=strokes())
+    paint(shop, easel)
+    draw(easel, mask=right_half(), hints=strokes(at=(70, 32)))
+    picture = paint(shop, easel)
+    easel.choice = 7
+    again = put_together(easel, tmp_path, kept.about(easel))
+    assert kept.about(again) == kept.about(easel)
+    assert same_layers(again.document, easel.document)
+    assert again.drawing.kind == easel.drawing.kind
+    assert again.behind  # the last strokes may not have been coloured
+    again.choice = 0
+    painted = paint(shop, again)
+    assert np.abs(np.asarray(painted).astype(int) - np.asarray(picture)).mean() < 3
+    again.frozen = easel.frozen
+    draw(again, mask="")  # what stood before the mask is painted again
+    assert again.document.kept is None
+
+
+def test_what_a_browser_makes_up_is_no_drawing(
+    shop: Workshop, easel: Easel, tmp_path: Path
+) -> None:
+    draw(easel, hints=strokes())
+    odd: dict[str, Any] = {
+        "title": 5, "kind": "cat", "place": {"book": "../x", "index": "0"}, "recipe": [],
+        "frozen": "yes", "strength": float("nan"), "tidy": 3, "suggest": None, "choice": -1,
+    }  # fmt: skip
+    for about in (odd, [], None):
+        again = put_together(easel, tmp_path, about)
+        assert (again.place, again.recipe, again.choice, again.frozen) == (None, None, 0, False)
+        assert again.strength == STRENGTH
+    lines = unquote(easel.urls["lines"].split("file=")[1])
+    Image.new("RGBA", (20, 20)).save(tmp_path / "small.png")
+    for layers in (
+        None, {}, {"hints": lines}, {"lines": "/etc/passwd"}, {"lines": [lines]},
+        {"lines": lines, "hints": str(tmp_path / "small.png")},
+    ):  # fmt: skip
+        with pytest.raises(InvalidInput):
+            kept.put_together({"layers": layers}, str(tmp_path))

@@ -5,6 +5,7 @@
 const { make, palm } = window.storybrush;
 const root = element.querySelector('.easel');
 const MASK = '#e4562a';
+const FETCHED = ['lines', 'original', 'kept', 'earlier', 'picture']; // layers that are not drawn here
 const STEPS = 60; // that can be undone, ...
 const MOST = 100e6; // ... and the bytes that they may take
 const PATIENCE = 10_000; // milliseconds until strokes that nobody has taken are sent again
@@ -25,6 +26,7 @@ let done = [];
 let stroke = null;
 let timer = 0;
 let again = 0;
+let keeping = 0;
 let sent = -Infinity; // when strokes were sent last
 let number = 0; // of the newest message
 const page = Math.random().toString(36).slice(2); // whose messages these are
@@ -89,7 +91,34 @@ function touched(canvas) {
   clearTimeout(timer);
   // At once, but several quick strokes are sent as one.
   timer = setTimeout(send, performance.now() - sent > 500 ? 0 : 90);
+  keepSoon();
   buttons();
+}
+
+// --- what this browser keeps, should the server forget the drawing ---------------------------
+
+function keepSoon() {
+  clearTimeout(keeping);
+  keeping = setTimeout(keep, 800);
+}
+
+async function keep() {
+  const value = known;
+  const layers = {};
+  try {
+    for (const name of FETCHED.filter((layer) => value[layer])) {
+      const found = await fetch(value[name]); // it was shown, so it comes from the browser's cache
+      if (!found.ok) return;
+      layers[name] = await found.blob();
+    }
+  } catch (error) { // offline: what was kept before stays
+    return;
+  }
+  for (const [name, canvas] of [['hints', hints], ['mask', mask]]) {
+    if (!empty(canvas)) layers[name] = await new Promise((resolve) => canvas.toBlob(resolve));
+  }
+  if (!ready || !element.isConnected || known.name !== value.name || known.round !== value.round) return;
+  storybrush.drawing.keep(layers, value.about);
 }
 
 // --- strokes ------------------------------------------------------------------------------
@@ -419,6 +448,7 @@ async function show() {
   }
   root.dataset.picture = value.picture; // for whoever waits for it
   paint();
+  keepSoon();
 }
 
 watch('value', show);

@@ -1,5 +1,6 @@
 // A drawing is handed in: chosen, dropped, pasted or photographed. It goes to the server as it is,
-// which says what is wrong with it. Handed in by Gradio: element, trigger, upload.
+// which says what is wrong with it. Where it asks for the drawing that this browser has kept, that is
+// handed in as `kept`. Handed in by Gradio: element, props, trigger, upload, watch.
 const said = element.querySelector('[role=alert]');
 
 async function give(file) {
@@ -31,6 +32,25 @@ element.addEventListener('drop', (event) => {
 document.addEventListener('paste', (event) => {
   if (element.offsetParent) give(event.clipboardData?.files?.[0]);
 });
+
+// --- what was kept ------------------------------------------------------------------------
+
+let brought = false;
+
+async function bring() {
+  if (props.value !== 'asks') return brought && storybrush.drawing.forget(); // it was of no use
+  const kept = !brought && await storybrush.drawing.recall();
+  if (!kept) return;
+  brought = true;
+  const path = async ([name, blob]) => [name, (await upload(new File([blob], name))).path];
+  try {
+    const layers = Object.fromEntries(await Promise.all(Object.entries(kept.layers).map(path)));
+    trigger('kept', { value: JSON.stringify({ layers, about: kept.about }) });
+  } catch (error) { /* offline: the next time */ }
+}
+
+watch('value', bring);
+bring();
 
 // --- the camera ---------------------------------------------------------------------------
 

@@ -69,6 +69,8 @@ window.storybrush = (() => {
     example, // what an example puts in the place of what was typed; pressed again, that comes back
     palm, // whether a pointer is a hand that rests on the screen: who has a pen draws with that
     alone, // nothing but this dialog can be reached while it is there
+    tab: now.tab,
+    last: before.tab, // the tab whose work is gone on with
     kept: () => found,
     keep: (part, value) => {
       now[part] = value;
