@@ -96,7 +96,9 @@ def requests_of(args: argparse.Namespace) -> tuple[list[PictureRequest], Recipe 
 
 def _check_mask(mask: Image, init: Image | None, config: PictureConfig) -> None:
     """Raises InvalidInput for a mask that leaves nothing to paint, or is of another picture."""
-    if mask.convert("L").point(lambda grey: 255 if grey >= BRIGHT else 0).getbbox() is None:
+    import numpy as np
+
+    if not (np.asarray(mask.convert("L")) >= BRIGHT).any():
         raise InvalidInput(
             "The picture of --mask is dark all over, and what is bright in it is painted: make it "
             "white there."
