@@ -23,7 +23,7 @@ from storage.base import BOOK_ID
 from ui.colour_files import uploaded
 from ui.easel import Easel, Place, Round, new_easel
 
-_KINDS: tuple[Kind, ...] = get_args(Kind)
+_KINDS: dict[str, Kind] = {kind: kind for kind in get_args(Kind)}
 
 AGAIN = "Your drawing of last time is here again: this browser has kept it."
 
@@ -68,7 +68,7 @@ def put_together(sent: object, folder: str) -> Easel:
     if lines is None or any(layer.size != lines.size for layer in layers.values()):
         raise InvalidInput(UNREADABLE)
     document = _document(lines, layers)
-    kind: Kind = next((kind for kind in _KINDS if kind == told.get("kind")), "lineart")
+    kind = _KINDS.get(str(told.get("kind")), "lineart")
     drawing = Drawing(lines, layers.get("original", document.picture), kind, (AGAIN,))
     easel = new_easel(drawing, _place(told.get("place")))
     easel.title, easel.from_page = str(told.get("title", "")), told.get("from_page") is True
