@@ -68,8 +68,9 @@ def put_together(sent: object, folder: str) -> Easel:
     if lines is None or any(layer.size != lines.size for layer in layers.values()):
         raise InvalidInput(UNREADABLE)
     document = _document(lines, layers)
-    kind: Kind = next((kind for kind in _KINDS if kind == told.get("kind")), "lineart")
-    drawing = Drawing(lines, layers.get("original", document.picture), kind, (AGAIN,))
+    kinds = [kind for kind in _KINDS if kind == told.get("kind")]
+    original = layers.get("original", document.picture)
+    drawing = Drawing(lines, original, kinds[0] if kinds else "lineart", (AGAIN,))
     easel = new_easel(drawing, _place(told.get("place")))
     easel.title, easel.from_page = str(told.get("title", "")), told.get("from_page") is True
     strength, choice = told.get("strength"), told.get("choice")
