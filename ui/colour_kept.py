@@ -68,7 +68,7 @@ def put_together(sent: object, folder: str) -> Easel:
     if lines is None or any(layer.size != lines.size for layer in layers.values()):
         raise InvalidInput(UNREADABLE)
     document = _document(lines, layers)
-    kinds = [kind for kind in _KINDS if kind == told.get("kind")]
+    kinds: list[Kind] = [kind for kind in _KINDS if kind == told.get("kind")]
     original = layers.get("original", document.picture)
     drawing = Drawing(lines, original, kinds[0] if kinds else "lineart", (AGAIN,))
     easel = new_easel(drawing, _place(told.get("place")))
