@@ -52,7 +52,9 @@ from finetune.training import (
     save_checkpoint,
     set_learning_rate,
 )
+from pipelines.errors import InvalidInput
 from pipelines.gpt2 import GPT2Config, GPT2Writer
+from pipelines.presets import check_range
 from pipelines.reading import split_sentences
 from pipelines.tokenizer import PAD_ID, SENTENCE, SPECIALS, TITLE, load_tokenizer
 from pipelines.weights import list_hashes, load_weights, save_model
@@ -268,6 +270,17 @@ def train(
     yield average
 
 
+@torch.no_grad()
+def blend(model: GPT2Writer, begun: GPT2Writer, share: float) -> None:
+    """Let `model` keep a share, in [0, 1], of the weights of the writer that it went on from.
+
+    What is new is learned by then, and what that one knew is not yet forgotten. Source: Wortsman
+    et al. 2022, "Robust fine-tuning of zero-shot models" (WiSE-FT), section 3.
+    """
+    for new, old in zip(model.parameters(), begun.parameters(), strict=True):
+        new.lerp_(old.to(new), share)
+
+
 def save(model: GPT2Writer, config: dict[str, Any], folder: Path) -> None:
     """Weights, config and lexicon; the output layer is the input embedding and is not repeated."""
     save_model(model.transformer, config, folder, int8=True)
@@ -287,6 +300,10 @@ def main() -> None:
     p.add_argument("--batch", type=int, default=24, help="sequences a step")
     p.add_argument("--from", dest="begun", type=Path, help="folder of a writer to go on from")
     p.add_argument("--peak", type=float, default=3e-3, help="learning rate at its highest")
+    p.add_argument(
+        "--blend", type=float, default=0.0,
+        help="share of the writer of --from that the result keeps, in its weights; 0 to 1",
+    )  # fmt: skip
     p.add_argument("--workers", type=int, default=0, help="processes that prepare stories")
     args = p.parse_args()
     guarded(lambda: run(args, begin(args)))
@@ -294,15 +311,20 @@ def main() -> None:
 
 def run(args: argparse.Namespace, device: torch.device) -> None:
     """The command, its arguments read. Raises AppError."""
+    check_range("--blend", args.blend, 0.0, 1.0)
+    if args.blend and not args.begun:
+        raise InvalidInput("--blend needs --from: the writer whose weights are kept in part.")
     stories = list(read_stories(args.stories, "train")) if args.stories else []
+    begun = read_weights(args.begun) if args.begun else None
     events = train(
-        args.steps, args.runs, device,
-        begun=read_weights(args.begun) if args.begun else None, peak=args.peak,
+        args.steps, args.runs, device, begun=begun, peak=args.peak,
         stories=stories, minutes=args.minutes, workers=args.workers, seed=args.seed,
         batch=args.batch * processes(), save_every=args.save_every,
         report_every=min(50, args.save_every),
     )  # fmt: skip
     model = report(events)
+    if begun is not None:
+        blend(model, begun, args.blend)
     if rank() == 0:
         save(model, embedded_config(), args.out)
         log.info("wrote %s", args.out)

@@ -327,7 +327,7 @@ def test_what_is_no_picture_is_said_and_a_page_of_a_book_gets_its_colours(
     page.get_by_role("button", name="Keep going").click()
     expect(page.get_by_text("This picture stands.")).to_be_visible()
     page.get_by_role("button", name="Put it on the page").click()
-    expect(page.get_by_text("The page has its new picture.")).to_be_visible()
+    expect(page.get_by_test_id("toast-text")).to_have_text("The page has its new picture.")
 
     # The reader leads back to the easel, and the strokes are there again.
     page.get_by_role("tab", name="Gallery").click()

@@ -27,6 +27,7 @@ from finetune.evaluate_story import distinct, hero_stays, requests, typed_reques
 from finetune.gpt2 import (
     SKIPPED,
     batches,
+    blend,
     build,
     collate,
     encode_example,
@@ -238,6 +239,19 @@ def test_a_writer_that_is_there_is_where_it_begins(tmp_path: Path) -> None:
     assert any(p.std() > 0.01 for p in begun.parameters())
     for a, b in zip(begun.parameters(), end.parameters(), strict=True):
         assert torch.allclose(a, b, atol=1e-6)
+
+
+def test_a_share_of_the_writer_it_went_on_from_stays() -> None:
+    def value(share: float) -> float:
+        model, begun = build(TINY), build(TINY)
+        for part, number in ((model, 1.0), (begun, 5.0)):
+            for parameter in part.parameters():
+                torch.nn.init.constant_(parameter, number)
+        blend(model, begun, share)
+        (found,) = {p.mean().item() for p in model.parameters()}
+        return found
+
+    assert [value(share) for share in (0.0, 0.25, 1.0)] == [1.0, 2.0, 5.0]
 
 
 def test_the_shipped_writer_can_be_taught_on() -> None:
