@@ -29,7 +29,7 @@ def test_texts_become_a_writer_that_is_used_downloaded_and_deleted(
     page.get_by_label("Steps").last.fill("2")
     page.get_by_label("At a time").fill("1")
     page.get_by_role("button", name="Look at them first").click()
-    expect(page.get_by_text("cannot be a name here")).to_be_visible()
+    expect(page.get_by_test_id("toast-text")).to_contain_text("cannot be a name here")
     page.get_by_label("Its name").fill("Foxes")
     page.get_by_role("button", name="Look at them first").click()
     expect(page.get_by_text("4 of 4 texts kept")).to_be_visible(timeout=slow)
