@@ -28,6 +28,10 @@ MOST_ROWS = 16
 MOST_ALIKE = 64
 """Of rows that are computed alike."""
 
+BLOCK = 4
+"""Rows that are computed alike come in whole blocks: for one alone libraries have another way
+everywhere, and for what is left over of a block of four on processors of AMD."""
+
 
 @dataclass(frozen=True)
 class _Packed:
@@ -80,8 +84,8 @@ def linear(
             weight = weight.t()
         elif alike:
             weight = _inputs_first(layer, weight).t()
-        if alike and len(rows) == 1:  # libraries have another way for one alone
-            rows = rows.repeat(2, 1)
+        if alike:
+            rows = nn.functional.pad(rows, (0, 0, 0, -len(rows) % BLOCK))
         found = nn.functional.linear(rows, weight, bias)
         return found[: x.shape[:-1].numel()].view(*x.shape[:-1], -1)
     if inputs_first:

@@ -37,6 +37,7 @@ ODD = 3
 """Of each of two: not every process begins with a whole picture."""
 STORY_CONFIG = {**gpt2.embedded_config(), "n_embd": 32, "n_layer": 1, "n_head": 2}
 OPTIONS: dict[str, Any] = {"batch": BATCH, "save_every": 100, "report_every": 1, "peak": 1e-3}
+AT_ODDS: dict[str, Any] = {**OPTIONS, "batch": 2 * ODD}
 
 
 def everything(runs: Path) -> dict[str, Any]:
@@ -69,7 +70,7 @@ def everything(runs: Path) -> dict[str, Any]:
             )),
             "scenes' clip": drain(clip.train(
                 2, scenes, runs / "guide.pt", CPU, config=CLIP_CONFIG,
-                **OPTIONS | {"batch": 2 * ODD},
+                **AT_ODDS,
             )),
             "code transformer": drain(code_transformer.train(
                 3, codes, codes, VQGAN_CONFIG, runs / "codes.pt", CPU,

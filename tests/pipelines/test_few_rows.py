@@ -112,7 +112,7 @@ def test_rows_are_alike_whatever_is_beside_them(shape: tuple[int, int], shipped:
         x = torch.randn(MOST_ALIKE, shape[1])
         whole = linear(layer, x, inputs_first=inputs_first, alike=True)
         assert (whole - exact(layer, x)).std() < 0.005 * whole.std()
-        for begin, end in ((0, 1), (0, 8), (8, 16), (16, 40), (5, 21)):
+        for begin, end in ((0, 1), (0, 8), (8, 16), (16, 40), (5, 21), (3, 6), (7, 17)):
             part = linear(layer, x[begin:end], inputs_first=inputs_first, alike=True)
             assert torch.equal(part, whole[begin:end])
 
