@@ -70,7 +70,7 @@ def test_who_comes_through_another_server_is_turned_away_where_only_this_compute
     assert kept._visit(near) is runner._visit(far)
     with pytest.raises(InvalidInput, match="--models"):
         kept._visit(far)
-    assert kept._wait_for(near, "models")
+    assert kept._wait_for(near, "models")[0] is runner._visit(near)
     with pytest.raises(InvalidInput, match="--models"):
         kept._wait_for(far, "models")
 
