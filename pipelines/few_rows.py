@@ -84,8 +84,8 @@ def linear(
             weight = weight.t()
         elif alike:
             weight = _inputs_first(layer, weight).t()
-        if alike:
-            rows = nn.functional.pad(rows, (0, 0, 0, -len(rows) % BLOCK))
+        if alike and (short := -len(rows) % BLOCK):
+            rows = nn.functional.pad(rows, (0, 0, 0, short))
         found = nn.functional.linear(rows, weight, bias)
         return found[: x.shape[:-1].numel()].view(*x.shape[:-1], -1)
     if inputs_first:

@@ -224,10 +224,15 @@ def given_to_hero(written: Written, request: Request) -> Written:
     )
 
 
+def _asked_hero(request: Request) -> str | None:
+    """The painter's word for the first character that was asked for."""
+    return next((w for w in named_in(request.text) if _acts(w)), None)
+
+
 def with_fitting_title(written: Written, request: Request) -> Written:
     """The story, its title naming the hero who was asked for instead of somebody of whom the story
     does not tell: "The zombie who was always late", of an elephant."""
-    hero = next((w for w in named_in(request.text) if _acts(w)), None)
+    hero = _asked_hero(request)
     told, title = (set(named_in(t)) for t in (" ".join(written.sentences), written.title))
     strangers = [w for w in title - told if _acts(w) and "_" not in w]
     if hero not in told or hero in title or len(strangers) != 1:
@@ -267,7 +272,7 @@ _STOCK = re.compile(
 def misfits(text: str, request: Request) -> int:
     """How many parts of a body the story speaks of as someone's own that the hero who was asked
     for does not have: such a story was made for another one."""
-    hero = next((w for w in named_in(request.text) if _acts(w)), None)
+    hero = _asked_hero(request)
     if hero is None or hero in _WINGED:
         return 0
     named = {part.lower() for part in _OWNED.findall(text)}

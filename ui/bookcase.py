@@ -107,9 +107,6 @@ def build(runner: Runner) -> Bookcase:
             older: gr.update(interactive=begin + SHELF < total),
         }
 
-    def begin_one(desk: Desk) -> None:
-        desk.shown = "story"
-
     place = [search, style, offset]
     shown = [looks, shelf, style, offset, pager, where, newer, older]
     for button, by in ((newer, -SHELF), (older, SHELF)):
@@ -120,7 +117,7 @@ def build(runner: Runner) -> Bookcase:
             shown,
             js=TO_TOP,
         )
-    runner.acts(shelf.begin, begin_one)
+    runner.acts(shelf.begin, Desk.show_story)
 
     def look(desk: Desk, event: gr.EventData, words: str) -> dict[Any, Any]:
         return fill(desk, words, clicked(event), 0)

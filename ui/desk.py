@@ -172,6 +172,10 @@ class Desk:
             self.reading = None
         self.admin = False
 
+    def show_story(self) -> None:
+        """A button where there is nothing yet leads to where stories are begun."""
+        self.shown = FIRST_TAB
+
     def leads_to(self, tab: str) -> None:
         """A job goes on in another tab, and its pages follow it."""
         self.shown, self.led_by = tab, None

@@ -249,9 +249,6 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
         desk.shown = "pictures"
         return lambda job: paint(shop, desk, job, config)
 
-    def to_story(desk: Desk) -> None:
-        desk.shown = "story"
-
     def keep(desk: Desk, value: Any) -> None:
         """Save the words as they are in the editor, with the pictures there are."""
         Manuscript.from_value(value)  # or say what is wrong with it
@@ -267,6 +264,6 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
         runner.starts(button.click, "paint", begin, wanted)
     runner.stops(stop.click)
     runner.acts(save.click, keep, [story.editor])
-    runner.acts(pages.begin, to_story)
+    runner.acts(pages.begin, Desk.show_story)
     runner.opens(tab, "pictures", lambda desk, value: desk.remember(value), [story.editor])
     return PicturesTab(pages, read, settings)
