@@ -25,7 +25,8 @@ from transformers import Trainer
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from finetune.data.packing import SKIPPED
-from finetune.training import are_numbers, out_of_bounds, write_whole
+from finetune.training import are_numbers, out_of_bounds
+from pipelines.durable import write_whole
 from pipelines.errors import InvalidInput, OutOfMemory, StorageError
 from pipelines.hub import short
 
@@ -251,4 +252,4 @@ def same_run(folder: Path, facts: dict[str, Any]) -> None:
     for broken in (c for c in found if not whole(c)):
         shutil.rmtree(broken, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(facts, indent=2) + "\n")
+    write_whole(path, f"{json.dumps(facts, indent=2)}\n".encode())

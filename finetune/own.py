@@ -19,8 +19,9 @@ from PIL import Image
 
 from finetune.distributed import processes, rank
 from finetune.footprint import Footprint
-from finetune.training import as_json, ask_to_stop, checkpointing_option, note, write_whole
+from finetune.training import as_json, ask_to_stop, checkpointing_option, note
 from pipelines.device import is_out_of_memory
+from pipelines.durable import write_whole
 from pipelines.errors import AppError, InvalidInput, OutOfMemory, StorageError
 from pipelines.weights import EMBEDDED
 
@@ -227,7 +228,7 @@ def finish(home: Home, save: Callable[[Path], None], told: dict[str, Any]) -> No
     if rank() > 0:
         return
     save(home.model)
-    write_whole(home.model / "training.json", as_json(told, indent=2) + "\n")
+    write_whole(home.model / "training.json", f"{as_json(told, indent=2)}\n".encode())
     before = told.get("before", {})
     note("done", folder=home.model, figures=told["figures"])
     for name, value in told["figures"].items():

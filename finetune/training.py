@@ -24,6 +24,7 @@ from torch import nn
 from finetune import distributed
 from finetune.muon import Muon
 from pipelines.device import is_out_of_memory
+from pipelines.durable import fsync
 from pipelines.errors import InvalidInput, StorageError
 from pipelines.presets import MAX_SEED, check_range
 
@@ -261,9 +262,9 @@ def save_checkpoint(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(state, fresh)
-        _to_disk(fresh)
+        fsync(fresh)
         os.replace(fresh, path)
-        _to_disk(path.parent)
+        fsync(path.parent)
     except (OSError, RuntimeError) as e:  # torch's own writer raises RuntimeError on a full disk
         fresh.unlink(missing_ok=True)
         raise StorageError(
@@ -284,26 +285,6 @@ def out_of_bounds(step: int, kept: str) -> InvalidInput:
         f"At step {step} the training has run out of bounds: the weights are no numbers any more, "
         f"and no checkpoint was written of them. {kept}: train with a lower learning rate."
     )
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write or replace a small file as a whole, or not at all. Raises OSError."""
-    fresh = path.with_name(f"{path.name}.tmp")
-    try:
-        fresh.write_text(text, encoding="utf-8")
-        fresh.replace(path)
-    except OSError:
-        fresh.unlink(missing_ok=True)
-        raise
-
-
-def _to_disk(path: Path) -> None:
-    """Wait until a file, or which files a folder has, is on the disk. Raises OSError."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def load_checkpoint(

@@ -36,6 +36,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from pipelines.book import Book, now, picture_name
+from pipelines.durable import write_whole
 from pipelines.errors import StorageError, Unreachable
 from storage.base import (
     BOOK_ID,
@@ -49,7 +50,6 @@ from storage.base import (
 )
 from storage.bucket import Bucket, Occupied, Stored, as_metadata
 from storage.database import explained, locked
-from storage.durable import write_note
 from storage.firestore import FirestoreIndex, Untold
 from storage.following import GONE, REFRESH_SECONDS, Following
 from storage.manifest import (
@@ -287,7 +287,7 @@ class FirebaseLibrary:
             kept = file.read_bytes() if file.exists() else b""
             if not re.fullmatch(rb"[0-9a-f]{16}", kept):  # empty after a power cut, for example
                 kept = secrets.token_hex(8).encode()
-                write_note(file, kept)
+                write_whole(file, kept)
             return kept.decode()
 
     def _publish(

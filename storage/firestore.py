@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipelines.book import Book, Page
+from pipelines.durable import write_whole
 from pipelines.errors import StorageError, Unreachable
 from storage.bucket import app_for
 from storage.database import explained
-from storage.durable import write_note
 from storage.mirror import Mirror
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ class Untold:
     def add(self, book_id: str, edition: int) -> None:
         """The book was deleted in this edition."""
         with explained(self._folder):
-            write_note(self._folder / f"{book_id}.{edition}", b"")
+            write_whole(self._folder / f"{book_id}.{edition}", b"")
 
     def tell(self, index: FirestoreIndex) -> None:
         """Tell of all of them. Raises: StorageError; those that are left are told the next time."""

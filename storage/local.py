@@ -29,6 +29,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pipelines.book import Book, picture_name
+from pipelines.durable import fsync
 from pipelines.errors import InvalidInput, NotFound, StorageError
 from storage import index
 from storage.base import (
@@ -42,7 +43,6 @@ from storage.base import (
     search_words,
 )
 from storage.database import Database, explained, locked
-from storage.durable import fsync
 
 logger = logging.getLogger(__name__)
 

@@ -21,6 +21,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl
 
 from pipelines.book import Book
+from pipelines.durable import remove_for_good, write_whole
 from pipelines.errors import AppError, InvalidInput, NotFound, StorageError, Unreachable
 from storage.base import (
     BOOK_ID,
@@ -34,7 +35,6 @@ from storage.base import (
 )
 from storage.bucket import Bucket
 from storage.database import explained, locked
-from storage.durable import remove_note, write_note
 from storage.firebase import FirebaseLibrary
 from storage.following import CLOSE_SECONDS, GONE
 from storage.local import LocalLibrary
@@ -345,7 +345,7 @@ class Deleted:
     def add(self, book_id: str, owner: str) -> None:
         """`owner` deleted the book, "" is the administrator."""
         with explained(self._folder):
-            write_note(self._folder / book_id, json.dumps({"owner": owner}).encode())
+            write_whole(self._folder / book_id, json.dumps({"owner": owner}).encode())
 
     def all(self) -> list[tuple[str, str]]:
         """The ids of the books, and for whom they are deleted."""
@@ -361,7 +361,7 @@ class Deleted:
     def forget(self, book_id: str) -> None:
         """The deletion is made good, or the book was saved again."""
         with explained(self._folder):
-            remove_note(self._folder / book_id)
+            remove_for_good(self._folder / book_id)
 
 
 def open_firebase(place: str) -> OutboxLibrary:

@@ -23,6 +23,7 @@ from PIL import Image
 from tqdm import tqdm
 
 from finetune.data.storyworld import Captioned, prompt_of, sample_scene
+from pipelines.durable import write_whole
 from pipelines.painter import (
     GRID,
     SIZE,
@@ -213,9 +214,7 @@ class SceneSet:
         np.save(self.folder / "labels.npy", labels)
         np.save(self.folder / "plans.npy", plans)
         # Written last: its presence says that the folder is whole.
-        fresh = self.folder / "scenes.jsonl.tmp"
-        fresh.write_text("\n".join(rows) + "\n", encoding="utf-8")
-        fresh.replace(self.folder / "scenes.jsonl")
+        write_whole(self.folder / "scenes.jsonl", ("\n".join(rows) + "\n").encode())
 
 
 def unpainted(folder: Path, count: int, scale: int = 1) -> int:

@@ -34,6 +34,7 @@ from finetune.training import (
     save_checkpoint,
     set_learning_rate,
 )
+from pipelines.durable import write_whole
 from pipelines.errors import InvalidInput, StorageError
 
 
@@ -152,16 +153,16 @@ def test_a_full_disk_keeps_the_last_checkpoint(
 def test_a_small_file_is_written_as_a_whole_or_not_at_all(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    training.write_whole(tmp_path / "run.json", "{}")
-    write = Path.write_text
+    write_whole(tmp_path / "run.json", b"{}")
+    write = Path.write_bytes
 
-    def full(path: Path, text: str, **more: Any) -> None:
-        write(path, text[:1], **more)
+    def full(path: Path, data: bytes) -> None:
+        write(path, data[:1])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_text", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(OSError, match="No space"):
-        training.write_whole(tmp_path / "run.json", "[1, 2]")
+        write_whole(tmp_path / "run.json", b"[1, 2]")
     assert [p.name for p in tmp_path.iterdir()] == ["run.json"]
     assert (tmp_path / "run.json").read_text() == "{}"
 

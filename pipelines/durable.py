@@ -16,7 +16,7 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_note(file: Path, data: bytes) -> None:
+def write_whole(file: Path, data: bytes) -> None:
     """Write or replace a small file as a whole or not at all; it outlives a power cut.
 
     Raises: OSError.
@@ -32,7 +32,7 @@ def write_note(file: Path, data: bytes) -> None:
     fsync(file.parent)
 
 
-def remove_note(file: Path) -> None:
+def remove_for_good(file: Path) -> None:
     """Remove a file, where there is one, for good: no power cut brings it back. Raises: OSError."""
     try:
         file.unlink()
