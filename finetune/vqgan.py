@@ -261,7 +261,9 @@ def _embedded(args: argparse.Namespace, device: torch.device) -> None:
     if phases == ("codes",):
         return
     with first_alone():
-        scenes = SceneSet(args.runs / "scenes-large", args.large_scenes, seed=2, scale=2)
+        # All laid out as finished pages are: what is sharpened is what will be drawn.
+        scenes = SceneSet(args.runs / "scenes-large", args.large_scenes, seed=2, scale=2,
+                          simple=1.0)  # fmt: skip
     bank = PictureBank(scenes, PageSet(real, 2 * SIZE) if real else None, device)
     common = {"minutes": args.minutes, "seed": args.seed, "save_every": args.save_every,
               "checkpointing": args.gradient_checkpointing}  # fmt: skip

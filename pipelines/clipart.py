@@ -67,7 +67,7 @@ def unit_of(word: str) -> float:
         return 0.85
     if kind in CHARACTERS:
         return 1.0
-    return 1.2 if kind == "big" else 0.62
+    return 1.2 if kind == "big" else 0.75
 
 
 @cache

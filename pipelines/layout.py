@@ -20,6 +20,19 @@ GRID = 16
 SIMPLE_SIZES = (64, 96, 128)
 """The sizes of clip art in a simple layout, in pixels."""
 _SIZES = tuple(range(3 * GRID, 11 * GRID, GRID))
+_SMALLEST_UNIT = 76
+"""Pixels of an ordinary character on a page that is as full as can be."""
+_OVERLAP = 1.04
+"""Widths of the groups in widths of the page, from which on everything is drawn smaller: a picture
+is easier to read with figures that touch than with small ones."""
+_ROWS_FROM = 4
+"""So many groups stand in two rows, every second one further away."""
+_ROWS_OVERLAP = 1.52
+"""The same of those, which hide more of each other."""
+_SMALLER = 0.8
+"""Of what is next to something larger, in sizes of that at most."""
+_ANY = 1e9
+"""No limit to a size."""
 
 # What one sits in or on rather than stands on: how deep, as a part of its height.
 _SEATS = {
@@ -137,14 +150,21 @@ class _Arranger:
     def __init__(self, unit: float, sizes: tuple[int, ...]) -> None:
         self.unit, self.sizes = unit, sizes
 
-    def fit(self, pixels: float, most: float = 1e9) -> int:
+    def fit(self, pixels: float, most: float = _ANY) -> int:
         """The nearest size there is, not above `most` if that can be."""
         size = min(self.sizes, key=lambda s: abs(s - pixels))
         fitting = [s for s in self.sizes if s <= max(most, self.sizes[0])]
         return min(size, fitting[-1])
 
-    def group(self, g: _Group) -> list[_Piece]:
-        size = self.fit(self.unit * unit_of(g.item.word))
+    def size_of(self, g: _Group) -> int:
+        """Of what a group is about. Who is in or on something leaves it the larger size."""
+        carried = any(h.relation in ("on", "in", "inside", "under") for h in g.hung)
+        most = _SMALLER * self.sizes[-1] if carried else _ANY
+        return self.fit(self.unit * unit_of(g.item.word), most)
+
+    def group(self, g: _Group, most: float) -> list[_Piece]:
+        """Its pieces; what it is about is not larger than `most` if that can be."""
+        size = self.fit(self.size_of(g), most)
         n = g.item.count
         main = [_Piece(g.item.word, size) for _ in range(n)]
         self._row(main)
@@ -171,9 +191,10 @@ class _Arranger:
     def _row(self, main: list[_Piece]) -> None:
         """Several of a kind: side by side, every second one a little further away."""
         n = len(main)
+        apart, back = (0.66, GRID) if n < 3 else (0.5, 2 * GRID) if n < 4 else (0.44, 2 * GRID)
         for k, p in enumerate(main):
-            p.x = (k - (n - 1) / 2) * (0.66 if n < 4 else 0.52) * p.size
-            p.base = -float(GRID * (k % 2)) if n > 1 else 0.0
+            p.x = (k - (n - 1) / 2) * apart * p.size
+            p.base = -float(back * (k % 2))
             p.z = -(k % 2)
 
     def _beside(self, main: list[_Piece], h: Item, side: int, nth: int) -> list[_Piece]:
@@ -185,7 +206,8 @@ class _Arranger:
             dx = (_half(edge.word) - 0.03) * a + (_half(h.word) - 0.18) * size
             base = edge.base - (0.36 if h.word in _ON_A_STRING else 0.14) * a
         else:
-            size = self.fit(self.unit * unit_of(h.word))
+            most = _ANY if _is_character(h.word) else a
+            size = self.fit(self.unit * unit_of(h.word), most)
             dx = _half(edge.word) * a + (_half(h.word) - 0.04) * size
             base = edge.base - (0.3 * a if h.word in _ON_A_STRING else 0.0)
         dx += (nth - 1) * 0.8 * size
@@ -261,6 +283,18 @@ class _Arranger:
         return _Piece(h.word, size, 0.0, 0.0, -2)
 
 
+def _arrange(groups: list[_Group], arranger: _Arranger) -> list[list[_Piece]]:
+    """The pieces of each group. A thing next to characters is smaller than they are."""
+    characters = [g for g in groups if _is_character(g.item.word)]
+    least = min((arranger.size_of(g) for g in characters), default=_ANY)
+
+    def most(word: str) -> float:
+        thing = not _is_character(word) and unit_of(word) < 1
+        return _SMALLER * least if thing else _ANY
+
+    return [arranger.group(g, most(g.item.word)) for g in groups]
+
+
 def _span(pieces: list[_Piece]) -> tuple[float, float]:
     halves = [(p.x, _half(p.word) * p.size + 4) for p in pieces]
     return min(x - half for x, half in halves), max(x + half for x, half in halves)
@@ -275,27 +309,29 @@ def lay_out(scene: Scene, rng: random.Random, *, simple: bool = False) -> list[P
     if rng.random() < 0.5:
         groups.reverse()
     lone = len(scene.items) == 1 and scene.items[0].count == 1
-    unit = float(rng.choice((128, 144)) if lone else rng.choice((112, 128)))
-    if lone and unit_of(scene.items[0].word) < 0.7:
+    unit = float(rng.choice((128, 144)) if lone else rng.choice((116, 128)))
+    if lone and unit_of(scene.items[0].word) < 0.8:
         unit *= 1.5  # a small thing alone is the picture's hero
     floor = GRID * rng.choice((14, 15))
     look = rng.choice((-1, 1))
+    rows = len(groups) >= _ROWS_FROM
     while True:
-        arranger = _Arranger(unit, SIMPLE_SIZES if simple else _SIZES)
-        drawn = [arranger.group(g) for g in groups]
+        drawn = _arrange(groups, _Arranger(unit, SIMPLE_SIZES if simple else _SIZES))
         spans = [_span(pieces) for pieces in drawn]
         total = sum(right - left for left, right in spans)
-        if total <= SIZE - 8 * (len(groups) - 1) or unit < 76:
+        most = SIZE * (_ROWS_OVERLAP if rows else _OVERLAP)
+        if total <= most or unit <= _SMALLEST_UNIT:
             break
-        unit *= 0.9
+        unit = max(0.9 * unit, _SMALLEST_UNIT)
     squeeze = min(1.0, SIZE / total)  # a crowd that is too wide even so
     gap = max(0.0, SIZE - total) / (len(groups) + 1)
     x = gap
-    order: list[tuple[float, int, _Piece, int, int]] = []
+    order: list[tuple[int, int, _Piece, int, int]] = []
     for n, (g, pieces, (left, right)) in enumerate(zip(groups, drawn, spans, strict=True)):
         middle = x - left * squeeze
         x += (right - left) * squeeze + gap
-        air = 0
+        back = rows and n % 2 == 1
+        air = 2 * GRID if back else 0
         if _floats(g, scene):
             top = max(-p.base + p.size for p in pieces)
             air = max(min(GRID * g.luck, floor - round(top)), 0)
@@ -303,8 +339,10 @@ def lay_out(scene: Scene, rng: random.Random, *, simple: bool = False) -> list[P
             px = _keep(_snap(middle + p.x * squeeze - p.size / 2), p.size)
             py = _keep(_snap(floor - air + p.base - p.size), p.size)
             big = not _is_character(p.word) and unit_of(p.word) > 1 and p.z == 0
-            order.append((-10.0 if big or p.z == -3 else p.z, n, p, px, py))
-    order.sort(key=lambda o: (o[0] if o[0] < -3 else 0, o[1] if o[0] >= -3 else 0, o[0]))
+            depth = 2 if big or p.z == -3 else 1 if back else 0
+            order.append((depth, n, p, px, py))
+    # What is far; of that which is as far one group after the other, what is carried first.
+    order.sort(key=lambda o: (-o[0], o[1] if o[0] < 2 else 0, o[2].z))
     spots: set[tuple[int, int]] = set()
     boxes: list[tuple[str, int, int, int]] = []
     for _, _, p, px, py in order:

@@ -245,6 +245,39 @@ def test_company_does_not_hide_company(seed: int, simple: bool) -> None:
     assert abs(middle(a) - middle(b)) > 0.6 * (a.size + b.size) / 2
 
 
+@given(seeds)
+@settings(max_examples=40, deadline=None)
+def test_figures_are_as_large_as_a_page_holds(seed: int) -> None:
+    """What is drawn small can hardly be told (a figure of 64 pixels has eyes of two)."""
+    for brief in (
+        "fox + swan @castle_hall day",
+        "knight + princess + dragon @road day",
+        "3*mouse @room day",
+        "5*duck @lake day",
+    ):
+        layout = lay_out(parse_brief(brief), random.Random(seed), simple=True)
+        assert min(p.size for p in layout) >= 96, brief
+
+
+@given(RELATED, seeds)
+@settings(max_examples=40, deadline=None)
+def test_a_thing_is_smaller_than_who_is_next_to_it(word: str, seed: int) -> None:
+    who, what, _ = pair(f"{word} beside book @room day", seed, simple=True)
+    assert what.size < who.size
+    who, what, _ = pair(f"{word} in boat @lake day", seed, simple=True)
+    assert who.size < what.size
+
+
+@given(seeds)
+@settings(max_examples=40, deadline=None)
+def test_many_stand_in_two_rows(seed: int) -> None:
+    scene = parse_brief("pig + cow + hen + horse @farm day")
+    layout = lay_out(scene, random.Random(seed), simple=True)
+    rows = [foot(p) for p in layout]
+    assert len(set(rows)) == 2
+    assert rows == sorted(rows)  # those further away are painted first
+
+
 # the whole page
 
 
