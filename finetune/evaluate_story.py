@@ -18,7 +18,7 @@ from finetune.training import as_json
 from pipelines.errors import AppError
 from pipelines.events import Draft
 from pipelines.presets import StoryConfig
-from pipelines.scene import CHARACTERS, parse_brief, vocabulary
+from pipelines.scene import is_character, parse_brief
 from pipelines.story import StoryPipeline
 from pipelines.story_ranking import ends_properly
 from pipelines.story_requests import read_request
@@ -55,7 +55,7 @@ def hero_stays(draft: Draft) -> bool:
     shown = Counter[str]()
     for s in draft.sentences:
         items = parse_brief(s.brief).items
-        shown.update({i.word for i in items if vocabulary()[i.word]["class"] in CHARACTERS})
+        shown.update({i.word for i in items if is_character(i.word)})
     return bool(shown) and 2 * shown.most_common(1)[0][1] >= len(draft.sentences)
 
 

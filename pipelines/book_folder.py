@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines.book import Book, picture_name
+from pipelines.durable import write_whole
 from pipelines.errors import StorageError
 
 
@@ -47,9 +48,7 @@ def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
             path = folder / name
             if path.is_file() and path.stat().st_size == len(data) and path.read_bytes() == data:
                 continue
-            fresh = folder / (name + ".tmp")
-            fresh.write_bytes(data)
-            fresh.replace(path)
+            write_whole(path, data)
 
 
 @contextmanager

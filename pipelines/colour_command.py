@@ -25,6 +25,7 @@ from pipelines.colorize.lineart import STRENGTH, extract
 from pipelines.colorize.regions import find_regions, within_lines
 from pipelines.colorize.saving import coloured_png, read_saved, recipe_of
 from pipelines.colorize.settings import StablePaintConfig, variation_seeds
+from pipelines.durable import write_whole
 from pipelines.errors import AppError, InvalidInput, StorageError
 from pipelines.presets import MAX_SEED, check_range
 
@@ -208,11 +209,8 @@ class _Painter:
 
 
 def _write(path: Path, png: bytes) -> None:
-    fresh = path.with_name(path.name + ".tmp")
     try:
-        fresh.write_bytes(png)
-        fresh.replace(path)
+        write_whole(path, png)
     except OSError as e:
-        fresh.unlink(missing_ok=True)
         raise StorageError(f"{path} cannot be written: {e.strerror or e}.") from e
     print(path)

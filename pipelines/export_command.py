@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from pipelines.book import Book
+from pipelines.durable import write_whole
 from pipelines.errors import InvalidInput, StorageError
 
 
@@ -41,11 +42,9 @@ def write_exports(book: Book, folder: Path, names: list[str]) -> list[Path]:
     paths: list[Path] = []
     for name in names:
         path = folder / f"book{FORMATS[name].suffix}"
-        fresh = path.with_name(path.name + ".tmp")
         data = export(book, name, draw_pages)
         try:
-            fresh.write_bytes(data)
-            fresh.replace(path)
+            write_whole(path, data)
         except OSError as e:
             raise StorageError(f"{path} cannot be written: {e.strerror or e}.") from e
         paths.append(path)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from pipelines.canvas import SIZE
 from pipelines.clipart import extent, looks, unit_of
-from pipelines.scene import CHARACTERS, Item, Scene, vocabulary
+from pipelines.scene import Item, Scene, is_character
 
 GRID = 16
 """Clip art is placed and sized in multiples of this many pixels."""
@@ -108,17 +108,13 @@ def _keep(v: int, size: int) -> int:
     return min(max(v, 0), SIZE - size)
 
 
-def _is_character(word: str) -> bool:
-    return vocabulary()[word]["class"] in CHARACTERS
-
-
 def _floats(g: _Group, scene: Scene) -> bool:
     """Whether a group hangs in air, water or space rather than stands on the ground."""
     word = g.item.word
     if scene.place == "sky":
         return True
     if scene.place == "underwater":  # things sink, most who live there swim
-        return _is_character(word) and word not in _BOTTOM_DWELLERS
+        return is_character(word) and word not in _BOTTOM_DWELLERS
     if scene.place == "space" and g.luck == 4:
         return True
     if not all(h.relation in ("holding", "with") for h in g.hung):
@@ -206,7 +202,7 @@ class _Arranger:
             dx = (_half(edge.word) - 0.03) * a + (_half(h.word) - 0.18) * size
             base = edge.base - (0.36 if h.word in _ON_A_STRING else 0.14) * a
         else:
-            most = _ANY if _is_character(h.word) else a
+            most = _ANY if is_character(h.word) else a
             size = self.fit(self.unit * unit_of(h.word), most)
             dx = _half(edge.word) * a + (_half(h.word) - 0.04) * size
             base = edge.base - (0.3 * a if h.word in _ON_A_STRING else 0.0)
@@ -233,7 +229,7 @@ class _Arranger:
         least = 1.35 if h.word in _BOATS else 0.85
         size = self.fit(max(self.unit * unit_of(h.word), least * a.size), SIZE - 24 - a.size * 0.85)
         _, top, _, bottom = extent(h.word)
-        depth = _SEATS.get(h.word, 0.3 if _is_character(h.word) else 0.12)
+        depth = _SEATS.get(h.word, 0.3 if is_character(h.word) else 0.12)
         stand = size * (1 - top - depth * (bottom - top))  # where its feet are, above the floor
         self._lift(main, min(-stand + a.size * (1 - extent(a.word)[3]), -16.0))
         return _Piece(h.word, size, 0.0, 0.0, -3)
@@ -285,11 +281,11 @@ class _Arranger:
 
 def _arrange(groups: list[_Group], arranger: _Arranger) -> list[list[_Piece]]:
     """The pieces of each group. A thing next to characters is smaller than they are."""
-    characters = [g for g in groups if _is_character(g.item.word)]
+    characters = [g for g in groups if is_character(g.item.word)]
     least = min((arranger.size_of(g) for g in characters), default=_ANY)
 
     def most(word: str) -> float:
-        thing = not _is_character(word) and unit_of(word) < 1
+        thing = not is_character(word) and unit_of(word) < 1
         return _SMALLER * least if thing else _ANY
 
     return [arranger.group(g, most(g.item.word)) for g in groups]
@@ -338,7 +334,7 @@ def lay_out(scene: Scene, rng: random.Random, *, simple: bool = False) -> list[P
         for p in pieces:
             px = _keep(_snap(middle + p.x * squeeze - p.size / 2), p.size)
             py = _keep(_snap(floor - air + p.base - p.size), p.size)
-            big = not _is_character(p.word) and unit_of(p.word) > 1 and p.z == 0
+            big = not is_character(p.word) and unit_of(p.word) > 1 and p.z == 0
             depth = 2 if big or p.z == -3 else 1 if back else 0
             order.append((depth, n, p, px, py))
     # What is far; of that which is as far one group after the other, what is carried first.
@@ -373,7 +369,7 @@ def _flip(word: str, middle: float, boxes: list[tuple[str, int, int, int]], look
     facing = looks(word)
     if not facing:
         return False
-    others = [x + s / 2 for w, x, _, s in boxes if w != word and _is_character(w)]
+    others = [x + s / 2 for w, x, _, s in boxes if w != word and is_character(w)]
     others = others or [x + s / 2 for w, x, _, s in boxes if w != word]
     if others:
         away = sum(others) / len(others) - middle

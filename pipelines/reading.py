@@ -13,7 +13,7 @@ from functools import cache
 
 from pipelines.errors import InvalidInput
 from pipelines.events import Sentence
-from pipelines.scene import ASSETS, CHARACTERS, Item, Scene, parse_brief, plural, vocabulary
+from pipelines.scene import ASSETS, Item, Scene, is_character, parse_brief, plural, vocabulary
 
 MAX_REQUEST = 500
 """Longest request for a story, in characters."""
@@ -465,17 +465,13 @@ def _last_scene(before: Sequence[Sentence]) -> Scene | None:
     return None
 
 
-def _acts(item: Item) -> bool:
-    return vocabulary()[item.word]["class"] in CHARACTERS
-
-
 def _with_heroes(seen: _Seen, text: str, last: Scene | None) -> list[Item]:
     """What the picture shows: what the sentence names, and whom it speaks of without a name."""
     found = list(seen.items.values())
     if last is None:
         return found
-    actors = [i for i in found if _acts(i)]
-    heroes = [i for i in last.items if _acts(i)]
+    actors = [i for i in found if is_character(i.word)]
+    heroes = [i for i in last.items if is_character(i.word)]
     told: list[Item] = []
     if not actors and (seen.pronoun or not found):
         told = heroes[: 2 - seen.pronoun] or list(last.items[:1])
@@ -494,7 +490,7 @@ def brief_of(text: str, before: Sequence[Sentence] = ()) -> str:
     last = _last_scene(before)
     seen = _see(text, cast_of([*(s.text for s in before), text]))
     found = _with_heroes(seen, text, last) or [Item("girl")]
-    order = sorted(found, key=lambda i: not _acts(i))[:4]
+    order = sorted(found, key=lambda i: not is_character(i.word))[:4]
     items = tuple(
         Item(i.word, i.count, "" if n == 0 else i.relation if i.relation != "" else "+")
         for n, i in enumerate(order)

@@ -76,6 +76,11 @@ def vocabulary() -> dict[str, dict[str, str]]:
     return json.loads((ASSETS / "vocab.json").read_text(encoding="utf-8"))["words"]
 
 
+def is_character(word: str) -> bool:
+    """Whether a vocabulary word is somebody who acts in stories."""
+    return vocabulary()[word]["class"] in CHARACTERS
+
+
 @dataclass(frozen=True)
 class Item:
     """`count` of a vocabulary word; `relation` ties it to what stands before it.

@@ -22,7 +22,7 @@ from pipelines.device import one_thread
 from pipelines.few_rows import linear
 from pipelines.presets import StoryConfig
 from pipelines.reader import Reader
-from pipelines.scene import CHARACTERS, PLACES, RELATIONS, SKIES, TIMES, plural, vocabulary
+from pipelines.scene import PLACES, RELATIONS, SKIES, TIMES, is_character, plural, vocabulary
 from pipelines.story_requests import Request, prompt_of
 from pipelines.tokenizer import BRIEF, END, NEW_WORDS, SENTENCE, SPECIALS, load_tokenizer
 
@@ -255,7 +255,7 @@ class Coherence:
 
     def __init__(self, request: Request, names: AbstractSet[str]) -> None:
         encode = load_tokenizer().encode
-        actors = [w for w, v in vocabulary().items() if v["class"] in CHARACTERS and "_" not in w]
+        actors = [w for w in vocabulary() if is_character(w) and "_" not in w]
         self._actors = {t for w in actors if (t := _single(w)) is not None}
         several = {p for w in vocabulary() if (p := plural(w)) != w and "_" not in w}
         self._names = {t for w in names if (t := _single(w)) is not None}

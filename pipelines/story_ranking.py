@@ -16,7 +16,7 @@ from pipelines.errors import InvalidInput
 from pipelines.events import Sentence
 from pipelines.presets import StoryConfig
 from pipelines.reading import ONLY_HE, ONLY_SHE, brief_of, known_word, places_asked
-from pipelines.scene import CHARACTERS, Item, Scene, parse_brief, vocabulary
+from pipelines.scene import Item, Scene, is_character, parse_brief, vocabulary
 from pipelines.story_requests import Request
 from pipelines.story_restoring import mentions, replace_word, restore
 from pipelines.tokenizer import NEW_WORDS
@@ -111,10 +111,6 @@ def named_in(text: str) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _acts(word: str) -> bool:
-    return vocabulary()[word]["class"] in CHARACTERS
-
-
 def _parsed(brief: str) -> Scene | None:
     try:
         return parse_brief(brief)
@@ -167,7 +163,7 @@ def fitting_briefs(written: Written, request: Request) -> list[str]:
             for new, word in meant.items():
                 scene = _showing(scene, word, here) if new in raw else scene
             shown = {i.word for i in scene.items}
-            actors = {w for w in here if _acts(w)}
+            actors = {w for w in here if is_character(w)}
             if not shown & told or (actors and not shown & actors):
                 scene = None
         brief = str(_short(scene)) if scene else brief_of(text, before)
@@ -180,7 +176,7 @@ def _showing(scene: Scene, word: str, named: Sequence[str]) -> Scene:
     items = list(scene.items)
     if all(item.word != word for item in items):
         for n, item in enumerate(items):
-            if item.word not in named and not _acts(item.word):
+            if item.word not in named and not is_character(item.word):
                 items[n] = replace(item, word=word)
                 break
     return replace(scene, items=tuple(items))
@@ -197,13 +193,13 @@ def _short(scene: Scene) -> Scene:
 def given_to_hero(written: Written, request: Request) -> Written:
     """The story with its main character changed to the one that was asked for, where that one
     does not come up in it. The picture of an unknown hero shows the story's own."""
-    asked = [w for w in named_in(request.text) if _acts(w)]
+    asked = [w for w in named_in(request.text) if is_character(w)]
     hero = asked[0] if asked else next((n for n in NEW_WORDS if n in request.put_back), None)
     told = " ".join(written.sentences)
     if hero is None or hero.replace("_", " ") in told or hero in named_in(told):
         return written
     scenes = (_parsed(b) for b in written.briefs)
-    shown = Counter(i.word for s in scenes if s for i in s.items if _acts(i.word))
+    shown = Counter(i.word for s in scenes if s for i in s.items if is_character(i.word))
     named = set(named_in(told))
     main = next((w for w, _ in shown.most_common() if w in named and w not in asked), None)
     if main is None or "_" in main:
@@ -226,7 +222,7 @@ def given_to_hero(written: Written, request: Request) -> Written:
 
 def _asked_hero(request: Request) -> str | None:
     """The painter's word for the first character that was asked for."""
-    return next((w for w in named_in(request.text) if _acts(w)), None)
+    return next((w for w in named_in(request.text) if is_character(w)), None)
 
 
 def with_fitting_title(written: Written, request: Request) -> Written:
@@ -234,7 +230,7 @@ def with_fitting_title(written: Written, request: Request) -> Written:
     does not tell: "The zombie who was always late", of an elephant."""
     hero = _asked_hero(request)
     told, title = (set(named_in(t)) for t in (" ".join(written.sentences), written.title))
-    strangers = [w for w in title - told if _acts(w) and "_" not in w]
+    strangers = [w for w in title - told if is_character(w) and "_" not in w]
     if hero not in told or hero in title or len(strangers) != 1:
         return written
     hero_named = replace_word(written.title, strangers[0], hero.replace("_", " "))
@@ -292,7 +288,7 @@ def self_talk(texts: Sequence[str]) -> int:
 def talking_things(texts: Sequence[str], request: Request) -> int:
     """In how many sentences a thing speaks that is not who the story was asked for about."""
     speakers = (known_word(found[1]) for text in texts if (found := _SPEAKER.search(text)))
-    return sum(not _acts(w) and w not in request.drawn[:1] for w in speakers if w)
+    return sum(not is_character(w) and w not in request.drawn[:1] for w in speakers if w)
 
 
 _INTRODUCED = re.compile(r"\b(?:a|an) ([a-z]+)\b", re.IGNORECASE)
@@ -305,7 +301,7 @@ def doubles(texts: Sequence[str]) -> int:
         word
         for text in texts
         for word in dict.fromkeys(found.lower() for found in _INTRODUCED.findall(text))
-        if word in vocabulary() and _acts(word)
+        if word in vocabulary() and is_character(word)
     ]
     return len(met) - len(set(met))
 
@@ -322,7 +318,7 @@ def two_sexes(texts: Sequence[str]) -> bool:
     alone = list[str]()
     who = list[str]()
     for text in texts:
-        who = list(dict.fromkeys([*who, *filter(_acts, named_in(text))]))
+        who = list(dict.fromkeys([*who, *filter(is_character, named_in(text))]))
         if len(who) > 1:
             break
         alone.append(text)
@@ -339,7 +335,7 @@ def namesakes(texts: Sequence[str]) -> int:
     """How many names two kinds of characters bear: "a fox named Hattie and a hen named Hattie"."""
     kinds = dict[str, set[str]]()
     for kind, name, other, also in _BEARER.findall(" ".join(texts)):
-        if (word := known_word(kind or also)) and _acts(word):
+        if (word := known_word(kind or also)) and is_character(word):
             kinds.setdefault(name or other, set()).add(word)
     return sum(len(found) > 1 for found in kinds.values())
 
@@ -409,8 +405,8 @@ def _score(
     words = text.casefold().split()
     pairs = list(pairwise(words))
     scenes = [_parsed(s.brief) for s in sentences]
-    shown = Counter(i.word for s in scenes if s for i in s.items if _acts(i.word))
-    asked_for = [w for w in named_in(request.text) if _acts(w)]
+    shown = Counter(i.word for s in scenes if s for i in s.items if is_character(i.word))
+    asked_for = [w for w in named_in(request.text) if is_character(w)]
     most = shown[asked_for[0]] if asked_for else max(shown.values(), default=0)
     kept = most / len(sentences)
     told = [w for s in sentences for w in named_in(s.text)[:1]]

@@ -18,7 +18,7 @@ from itertools import dropwhile, takewhile
 from pipelines.banned import find_banned, plain
 from pipelines.errors import InvalidInput
 from pipelines.reading import ONLY_HE, ONLY_SHE, SYNONYMS, known_word, singulars, stand_ins
-from pipelines.scene import CHARACTERS, article, plural, vocabulary
+from pipelines.scene import article, is_character, plural, vocabulary
 from pipelines.tokenizer import NEW_WORDS, TITLE
 
 LONGEST_REQUEST = 24
@@ -165,7 +165,7 @@ def _stand_for(word: str, lexicon: Set[str], *, name: bool) -> tuple[str, str] |
     single = next(f for f in singulars(word) if f in stand_ins())
     if name and single not in SYNONYMS:
         return None
-    if vocabulary()[known]["class"] not in CHARACTERS and (
+    if not is_character(known) and (
         known not in lexicon or not lexicon.isdisjoint(singulars(word))
     ):
         return None
@@ -186,7 +186,8 @@ def read_request(
     Raises InvalidInput when nothing but banned words (and such as "a", "the") is left of it.
     """
     typed = allowed_words(words, banned)[:LONGEST_REQUEST]
-    return _read_allowed([word[:LONGEST_WORD] for word in typed], lexicon, strange)
+    short = [word[:LONGEST_WORD] for word in typed]
+    return _RequestReader(short, lexicon, strange).request()
 
 
 def allowed_words(words: str, banned: tuple[str, ...]) -> list[str]:
@@ -212,123 +213,177 @@ def _without_phrases(words: list[str], banned: tuple[str, ...]) -> list[str]:
     return text.split()
 
 
-def _read_allowed(typed: list[str], lexicon: Set[str], strange: Set[str]) -> Request:
-    def known(word: str) -> bool:
+class _RequestReader:
+    """Reads a request word by word; what it finds out on the way is what `Request` tells."""
+
+    def __init__(self, typed: list[str], lexicon: Set[str], strange: Set[str]) -> None:
+        """`typed` are allowed words; `lexicon` and `strange` are as in `read_request`."""
+        self.typed, self.lexicon, self.strange = typed, lexicon, strange
+        self.mapped: list[str] = []
+        """The request so far, in the writer's words."""
+        self.put_back: dict[str, str] = {}
+        self.names: dict[str, str] = {}
+        self.proper: set[str] = set()
+        self.unknown: list[str] = []
+        self.drawn: list[str] = []
+        # What a story should mention, by how much it tells.
+        self.fresh_words: list[str] = []
+        self.strong: list[str] = []
+        self.weak: list[str] = []
+        lone = not any(self._knows(w) and w.lower() not in FUNCTION_WORDS for w in typed)
+        self.abroad = lone and any(w.lower() in _FOREIGN_A | _FOREIGN_REST for w in typed)
+        """Whether it is in another language with our script."""
+        self.said = {f for w in typed for f in singulars(w.lower())}
+        self.mixed_case = any(w == w.lower() and w not in FUNCTION_WORDS for w in typed)
+
+    def request(self) -> Request:
+        for n, word in enumerate(self.typed):
+            # The first that takes the word has read it.
+            _ = (
+                self._read_plain(n, word)
+                or self._read_kind(word)
+                or self._read_known(n, word)
+                or self._read_name(n, word)
+                or self._read_unknown(n, word)
+            )
+        if self.abroad and len(self.fresh_words) > 1:
+            # Who and what else, however that language puts it.
+            others = ["and", "a", list(self.put_back)[-1]] if len(self.put_back) > 1 else []
+            self.mapped = ["a", NEW_WORDS[0], *others]
+        telling = [w for w in self.weak if w not in _WEAK_WORDS] or self.weak
+        given = (w for w in self.typed if w in self.lexicon and w != w.lower())
+        return Request(
+            normal_form(" ".join(self.mapped[:LONGEST_REQUEST]), {*self.names, *given}),
+            self.put_back,
+            tuple(dict.fromkeys([*self.fresh_words, *self.strong, *telling])),
+            self.names,
+            frozenset(self.proper),
+            tuple(dict.fromkeys(self.unknown)),
+            tuple(dict.fromkeys(self.drawn)),
+        )
+
+    def _knows(self, word: str) -> bool:
         low = word.lower()
-        if not strange.isdisjoint(singulars(low)):
+        if not self._familiar(low):
             return False
         if low.isdigit():
             return len(low) <= LONGEST_NUMBER
-        return low in _NUMBERS or any(f in lexicon for f in (low, *singulars(low)))
+        return low in _NUMBERS or any(f in self.lexicon for f in (low, *singulars(low)))
 
-    mapped: list[str] = []
-    put_back: dict[str, str] = {}
-    names: dict[str, str] = {}
-    proper: set[str] = set()
-    fresh_words, strong, weak, unknown, drawn = (list[str]() for _ in range(5))
-    lone = not any(known(w) and w.lower() not in FUNCTION_WORDS for w in typed)
-    abroad = lone and any(w.lower() in _FOREIGN_A | _FOREIGN_REST for w in typed)
-    said = {f for w in typed for f in singulars(w.lower())}
-    mixed_case = any(w == w.lower() and w not in FUNCTION_WORDS for w in typed)
-    for n, word in enumerate(typed):
+    def _familiar(self, low: str) -> bool:
+        return self.strange.isdisjoint(singulars(low))
+
+    def _neighbour(self, n: int) -> str:
+        return self.typed[n].lower() if 0 <= n < len(self.typed) else ""
+
+    def _is_name(self, word: str) -> bool:
+        """Whether its capital says something."""
+        return self.mixed_case and word[0].isupper() and is_latin(word) and not self.abroad
+
+    def _read_plain(self, n: int, word: str) -> bool:
+        """Words of other languages' grammar and of ours, and given names of the writer."""
         low = word.lower()
-        before = typed[n - 1].lower() if n else ""
-        after = typed[n + 1].lower() if n + 1 < len(typed) else ""
-        if abroad and low in _FOREIGN_A | _FOREIGN_REST:
-            mapped += ["a"] if low in _FOREIGN_A else []
-            continue
-        if word in lexicon and word != low:  # a given name
-            mapped.append(word)
-            strong.append(low)
-            continue
-        if low in FUNCTION_WORDS:
-            mine = low in ("my", "our") and n + 1 < len(typed) and _is_actor(typed[n + 1].lower())
-            mapped.append("a" if mine else low)
-            continue
-        capital = mixed_case and word[0].isupper() and is_latin(word) and not abroad
-        stand, single = _stand_for(low, lexicon, name=capital) or ("", "")
-        familiar = strange.isdisjoint(singulars(low))
-        if stand and familiar and stand not in said and stand not in put_back:
-            own = low.endswith("'s")
-            put_back[stand] = single
-            many = not own and low != single
-            if many and not drawn:
-                mapped = _as_one(mapped, stand)
-            else:
-                if mapped and mapped[-1] in ("a", "an"):
-                    mapped[-1] = article(stand)
-                mapped.append(stand + "'s" if own else plural(stand) if many else stand)
-            strong.append(single)
-            drawn.append(single)
-            continue
-        if known(word):
-            one = known_word(low) or ""
-            if _is_actor(one) and low == plural(one) != one and not drawn:
-                mapped = _as_one(mapped, one)
-            else:
-                mapped.append(low)
-            thing = _of_several_words(typed[: n + 1])
-            if thing:  # an ice cream is neither ice nor cream
-                for words in (strong, weak):
-                    words[:] = [w for w in words if w not in thing.split()]
-                strong.append(thing)
-                drawn.append(thing)
-                continue
-            acts = known_word(low)
-            if acts in singulars(low):
-                strong.append(low.removesuffix("'s"))
-                drawn.append(acts)
-            else:
-                weak.append(low.removesuffix("'s"))
-            continue
+        if self.abroad and low in _FOREIGN_A | _FOREIGN_REST:
+            self.mapped += ["a"] if low in _FOREIGN_A else []
+        elif word in self.lexicon and word != low:
+            self.mapped.append(word)
+            self.strong.append(low)
+        elif low in FUNCTION_WORDS:
+            mine = low in ("my", "our") and _is_actor(self._neighbour(n + 1))
+            self.mapped.append("a" if mine else low)
+        else:
+            return False
+        return True
+
+    def _read_kind(self, word: str) -> bool:
+        """A kind of what the writer knows, which stands for it: "puppy"."""
+        low = word.lower()
+        found = _stand_for(low, self.lexicon, name=self._is_name(word))
+        if found is None or not self._familiar(low):
+            return False
+        stand, single = found
+        if stand in self.said or stand in self.put_back:
+            return False
+        own = low.endswith("'s")
+        self.put_back[stand] = single
+        many = not own and low != single
+        if many and not self.drawn:
+            self.mapped = _as_one(self.mapped, stand)
+        else:
+            if self.mapped and self.mapped[-1] in ("a", "an"):
+                self.mapped[-1] = article(stand)
+            self.mapped.append(stand + "'s" if own else plural(stand) if many else stand)
+        self.strong.append(single)
+        self.drawn.append(single)
+        return True
+
+    def _read_known(self, n: int, word: str) -> bool:
+        """A word of the writer."""
+        if not self._knows(word):
+            return False
+        low = word.lower()
+        one = known_word(low) or ""
+        if _is_actor(one) and low == plural(one) != one and not self.drawn:
+            self.mapped = _as_one(self.mapped, one)
+        else:
+            self.mapped.append(low)
+        told = low.removesuffix("'s")
+        if thing := _of_several_words(self.typed[: n + 1]):
+            # An ice cream is neither ice nor cream.
+            for words in (self.strong, self.weak):
+                words[:] = [w for w in words if w not in thing.split()]
+            self.strong.append(thing)
+            self.drawn.append(thing)
+        elif one in singulars(low):
+            self.strong.append(told)
+            self.drawn.append(one)
+        else:
+            self.weak.append(told)
+        return True
+
+    def _read_name(self, n: int, word: str) -> bool:
+        """A given name that no writer knows: one of the writer's stands for it."""
+        if not self._is_name(word):
+            return False
+        first_name = _begins_with_name(self.typed, self.lexicon)
+        if not (self._neighbour(n - 1) not in _NO_PERSON if n else first_name):
+            return False
         told, own = word.removesuffix("'s"), word.endswith("'s")
-        if capital and (before not in _NO_PERSON if n else _begins_with_name(typed, lexicon)):
-            alias = next((k for k, v in names.items() if v == told), "")
-            bearer = _bearer(typed, n)
-            alone = not (alias or bearer)
-            alias = alias or _free_name(told, bearer, lexicon - {*typed, *names})
-            if alias:
-                she = alias in _HER_NAMES
-                mapped += ["a", "girl" if she else "boy", "named"] if alone else []
-                mapped.append(alias + "'s" if own and not alone else alias)
-                mapped += ["and", "her" if she else "his"] if own and alone else []
-                names[alias] = told
-                fresh_words.append(told.lower())
-                unknown.append(told)
-                continue
+        alias = next((k for k, v in self.names.items() if v == told), "")
+        bearer = _bearer(self.typed, n)
+        alone = not (alias or bearer)
+        alias = alias or _free_name(told, bearer, self.lexicon - {*self.typed, *self.names})
+        if not alias:
+            return False
+        she = alias in _HER_NAMES
+        self.mapped += ["a", "girl" if she else "boy", "named"] if alone else []
+        self.mapped.append(alias + "'s" if own and not alone else alias)
+        self.mapped += ["and", "her" if she else "his"] if own and alone else []
+        self.names[alias] = told
+        self.fresh_words.append(told.lower())
+        self.unknown.append(told)
+        return True
+
+    def _read_unknown(self, n: int, word: str) -> bool:
+        """Any other word: a placeholder stands for it while there is one."""
+        before, after = self._neighbour(n - 1), self._neighbour(n + 1)
         base, ending = _base_of_unknown(word, before, first=n == 0)
+        capital = self._is_name(word)
         if capital and before in _PLACING:
-            proper.add(base)
+            self.proper.add(base)
         if capital or _names_a_thing(base, before, after):
-            unknown.append(base)
-        fresh = next((k for k, v in put_back.items() if v.lower() == base.lower()), None)
+            self.unknown.append(base)
+        same = (k for k, v in self.put_back.items() if v.lower() == base.lower())
+        free = (k for k in NEW_WORDS if k not in self.put_back)
+        fresh = next(same, None) or next(free, None)
         if fresh is None:
-            free = [k for k in NEW_WORDS if k not in put_back]
-            if not free:
-                while mapped and mapped[-1] in FUNCTION_WORDS:
-                    mapped.pop()
-                continue
-            fresh = free[0]
-            put_back[fresh] = base
-        mapped.append(fresh + ending)
-        fresh_words.append(base.lower())
-    if abroad and len(fresh_words) > 1:  # who and what else, however that language puts it
-        mapped = [
-            "a",
-            NEW_WORDS[0],
-            *(["and", "a", list(put_back)[-1]] if len(put_back) > 1 else []),
-        ]
-    telling = [w for w in weak if w not in _WEAK_WORDS] or weak
-    capitals = {*names, *(w for w in typed if w in lexicon and w != w.lower())}
-    return Request(
-        normal_form(" ".join(mapped[:LONGEST_REQUEST]), capitals),
-        put_back,
-        tuple(dict.fromkeys([*fresh_words, *strong, *telling])),
-        names,
-        frozenset(proper),
-        tuple(dict.fromkeys(unknown)),
-        tuple(dict.fromkeys(drawn)),
-    )
+            while self.mapped and self.mapped[-1] in FUNCTION_WORDS:
+                self.mapped.pop()
+            return True
+        self.put_back.setdefault(fresh, base)
+        self.mapped.append(fresh + ending)
+        self.fresh_words.append(base.lower())
+        return True
 
 
 def _of_several_words(typed: Sequence[str]) -> str:
@@ -342,7 +397,7 @@ def _of_several_words(typed: Sequence[str]) -> str:
 
 def _is_actor(word: str) -> bool:
     known = known_word(word)
-    return known is not None and vocabulary()[known]["class"] in CHARACTERS
+    return known is not None and is_character(known)
 
 
 def _as_one(words: Sequence[str], hero: str) -> list[str]:
@@ -423,7 +478,7 @@ def _base_of_unknown(word: str, before: str, *, first: bool) -> tuple[str, str]:
 def simpler(request: Request) -> Request:
     """The same hero and nothing else asked for: what every writer can tell a story about."""
     known = (k for w in request.text.split() if (k := known_word(w)) and k in singulars(w))
-    actors = [k for k in known if vocabulary()[k]["class"] in CHARACTERS]
+    actors = [k for k in known if is_character(k)]
     hero = next(iter(actors), None) or next((n for n in NEW_WORDS if n in request.put_back), None)
     named = "".join(f" named {name}" for name in list(request.names)[:1])
     return (

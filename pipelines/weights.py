@@ -15,6 +15,7 @@ from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pipelines.durable import write_whole
 from pipelines.errors import ModelUnavailable, StorageError
 
 if TYPE_CHECKING:
@@ -64,10 +65,8 @@ def list_hashes(path: Path) -> None:
     for file in (place, *place.rglob("*")):
         if file.is_file() and file.suffix in LISTED:
             hashes[file.relative_to(root).as_posix()] = sha256(file)
-    fresh = EMBEDDED / "SHA256SUMS.tmp"
     lines = (f"{digest}  {name}\n" for name, digest in sorted(hashes.items()))
-    fresh.write_text("".join(lines), encoding="ascii")
-    os.replace(fresh, EMBEDDED / "SHA256SUMS")
+    write_whole(EMBEDDED / "SHA256SUMS", "".join(lines).encode())
 
 
 def _shipped(folder: Path) -> list[Path]:

@@ -25,7 +25,7 @@ from pathlib import Path
 from pipelines.banned import find_banned, unsuitable
 from pipelines.errors import InvalidInput
 from pipelines.reading import PLACE_WORDS, STAND_INS, SYNONYMS, singulars
-from pipelines.scene import ASSETS, CHARACTERS, vocabulary
+from pipelines.scene import ASSETS, is_character, vocabulary
 from pipelines.story_requests import FUNCTION_WORDS
 from pipelines.weights import EMBEDDED
 
@@ -374,7 +374,7 @@ def main() -> None:
     lexicon = (EMBEDDED / "story" / "lexicon.txt").read_text(encoding="utf-8").split()
     found = stand_ins(WordNet(args.wordnet), count_words(args.texts), set(lexicon))
     write(found, args.out)
-    actors = sum(vocabulary()[instead]["class"] in CHARACTERS for instead in found.values())
+    actors = sum(map(is_character, found.values()))
     print(f"{len(found):,} words, {actors:,} of them characters, in {args.out}")
 
 

@@ -9,7 +9,6 @@ that a few dozen pictures of one's own teach them, too (`python -m finetune.clip
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from tokenizers.normalizers import BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
 from torch import Tensor, nn
 
+from pipelines.durable import write_whole
 from pipelines.errors import ModelUnavailable, StorageError
 from pipelines.vqgan_clip.efficientnet import LITE0, STEM, EfficientNetLite, Stage
 from pipelines.weights import building, check_file, load_weights, read_config, save_model
@@ -89,11 +89,9 @@ class PagesCLIP(nn.Module):
 
     def save(self, folder: Path, *, int8: bool = True) -> None:
         """Write what `from_pretrained` reads. Raises StorageError."""
-        fresh = folder / (VOCABULARY + ".tmp")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            fresh.write_text("\n".join(self.vocabulary) + "\n", encoding="utf-8", newline="\n")
-            os.replace(fresh, folder / VOCABULARY)
+            write_whole(folder / VOCABULARY, ("\n".join(self.vocabulary) + "\n").encode())
         except OSError as e:
             raise StorageError(
                 f"The vocabulary could not be written to {folder} ({e}): free some disk space and "
