@@ -49,10 +49,16 @@ from pipelines.picture_command import (
     unpainted,
 )
 from pipelines.picture_options import add_picture_options, picture_config, reject
-from pipelines.presets import PRESETS, StoryConfig
+from pipelines.presets import StoryConfig
 from pipelines.reading import check_words
 from pipelines.story_requests import allowed_words
 from pipelines.storybook import draft_of_text
+from pipelines.terminal import (
+    add_model_options,
+    add_together_option,
+    check_together,
+    progress_bars,
+)
 
 if TYPE_CHECKING:
     from rich.progress import Progress
@@ -68,11 +74,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("words", nargs="?", default="", help="what the story is about")
     p.add_argument("--out", type=Path, default=Path("book"), help="folder of the finished book")
     p.add_argument("--force", action="store_true", help="write into a folder that is not empty")
-    p.add_argument("--preset", choices=PRESETS, default="embedded")
-    g = p.add_argument_group("other models than the preset's")
-    g.add_argument("--story", default="", help="language model: hub name or folder")
-    g.add_argument("--vqgan", default="", help="checkpoint (.ckpt), folder or hub name")
-    g.add_argument("--clip", default="", help="one or several: ViT-B/32:1,RN50.pt:0.5")
+    add_model_options(p)
     p.add_argument("--author", default="")
     p.add_argument(
         "--text",
@@ -96,7 +98,7 @@ def parser() -> argparse.ArgumentParser:
     add_picture_options(p)
     add_input_options(p)
     add_video_options(p)
-    p.add_argument("--together", type=int, default=1, help="pictures painted as one batch")
+    add_together_option(p)
     p.add_argument("--seed", type=int, help="same seed, same book; drawn when left out")
     return p
 
@@ -151,7 +153,7 @@ def make(args: argparse.Namespace) -> None:
     # Torch loads here, after everything that can be wrong with the request has been said.
     from pipelines.storybook import book_from_draft, load_pictures, load_story, paint
 
-    with Film(args.out, args.video, args.fps) as film, _progress() as bars:
+    with Film(args.out, args.video, args.fps) as film, progress_bars() as bars:
         bar = bars.add_task("Writing", total=1.0, note="")
         # First of all: what is wrong with a model is said before a story is written in vain.
         pipeline = load_pictures(args.preset, args.vqgan, args.clip)
@@ -193,7 +195,7 @@ def make_pictures(args: argparse.Namespace) -> None:
     from pipelines.storybook import load_pictures
 
     book = replace(unpainted(requests), author=args.author)
-    with Film(args.out, args.video, args.fps) as film, _progress() as bars:
+    with Film(args.out, args.video, args.fps) as film, progress_bars() as bars:
         bar = bars.add_task("Painting", total=float(len(requests)), note="")
         pipeline = load_pictures(args.preset, args.vqgan, args.clip)
         if recipe is not None:
@@ -232,8 +234,7 @@ def _export(args: argparse.Namespace, book: Book) -> None:
 
 def _check(args: argparse.Namespace) -> None:
     """Raises InvalidInput for what would only come to light when a page is painted."""
-    if not 1 <= args.together <= 64:
-        raise InvalidInput(f"--together must be from 1 to 64, not {args.together}.")
+    check_together(args)
     if not 1 <= args.fps <= 60:
         raise InvalidInput(f"--fps must be from 1 to 60, not {args.fps}.")
     if len(args.author) > MAX_TITLE:
@@ -244,16 +245,6 @@ def _check(args: argparse.Namespace) -> None:
             raise InvalidInput(f"--{name.replace('_', '-')} is no text in UTF-8: type it again.")
     formats_of(args)
     _check_folder(args.out, args.force)
-
-
-def _progress() -> Progress:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    return Progress(
-        TextColumn("{task.description}"), BarColumn(),
-        TextColumn("{task.fields[note]}", markup=False),  # titles are what people typed
-        TimeRemainingColumn(),
-    )  # fmt: skip
 
 
 def _told(bars: Progress, page: int, pages: int, progress: PictureProgress) -> str:

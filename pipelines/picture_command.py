@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 
 PARTS = {"vqgan": "the VQGAN", "clip": "the CLIP", "code_transformer": "the code transformer"}
 """What has a fingerprint in a recipe, in words."""
-MAX_PROMPTS = 1000
+MAX_LINES = 1000
 """Lines of a file of prompts."""
 
 
@@ -185,8 +185,8 @@ def read_lines(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInput(f"{path} cannot be read as UTF-8 text: {error}.") from error
     lines = [s for line in text.splitlines() if (s := line.strip()) and not s.startswith("#")]
-    if not 0 < len(lines) <= MAX_PROMPTS:
-        raise InvalidInput(f"{path} has {len(lines)} prompts; it may have 1 to {MAX_PROMPTS}.")
+    if not 0 < len(lines) <= MAX_LINES:
+        raise InvalidInput(f"{path} has {len(lines)} prompts; it may have 1 to {MAX_LINES}.")
     for n, line in enumerate(lines, 1):
         try:
             PictureConfig(prompts=line)

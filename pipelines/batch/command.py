@@ -13,7 +13,12 @@ from pipelines.batch.shelf import FAILED_FILE, Shelf
 from pipelines.batch.work import Models
 from pipelines.errors import AppError, InvalidInput
 from pipelines.picture_options import add_picture_options, picture_config
-from pipelines.presets import PRESETS
+from pipelines.terminal import (
+    add_model_options,
+    add_together_option,
+    check_together,
+    progress_bars,
+)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -33,11 +38,8 @@ def parser() -> argparse.ArgumentParser:
         help="that compute in a worker; 0: all there are, or one with ray. Books are the same to "
         "the byte with the same number",
     )  # fmt: skip
-    p.add_argument("--together", type=int, default=1, help="pages painted as one batch")
-    p.add_argument("--preset", choices=PRESETS, default="embedded")
-    p.add_argument("--story", default="", help="language model: hub name or folder")
-    p.add_argument("--vqgan", default="", help="checkpoint (.ckpt), folder or hub name")
-    p.add_argument("--clip", default="", help="one or several: ViT-B/32:1,RN50.pt:0.5")
+    add_together_option(p)
+    add_model_options(p)
     add_picture_options(p)
     return p
 
@@ -58,10 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _make(args: argparse.Namespace) -> int:
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    if not 1 <= args.together <= 64:
-        raise InvalidInput(f"--together must be from 1 to 64, not {args.together}.")
+    check_together(args)
     if not 0 <= args.threads <= 256:
         raise InvalidInput(f"--threads must be from 0 to 256, not {args.threads}.")
     models = Models(args.preset, args.story, args.vqgan, args.clip)
@@ -77,10 +76,7 @@ def _make(args: argparse.Namespace) -> int:
     else:
         engine = LocalEngine(models, args.threads)
     made: list[tuple[Job, str]] = []
-    with Progress(
-        TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[note]}"),
-        TimeRemainingColumn(),
-    ) as bars:  # fmt: skip
+    with progress_bars() as bars:
         for refused in failed:
             bars.console.print(f"Line {refused.number}: {refused.reason}", markup=False)
         pages = sum(job.pages for job in jobs)
