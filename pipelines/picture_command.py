@@ -165,7 +165,8 @@ def check_models(pipeline: VQGANCLIPPipeline, recipe: Recipe) -> None:
             f"This picture was made with “{name}”, not with “{here}”: name its models "
             "with --preset, --vqgan and --clip."
         )
-    if recipe.settings.get("start") == "transformer" and recipe.settings.get("drawn") != DRAWN:
+    laid_out = recipe.settings.get("start") in ("transformer", "sketch")
+    if laid_out and recipe.settings.get("drawn") != DRAWN:
         log.warning("Another version made this picture, which drew otherwise: it becomes another.")
     if painted := recipe.settings.get("painted_at"):
         log.warning(

@@ -26,8 +26,9 @@ BRIGHT = 128
 MASK_PAPER = "black"
 """What lies under a mask where it is transparent: it says nothing of being painted there."""
 
-DRAWN = 2
-"""How chance comes into starts: recipes of versions that drew otherwise say 1, or nothing."""
+DRAWN = 3
+"""How pages are laid out, and chance comes into starts: recipes of versions that drew otherwise have
+a lower number, or none."""
 
 
 @dataclass(frozen=True, eq=False)
