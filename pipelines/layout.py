@@ -51,6 +51,7 @@ _VESSELS = frozenset(
     hot_air_balloon cable_car vase pumpkin egg shell sofa wheelchair frying_pan""".split()
 )
 _BOATS = frozenset({"boat", "ship", "ferry"})
+_TREES = frozenset({"tree", "pine_tree", "palm_tree"})
 _OVERHEAD = frozenset(
     "umbrella balloon kite parachute star lamp lantern bell music hat leaf planet comet".split()
 )
@@ -202,7 +203,7 @@ class _Arranger:
             dx = (_half(edge.word) - 0.03) * a + (_half(h.word) - 0.18) * size
             base = edge.base - (0.36 if h.word in _ON_A_STRING else 0.14) * a
         else:
-            most = _ANY if is_character(h.word) else a
+            most = _ANY if is_character(h.word) else _SMALLER * a
             size = self.fit(self.unit * unit_of(h.word), most)
             dx = _half(edge.word) * a + (_half(h.word) - 0.04) * size
             base = edge.base - (0.3 * a if h.word in _ON_A_STRING else 0.0)
@@ -236,7 +237,7 @@ class _Arranger:
 
     def _inside(self, main: list[_Piece], h: Item, side: int) -> _Piece:
         a = main[0]
-        if h.word in _BOATS:  # before the sails, not behind them
+        if h.word in _BOATS or h.word in _TREES:  # before the sails, not behind them; in the crown
             return self._on(main, h)
         if h.word in _VESSELS:
             size = self.fit(max(self.unit * unit_of(h.word), 1.05 * a.size))
@@ -246,7 +247,7 @@ class _Arranger:
             return _Piece(h.word, size, 0.0, 0.0, 3)
         size = self.fit(max(self.unit * unit_of(h.word), 1.6 * a.size), 160)
         for p in main:
-            shrunk = self.fit(0.5 * size, 0.62 * size)
+            shrunk = self.fit(0.72 * size, 0.78 * size)
             p.x, p.size = p.x * shrunk / p.size, shrunk
         return _Piece(h.word, size, side * 0.06 * size, -8.0, -3)
 
@@ -262,7 +263,7 @@ class _Arranger:
             return _Piece(h.word, size, 0.0, -(head - low - 0.08 * a.size), 2)
         size = self.fit(max(self.unit * unit_of(h.word), 1.7 * a.size), 176)
         for p in main:
-            shrunk = self.fit(min(0.55 * size, p.size), 0.6 * size)
+            shrunk = self.fit(min(0.72 * size, p.size), 0.78 * size)
             p.x, p.size = p.x * shrunk / p.size, shrunk
         return _Piece(h.word, size, side * 0.14 * size, -8.0, -3)
 

@@ -268,6 +268,14 @@ def test_a_thing_is_smaller_than_who_is_next_to_it(word: str, seed: int) -> None
     assert who.size < what.size
 
 
+@given(st.sampled_from(["tree", "pine_tree", "palm_tree"]), seeds, st.booleans())
+@settings(max_examples=40, deadline=None)
+def test_who_is_in_a_tree_sits_in_its_crown(tree: str, seed: int, simple: bool) -> None:
+    who, what, _ = pair(f"owl in {tree} @garden day", seed, simple)
+    assert foot(who) < what.y + 0.6 * what.size
+    assert abs(middle(who) - middle(what)) < 0.3 * what.size
+
+
 @given(seeds)
 @settings(max_examples=40, deadline=None)
 def test_many_stand_in_two_rows(seed: int) -> None:
