@@ -27,8 +27,8 @@ MASK_PAPER = "black"
 """What lies under a mask where it is transparent: it says nothing of being painted there."""
 
 DRAWN = 3
-"""How pages are laid out, and chance comes into starts: recipes of versions that drew otherwise have
-a lower number, or none."""
+"""How pages are laid out, and how chance comes into starts: recipes of versions that drew otherwise
+have a lower number, or none."""
 
 
 @dataclass(frozen=True, eq=False)
