@@ -249,7 +249,7 @@ class _Arranger:
         for p in main:
             shrunk = self.fit(0.72 * size, 0.78 * size)
             p.x, p.size = p.x * shrunk / p.size, shrunk
-        return _Piece(h.word, size, side * 0.06 * size, -8.0, -3)
+        return _Piece(h.word, size, side * 0.34 * size, -8.0, -3)
 
     def _under(self, main: list[_Piece], h: Item, side: int) -> _Piece:
         a = main[0]
