@@ -347,6 +347,7 @@ def test_own_books_can_be_deleted_after_asking(quick: Server, visit: Visit) -> N
     cover = page.get_by_role("button", name="Open Not for long")
     cover.press("Enter")
     page.get_by_role("button", name="Delete", exact=True).press("Enter")
+    expect(page.get_by_role("button", name="Keep it")).to_be_focused()
     page.get_by_role("button", name="Keep it").press("Enter")
     expect(page.get_by_role("button", name="Delete", exact=True)).to_be_focused()
     page.get_by_role("button", name="Delete", exact=True).press("Enter")
