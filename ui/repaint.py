@@ -41,8 +41,10 @@ OPENED = """() => setTimeout(() => {
   dialog.setAttribute('aria-modal', 'true');
   dialog.setAttribute('aria-labelledby', 'repaint-title');
   // Of the whole page: when a button has gone that was pressed, nothing in here has the keyboard.
+  // Escape is the way out that one sees: Stop as long as something is painted, and Cancel then.
   document.onkeydown = (event) => {
-    if (event.key === 'Escape') document.querySelector('#repaint #keep-old')?.click();
+    if (event.key !== 'Escape' || event.repeat) return;
+    document.querySelector('#repaint :is(#repaint-stop, #keep-old)')?.click();
   };
   window.storybrush.repainted = dialog.querySelector('#repaint-title')?.dataset.page;
   storybrush.alone(dialog);

@@ -255,6 +255,42 @@ def test_a_page_is_painted_again_and_the_better_one_kept(quick: Server, visit: V
         assert (picture.get_attribute("src") != old) is changed
 
 
+def test_escape_ends_the_painting_of_a_page_and_then_the_dialog(
+    quick: Server, visit: Visit
+) -> None:
+    page = visit(quick.url)
+    write_story(page)
+    page.get_by_role("tab", name="Pictures").click()
+    page.get_by_label("Pencil drawing").check(force=True)
+    page.get_by_role("button", name="Paint", exact=True).click()
+    expect(page.get_by_text("Finished: your book is in the gallery.")).to_be_visible()
+    picture = page.locator(".spread img").nth(1)
+    old = picture.get_attribute("src") or ""
+    quick.hold.touch()
+    page.get_by_role("button", name="Paint again: page 2").click()
+    page.locator("#repaint-go").click()
+    expect(page.locator("#repaint-stop")).to_be_focused()
+    expect(page.locator("#versus")).to_contain_text("Step 1")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    expect(page.locator("#repaint-stop")).to_be_hidden()
+    quick.hold.unlink()
+    # What was finished before that one was begun is there still.
+    page.locator("#repaint-go").click()
+    expect(page.get_by_role("button", name="Keep the new one")).to_be_visible()
+    quick.hold.touch()
+    page.locator("#repaint-go").click()
+    expect(page.locator("#repaint-stop")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Keep the new one")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#repaint")).to_be_hidden()
+    expect(page.get_by_role("button", name="Paint it anew")).to_be_visible()  # nothing runs
+    quick.hold.unlink()
+    assert picture.get_attribute("src") == old
+    expect(page.locator(".spread.painted")).to_have_count(7)
+
+
 def test_sentences_are_moved_split_joined_and_brought_back(quick: Server, visit: Visit) -> None:
     page = visit(quick.url)
     write_story(page)
