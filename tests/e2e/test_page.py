@@ -304,6 +304,21 @@ def test_sentences_are_moved_split_joined_and_brought_back(quick: Server, visit:
     assert sentences(page) == story
     third = page.get_by_role("textbox", name="Sentence 3", exact=True)
     expect(third).to_be_focused()
+    # It is brought back from where it stood, also when sentences have come and gone before it.
+    page.get_by_role("button", name="Delete sentence 4").click()
+    back = page.get_by_role("button", name="Put back")
+    expect(page.locator(".lines > :nth-child(4)")).to_contain_text("Put back")
+    expect(back).to_be_in_viewport()
+    page.keyboard.press("Shift+Tab")
+    expect(back).to_be_focused()
+    page.get_by_role("button", name="Add a sentence below sentence 1").click()
+    page.get_by_role("button", name="Add a sentence below sentence 1").click()
+    page.get_by_role("button", name="Delete sentence 2").click()
+    expect(page.locator(".lines > :nth-child(5)")).to_contain_text("Put back")
+    page.keyboard.press("Backspace")
+    expect(page.locator(".lines > :nth-child(4)")).to_contain_text("Put back")
+    back.press("Enter")
+    assert sentences(page) == story
     # Painted before the browser could ask, it is painted from what it says now.
     third.fill("A dragon slept in the cave.")
     kept = page.evaluate("JSON.parse(sessionStorage['storybrush-desk']).tale.sentences[2]")
