@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -200,6 +201,57 @@ def test_what_is_typed_while_other_stories_are_written_is_not_lost(
     page.get_by_role("button", name="Use this story: Mine").click()
     expect(page.get_by_role("textbox", name="Title")).to_have_value("Mine")
     assert len(sentences(page)) == 7
+
+
+def test_an_open_page_says_at_once_that_the_server_was_started_again(
+    quick: Server, visit: Visit
+) -> None:
+    page = visit(quick.url)
+    write_story(page)
+    page.get_by_role("textbox", name="Title").fill("Mine")
+    quick.stop()
+    quick.start(same_port=True)
+    begin = time.monotonic()
+    page.get_by_role("tab", name="Gallery").click()
+    expect(page.get_by_text("Storybrush was started again.")).to_be_visible(timeout=5_000)
+    assert time.monotonic() - begin < 5
+    expect(page.get_by_role("tab", name="Story", selected=True)).to_be_visible()
+    expect(page.get_by_role("textbox", name="Title")).to_have_value("Mine")
+
+    # So does one that waits for a job, which has ended with the server.
+    quick.hold.touch()
+    page.get_by_label("What is your story about?").fill("a snail")
+    page.get_by_role("button", name="Write the story first").click()
+    expect(page.locator(".draft.writing")).not_to_have_count(0)
+    quick.stop()
+    quick.hold.unlink()
+    quick.start(same_port=True)
+    expect(page.get_by_role("button", name="Write the story first")).to_be_visible()
+    expect(page.get_by_role("textbox", name="Title")).to_have_value("Mine")
+
+
+def test_while_a_book_is_painted_settings_are_for_the_next_one_and_its_page_is_a_click_away(
+    quick: Server, visit: Visit
+) -> None:
+    for width in (1280, 390):
+        page = visit(quick.url, width, 844)
+        write_story(page)
+        later = page.get_by_text("What you choose here is for the next painting.")
+        paint_one_page(quick, page)
+        expect(later).to_be_visible()
+        page.get_by_label("Wax crayons").check(force=True)
+        expect(page.locator(".spread.painting")).to_have_attribute("data-page", "2")
+        page.locator(".spread").last.scroll_into_view_if_needed()
+        expect(page.locator(".spread.painting")).not_to_be_in_viewport()
+        show = page.get_by_role("button", name="Show it")
+        show.press("Enter")
+        expect(page.locator(".spread.painting img")).to_be_in_viewport(ratio=0.9)
+        expect(show).to_be_focused()
+        page.get_by_role("button", name="Stop", exact=True).click()
+        expect(later).to_be_hidden()
+        expect(show).to_be_hidden()
+        expect(page.get_by_role("button", name="Go on painting")).to_be_visible()
+    quick.hold.unlink()
 
 
 def test_stop_keeps_finished_pages_and_paint_goes_on(quick: Server, visit: Visit) -> None:
