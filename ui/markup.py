@@ -248,8 +248,11 @@ def score(value: float | None) -> str:
     """How well CLIP finds the words in the picture."""
     if value is None:
         return ""
-    tip = "How well the picture fits its words, judged by CLIP (cosine similarity)"
-    return f'<span class="score" title="{tip}">fit {value:.2f}</span>'
+    tip = (
+        "How well the picture matches its words, judged by CLIP, a model that compares pictures "
+        "with words: the higher, the better (cosine similarity)"
+    )
+    return f'<span class="score" title="{tip}">Matches its words: {value:.2f}</span>'
 
 
 def seconds(value: float) -> str:
