@@ -36,6 +36,16 @@ def status(text: str, kind: str = "", aside: str = "") -> str:
     return f'<p class="status {kind}" role="status" aria-live="polite">{escape(text)}{more}</p>'
 
 
+def painting(line: str, left: str, done: float) -> str:
+    """What is painted now, how far all of it is (`done` in [0, 1]), and a button that leads to the
+    page (assets/live.js)."""
+    return (
+        f'<div class="now">{status(line, "busy", left)}<button type="button" class="small-button" '
+        'data-live="1" aria-label="Show it: the page that is being painted">Show it</button></div>'
+        f"{bar(done, 'Painted')}"
+    )
+
+
 def waiting(ahead: int) -> str:
     """What a visitor reads until their turn comes."""
     if ahead:
