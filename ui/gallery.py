@@ -18,17 +18,12 @@ from ui.panel import panel
 from ui.pictures import PicturesTab
 from ui.prompts import prompts_in
 from ui.recipe import like
-from ui.running import Runner
+from ui.running import Runner, keyboard_to
 from ui.story import StoryTab
 from ui.theme import asset
 from ui.workshop import Workshop, clicked
 
 CONFIRM = "Delete this book for good? Nobody can bring it back."
-
-TO_SPARE = "() => setTimeout(() => document.querySelector('#delete-spare')?.focus(), 60)"
-"""The keyboard goes to the safe answer, which brings the question into sight."""
-TO_DELETE = "() => setTimeout(() => document.querySelector('#delete')?.focus(), 60)"
-"""The keyboard goes back to where the question came from."""
 
 
 @dataclass(frozen=True)
@@ -205,8 +200,9 @@ def build(runner: Runner, story: StoryTab, pictures: PicturesTab) -> GalleryTab:
         recipe.same, lambda desk: make_alike(desk, same=True), (), everything, js=bookcase.TO_TOP
     )
     runner.acts(work_on.click, resume, [story.editor], [pictures.settings[0]])
-    runner.acts(delete.click, ask, js=TO_SPARE)
-    runner.acts(spare.click, lambda desk: ask(desk, to_delete=False), js=TO_DELETE)
+    # To the safe answer, which brings the question into sight; and back to where it came from.
+    runner.acts(delete.click, ask, js=keyboard_to("#delete-spare"))
+    runner.acts(spare.click, lambda desk: ask(desk, to_delete=False), js=keyboard_to("#delete"))
     return GalleryTab(reader)
 
 

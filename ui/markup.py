@@ -36,6 +36,16 @@ def status(text: str, kind: str = "", aside: str = "") -> str:
     return f'<p class="status {kind}" role="status" aria-live="polite">{escape(text)}{more}</p>'
 
 
+def painting(line: str, left: str, done: float) -> str:
+    """What is painted now, how far all of it is (`done` in [0, 1]), and a button that leads to the
+    page (assets/live.js)."""
+    return (
+        f'<div class="now">{status(line, "busy", left)}<button type="button" class="small-button" '
+        'data-live="1" aria-label="Show it: the page that is being painted">Show it</button></div>'
+        f"{bar(done, 'Painted')}"
+    )
+
+
 def waiting(ahead: int) -> str:
     """What a visitor reads until their turn comes."""
     if ahead:
@@ -248,8 +258,11 @@ def score(value: float | None) -> str:
     """How well CLIP finds the words in the picture."""
     if value is None:
         return ""
-    tip = "How well the picture fits its words, judged by CLIP (cosine similarity)"
-    return f'<span class="score" title="{tip}">fit {value:.2f}</span>'
+    tip = (
+        "How well the picture matches its words, judged by CLIP, a model that compares pictures "
+        "with words: the higher, the better (cosine similarity)"
+    )
+    return f'<span class="score" title="{tip}">Matches its words: {value:.2f}</span>'
 
 
 def seconds(value: float) -> str:

@@ -177,7 +177,7 @@ def _steps(plain: PictureConfig) -> list[Component]:
                 plain.patience,
                 step=1,
                 label="Patience",
-                info="Steps without a better fit after which a page is finished; 0 = all steps",
+                info="Steps without a better match after which a page is finished; 0 = all steps",
             )
             small = gr.Slider(
                 0,

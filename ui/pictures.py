@@ -36,6 +36,10 @@ NO_STORY = markup.empty(
 FINISHED = "Finished: your book is in the gallery."
 SAVED = "Saved in the gallery."
 WAITS = "Saved: the administrator looks at your book before it stands in the gallery."
+LATER = markup.status(
+    "This book is painted with the settings it was begun with. What you choose here is for the "
+    "next painting."
+)
 SOON = markup.empty("Your story is being written", "Its pages will be painted here, one by one.")
 
 
@@ -187,6 +191,7 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
     shop = runner.shop
     with gr.Tab("Pictures", id="pictures") as tab:
         with gr.Column(elem_classes="desk"):
+            later = panel(elem_id="for-later")
             settings = widgets(shop.painting, lambda: build_switch(runner))
             prompts.build(runner, story.editor, settings, partial(paint, shop))
         # Stays in sight while the pages below are watched.
@@ -195,7 +200,7 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
             go = gr.Button("Paint", variant="primary", elem_id="paint")
             stop = gr.Button("Stop", variant="stop", visible=False, elem_id="stop-painting")
             save = gr.Button("Save changes", visible=False, elem_id="save")
-            status = panel(elem_id="picture-status")
+            status = panel(script="live.js", elem_id="picture-status")
         pages = panel(
             NO_STORY,
             events=(*markup.PAGE_ACTIONS, "begin"),
@@ -209,7 +214,7 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
         line = markup.status(*desk.lines.get("pictures", ("", "")))
         if job and isinstance(job.moment, Moment):
             now = job.moment
-            line = markup.status(now.line, "busy", now.left) + markup.bar(now.done, "Painted")
+            line = markup.painting(now.line, now.left, now.done)
             book = job.moment.book
             films = of_pages(desk, book)
             of = tale.key if tale else ""
@@ -236,6 +241,7 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
             ),
             stop: stop_button(job),
             save: gr.update(visible=any(painted) and not busy),
+            later: LATER if busy else "",
             status: line,
             pages: shown,
         }
@@ -258,7 +264,7 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
         desk.keep_book(shop.save(book, desk))
         desk.lines["pictures"] = (SAVED if shop.waiting is None else WAITS, "done")
 
-    runner.shows(draw, [read, go, stop, save, status, pages])
+    runner.shows(draw, [read, go, stop, save, later, status, pages])
     wanted = [story.editor, *settings]
     for button in (go, story.paint):
         runner.starts(button.click, "paint", begin, wanted)

@@ -24,7 +24,7 @@ from ui.jobs import Job, Work, until_stopped
 from ui.manuscript import brief_for, shows
 from ui.panel import panel
 from ui.pictures import PicturesTab, picture_config
-from ui.running import Runner, stop_button
+from ui.running import Runner, keyboard_to, stop_button
 from ui.served_files import picture_url
 from ui.workshop import QUIET, Workshop, clicked_number
 
@@ -41,8 +41,10 @@ OPENED = """() => setTimeout(() => {
   dialog.setAttribute('aria-modal', 'true');
   dialog.setAttribute('aria-labelledby', 'repaint-title');
   // Of the whole page: when a button has gone that was pressed, nothing in here has the keyboard.
+  // Escape is the way out that one sees: Stop as long as something is painted, and Cancel then.
   document.onkeydown = (event) => {
-    if (event.key === 'Escape') document.querySelector('#repaint #keep-old')?.click();
+    if (event.key !== 'Escape' || event.repeat) return;
+    document.querySelector('#repaint :is(#repaint-stop, #keep-old)')?.click();
   };
   window.storybrush.repainted = dialog.querySelector('#repaint-title')?.dataset.page;
   storybrush.alone(dialog);
@@ -61,8 +63,6 @@ CLOSED = """() => {
 }"""
 """The keyboard goes back to the button that has opened the dialog, also when the page's new picture
 brings a new button a moment later; unless a person has gone elsewhere meanwhile."""
-
-TO_STOP = "() => setTimeout(() => document.querySelector('#repaint-stop')?.focus(), 60)"
 
 
 GONE = "This page is gone: open the Pictures tab again."
@@ -331,7 +331,7 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
     runner.acts(pictures.pages.repaint, open_dialog, (), asked, js=OPENED)
     way.change(lambda way: gr.update(visible=way == "upload"), way, upload, **QUIET)
     wanted = [*asked, *pictures.settings]
-    runner.starts(again.click, "repaint", begin, wanted, js=TO_STOP)
+    runner.starts(again.click, "repaint", begin, wanted, js=keyboard_to("#repaint-stop"))
     runner.stops(stop.click)
     runner.acts(keep.click, keep_new, [editor], js=CLOSED)
     runner.acts(close.click, close_dialog, js=CLOSED)

@@ -46,6 +46,11 @@ def stop_button(job: Job | None) -> dict[str, Any]:
     return gr.update(visible=job is not None, value=says)
 
 
+def keyboard_to(selector: str) -> str:
+    """JavaScript that gives the keyboard, after an event, to what it brings into sight."""
+    return f"() => setTimeout(() => document.querySelector('{selector}')?.focus(), 60)"
+
+
 @dataclass
 class Runner:
     """Connects the tabs of one page with the desks of its visitors."""

@@ -149,6 +149,7 @@ def head() -> str:
 {asset("drops.js")}
 {asset("kept_drawing.js")}
 {asset("keyboard.js")}
+{asset("restarted.js")}
 {asset("spoken.js")}</script>
 """
 

@@ -329,6 +329,17 @@ def test_what_is_no_picture_is_said_and_a_page_of_a_book_gets_its_colours(
     page.get_by_role("button", name="Put it on the page").click()
     expect(page.get_by_test_id("toast-text")).to_have_text("The page has its new picture.")
 
+    # Before and after come in the place of the canvas, where a thumb reaches them.
+    slider = page.get_by_role("slider", name="How much of the drawing is uncovered")
+    expect(slider).to_be_hidden()
+    page.get_by_role("button", name="Before and after").click()
+    expect(slider).to_be_in_viewport()
+    expect(slider).to_have_value("50")
+    expect(page.locator(".paper canvas")).to_be_hidden()
+    page.get_by_role("button", name="Draw on").click()
+    expect(page.locator(".paper canvas")).to_be_visible()
+    expect(slider).to_be_hidden()
+
     # The reader leads back to the easel, and the strokes are there again.
     page.get_by_role("tab", name="Gallery").click()
     page.get_by_role("button", name="Next ›").click()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -202,6 +203,57 @@ def test_what_is_typed_while_other_stories_are_written_is_not_lost(
     assert len(sentences(page)) == 7
 
 
+def test_an_open_page_says_at_once_that_the_server_was_started_again(
+    quick: Server, visit: Visit
+) -> None:
+    page = visit(quick.url)
+    write_story(page)
+    page.get_by_role("textbox", name="Title").fill("Mine")
+    quick.stop()
+    quick.start(same_port=True)
+    begin = time.monotonic()
+    page.get_by_role("tab", name="Gallery").click()
+    expect(page.get_by_text("Storybrush was started again.")).to_be_visible(timeout=5_000)
+    assert time.monotonic() - begin < 5
+    expect(page.get_by_role("tab", name="Story", selected=True)).to_be_visible()
+    expect(page.get_by_role("textbox", name="Title")).to_have_value("Mine")
+
+    # So does one that waits for a job, which has ended with the server.
+    quick.hold.touch()
+    page.get_by_label("What is your story about?").fill("a snail")
+    page.get_by_role("button", name="Write the story first").click()
+    expect(page.locator(".draft.writing")).not_to_have_count(0)
+    quick.stop()
+    quick.hold.unlink()
+    quick.start(same_port=True)
+    expect(page.get_by_role("button", name="Write the story first")).to_be_visible()
+    expect(page.get_by_role("textbox", name="Title")).to_have_value("Mine")
+
+
+def test_while_a_book_is_painted_settings_are_for_the_next_one_and_its_page_is_a_click_away(
+    quick: Server, visit: Visit
+) -> None:
+    for width in (1280, 390):
+        page = visit(quick.url, width, 844)
+        write_story(page)
+        later = page.get_by_text("What you choose here is for the next painting.")
+        paint_one_page(quick, page)
+        expect(later).to_be_visible()
+        page.get_by_label("Wax crayons").check(force=True)
+        expect(page.locator(".spread.painting")).to_have_attribute("data-page", "2")
+        page.locator(".spread").last.scroll_into_view_if_needed()
+        expect(page.locator(".spread.painting")).not_to_be_in_viewport()
+        show = page.get_by_role("button", name="Show it")
+        show.press("Enter")
+        expect(page.locator(".spread.painting img")).to_be_in_viewport(ratio=0.9)
+        expect(show).to_be_focused()
+        page.get_by_role("button", name="Stop", exact=True).click()
+        expect(later).to_be_hidden()
+        expect(show).to_be_hidden()
+        expect(page.get_by_role("button", name="Go on painting")).to_be_visible()
+    quick.hold.unlink()
+
+
 def test_stop_keeps_finished_pages_and_paint_goes_on(quick: Server, visit: Visit) -> None:
     page = visit(quick.url)
     write_story(page)
@@ -255,6 +307,42 @@ def test_a_page_is_painted_again_and_the_better_one_kept(quick: Server, visit: V
         assert (picture.get_attribute("src") != old) is changed
 
 
+def test_escape_ends_the_painting_of_a_page_and_then_the_dialog(
+    quick: Server, visit: Visit
+) -> None:
+    page = visit(quick.url)
+    write_story(page)
+    page.get_by_role("tab", name="Pictures").click()
+    page.get_by_label("Pencil drawing").check(force=True)
+    page.get_by_role("button", name="Paint", exact=True).click()
+    expect(page.get_by_text("Finished: your book is in the gallery.")).to_be_visible()
+    picture = page.locator(".spread img").nth(1)
+    old = picture.get_attribute("src") or ""
+    quick.hold.touch()
+    page.get_by_role("button", name="Paint again: page 2").click()
+    page.locator("#repaint-go").click()
+    expect(page.locator("#repaint-stop")).to_be_focused()
+    expect(page.locator("#versus")).to_contain_text("Step 1")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Cancel")).to_be_visible()
+    expect(page.locator("#repaint-stop")).to_be_hidden()
+    quick.hold.unlink()
+    # What was finished before that one was begun is there still.
+    page.locator("#repaint-go").click()
+    expect(page.get_by_role("button", name="Keep the new one")).to_be_visible()
+    quick.hold.touch()
+    page.locator("#repaint-go").click()
+    expect(page.locator("#repaint-stop")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("button", name="Keep the new one")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator("#repaint")).to_be_hidden()
+    expect(page.get_by_role("button", name="Paint it anew")).to_be_visible()  # nothing runs
+    quick.hold.unlink()
+    assert picture.get_attribute("src") == old
+    expect(page.locator(".spread.painted")).to_have_count(7)
+
+
 def test_sentences_are_moved_split_joined_and_brought_back(quick: Server, visit: Visit) -> None:
     page = visit(quick.url)
     write_story(page)
@@ -268,6 +356,21 @@ def test_sentences_are_moved_split_joined_and_brought_back(quick: Server, visit:
     assert sentences(page) == story
     third = page.get_by_role("textbox", name="Sentence 3", exact=True)
     expect(third).to_be_focused()
+    # It is brought back from where it stood, also when sentences have come and gone before it.
+    page.get_by_role("button", name="Delete sentence 4").click()
+    back = page.get_by_role("button", name="Put back")
+    expect(page.locator(".lines > :nth-child(4)")).to_contain_text("Put back")
+    expect(back).to_be_in_viewport()
+    page.keyboard.press("Shift+Tab")
+    expect(back).to_be_focused()
+    page.get_by_role("button", name="Add a sentence below sentence 1").click()
+    page.get_by_role("button", name="Add a sentence below sentence 1").click()
+    page.get_by_role("button", name="Delete sentence 2").click()
+    expect(page.locator(".lines > :nth-child(5)")).to_contain_text("Put back")
+    page.keyboard.press("Backspace")
+    expect(page.locator(".lines > :nth-child(4)")).to_contain_text("Put back")
+    back.press("Enter")
+    assert sentences(page) == story
     # Painted before the browser could ask, it is painted from what it says now.
     third.fill("A dragon slept in the cave.")
     kept = page.evaluate("JSON.parse(sessionStorage['storybrush-desk']).tale.sentences[2]")
@@ -347,6 +450,7 @@ def test_own_books_can_be_deleted_after_asking(quick: Server, visit: Visit) -> N
     cover = page.get_by_role("button", name="Open Not for long")
     cover.press("Enter")
     page.get_by_role("button", name="Delete", exact=True).press("Enter")
+    expect(page.get_by_role("button", name="Keep it")).to_be_focused()
     page.get_by_role("button", name="Keep it").press("Enter")
     expect(page.get_by_role("button", name="Delete", exact=True)).to_be_focused()
     page.get_by_role("button", name="Delete", exact=True).press("Enter")

@@ -83,6 +83,13 @@ def test_a_finished_picture_is_served_with_its_recipe(cache: Path) -> None:
     assert 'alt="A fox."' in html
 
 
+def test_how_well_a_picture_matches_its_words_is_said_without_jargon() -> None:
+    shown = markup.score(0.314)
+    assert ">Matches its words: 0.31<" in shown
+    assert "the higher, the better" in shown
+    assert markup.score(None) == ""
+
+
 def test_owners_are_hashes_and_strangers_share_nothing() -> None:
     assert owner_of("a" * 32) == owner_of("a" * 32) != owner_of("b" * 32)
     for odd in ("", "x" * 32, None, 7, {"a": 1}):

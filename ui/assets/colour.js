@@ -10,9 +10,10 @@ const STEPS = 60; // that can be undone, ...
 const MOST = 100e6; // ... and the bytes that they may take
 const PATIENCE = 10_000; // milliseconds until strokes that nobody has taken are sent again
 const TALL = 2.5; // times as high as wide
+const BEFORE_AND_AFTER = 'Before and after';
 const hints = document.createElement('canvas');
 const mask = document.createElement('canvas');
-let view, box, swatches, own, sizer, shown, status;
+let view, box, swatches, own, sizer, shown, compares, status;
 let lines = null;
 let picture = null;
 let layer = hints;
@@ -306,6 +307,17 @@ function toggle(group, value, text, label, act) {
   return button(text, label, act, { ['data-' + group]: value, 'aria-pressed': 'false' });
 }
 
+// On a phone before and after come in the place of the canvas: below it nobody would find them.
+function compare(on) {
+  root.classList.toggle('comparing', on);
+  for (const name of ['aria-label', 'title']) compares.setAttribute(name, on ? 'Draw on' : BEFORE_AND_AFTER);
+  compares.textContent = compares.title;
+  const slider = on && document.querySelector('#compare input');
+  if (!slider) return;
+  slider.value = 50;
+  slider.dispatchEvent(new Event('input', { bubbles: true }));
+}
+
 function palette(colours) {
   swatches.replaceChildren(own, ...colours.map((value, n) => make('button', {
     type: 'button', class: 'swatch', style: `background:${value}`, 'data-colour': value,
@@ -330,6 +342,8 @@ function build() {
     shown.setAttribute('aria-pressed', String(!lit()));
     paint();
   }, { 'aria-pressed': 'true' });
+  compares = button(BEFORE_AND_AFTER, BEFORE_AND_AFTER, () => compare(!root.classList.contains('comparing')),
+    { class: 'small-button compares' });
   root.append(
     make('div', { class: 'tool-row' },
       make('div', { class: 'group', role: 'group', 'aria-label': 'What to draw' },
@@ -350,7 +364,7 @@ function build() {
       make('label', { class: 'sizer' }, make('span', { text: 'Size' }), sizer),
       button('Clear', 'Clear all strokes of this layer', () => change(layer, () => wipe(layer))),
       button('Fill', 'Mask everything', () => change(mask, fill), { class: 'small-button for-mask' }),
-      shown),
+      shown, compares),
     box);
   const list = KEYS.flatMap(([name, what]) => [make('kbd', { text: name }), make('span', { text: what })]);
   root.append(make('details', { class: 'keys' }, make('summary', { text: 'Keys' }), make('div', {}, ...list)));
@@ -424,6 +438,7 @@ async function show() {
   if (fresh) {
     [view, hints, mask].forEach((canvas) => { canvas.width = value.width; canvas.height = value.height; });
     zoom = 1;
+    compare(false);
     scale(1);
     box.scrollTo(0, 0);
     picture = null;

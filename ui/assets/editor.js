@@ -8,7 +8,7 @@ let rows = [];
 let of; // which story of the desk it is
 let title;
 let author;
-let deleted = null;
+let deleted = null; // the last one, and where it stood
 let changed = false; // by a person, since the story came
 
 // A picture that the server has not read yet from a new text or wish, it reads when it is painted.
@@ -57,16 +57,22 @@ function insert(at, text) {
   if (rows.length >= props.max_sentences) return null;
   const row = { text: text || '', brief: '', shows: '', wished: '', asked: null };
   rows.splice(at, 0, row);
+  if (deleted && at <= deleted.at) deleted.at += 1;
   draw();
   row.area.focus();
   if (text) ask(row);
   return row;
 }
 
+function drop(at) {
+  rows.splice(at, 1);
+  if (deleted && at < deleted.at) deleted.at -= 1;
+}
+
 function remove(row) {
   const at = rows.indexOf(row);
+  drop(at);
   if (row.text.trim()) deleted = { row, at };
-  rows.splice(at, 1);
   draw();
   (rows[Math.min(at, rows.length - 1)]?.area || title)?.focus();
 }
@@ -103,7 +109,7 @@ function keys(event, row) {
       return;
     }
     above.text = joined;
-    rows.splice(at, 1);
+    drop(at);
     draw();
     above.area.focus();
     above.area.setSelectionRange(seam, seam);
@@ -151,6 +157,16 @@ function line(row, at) {
   return row.item;
 }
 
+// Stands where the sentence stood that was deleted last.
+function gap() {
+  const { row, at } = deleted;
+  const words = row.text.length > 44 ? row.text.slice(0, 40) + '…' : row.text;
+  return make('li', { class: 'gap' }, make('button', {
+    type: 'button', class: 'link', text: 'Put back: ' + words,
+    onclick: () => { rows.splice(at, 0, row); deleted = null; draw(); row.area.focus(); },
+  }));
+}
+
 function draw() {
   root.replaceChildren();
   if (!rows.length) return;
@@ -164,14 +180,9 @@ function draw() {
   };
   title = heading('Title', title, 'My story');
   author = heading('Author', author, 'your name, if you like');
-  root.append(make('ol', { class: 'lines' }, ...rows.map(line)));
-  if (deleted && rows.length < props.max_sentences) {
-    const { row, at } = deleted;
-    root.append(make('button', {
-      type: 'button', class: 'link', text: 'Put back “' + row.text.slice(0, 40) + '…”',
-      onclick: () => { rows.splice(at, 0, row); deleted = null; draw(); row.area.focus(); },
-    }));
-  }
+  const lines = rows.map(line);
+  if (deleted && rows.length < props.max_sentences) lines.splice(deleted.at, 0, gap());
+  root.append(make('ol', { class: 'lines' }, ...lines));
   rows.forEach((row) => fit(row.area));
   commit();
 }
