@@ -116,6 +116,8 @@ class Desk:
     reading: Reading | None = None
     book_film: tuple[Book, Path] | None = None
     """The last film of a whole book, and of which."""
+    style: str | None = None
+    """The one chosen for pages that are painted next; None: as it was when the page came."""
     keeps_films: bool = False
     """Whether the painting of pages is filmed."""
     films: dict[str, Path] = field(default_factory=dict[str, Path])

@@ -232,6 +232,8 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
         painted = [p.picture is not None for p in mine.pages] if mine else []
         whole = bool(painted) and all(painted)
         name = "Paint it anew" if whole else "Go on painting" if any(painted) else "Paint"
+        if mine and any(painted) and desk.style not in (None, mine.style):
+            name = "Paint in this style"  # which begins another book
         return {
             read: gr.update(visible=any(painted) and not busy),
             go: gr.update(
@@ -264,6 +266,10 @@ def build(runner: Runner, story: StoryTab) -> PicturesTab:
         desk.keep_book(shop.save(book, desk))
         desk.lines["pictures"] = (SAVED if shop.waiting is None else WAITS, "done")
 
+    def choose(desk: Desk, style: str) -> None:
+        desk.style = style
+
+    runner.acts(settings[0].change, choose, [settings[0]])  # type: ignore[attr-defined]
     runner.shows(draw, [read, go, stop, save, later, status, pages])
     wanted = [story.editor, *settings]
     for button in (go, story.paint):
