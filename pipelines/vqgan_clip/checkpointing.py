@@ -68,7 +68,8 @@ def bytes_kept(compute: Callable[[], Any], model: object) -> int:
         storage = tensor.untyped_storage()
         if storage.data_ptr() not in weights:
             kept[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        # An output itself and its graph would hold each other.
+        return tensor.detach()
 
     with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(count, lambda t: t):
         made = compute()  # held until all is counted: what is freed lends its place to others

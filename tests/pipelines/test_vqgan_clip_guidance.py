@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import math
+import weakref
 from dataclasses import replace
 from typing import Any
 
@@ -15,7 +17,7 @@ from torch.autograd import grad
 from pipelines.presets import AUGMENTATIONS, OPTIMISERS, SCHEDULES, PictureConfig
 from pipelines.vqgan_clip import guidance
 from pipelines.vqgan_clip.canvas import Aims, Canvas, Step, small_size
-from pipelines.vqgan_clip.checkpointing import blocks_of, checkpointed
+from pipelines.vqgan_clip.checkpointing import blocks_of, bytes_kept, checkpointed
 from pipelines.vqgan_clip.clip import CLIP
 from pipelines.vqgan_clip.cutouts import Views, draw_views, take
 from pipelines.vqgan_clip.guidance import Guidance
@@ -602,3 +604,28 @@ def test_what_is_no_want_of_memory_is_not_tried_again(
     with pytest.raises(RuntimeError, match="multiplied"):
         run(guide, canvas(coder, judge), 1)
     assert guide.notes == []
+
+
+def test_what_is_weighed_is_let_go() -> None:
+    """A graph that keeps its own output stays in memory until Python looks for such rings."""
+
+    class Mark:
+        pass
+
+    begun = torch.zeros(3, requires_grad=True)
+    marks = list[weakref.ref[Mark]]()
+
+    def compute() -> Tensor:
+        made = begun.exp()  # whose backward pass needs its output
+        mark = Mark()
+        marks.append(weakref.ref(mark))
+        assert made.grad_fn is not None
+        made.grad_fn.register_prehook(lambda _, held=mark: None)
+        return made
+
+    gc.disable()
+    try:
+        assert bytes_kept(compute, None) == 12
+        assert marks[0]() is None
+    finally:
+        gc.enable()
