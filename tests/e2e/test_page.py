@@ -252,7 +252,7 @@ def test_while_a_book_is_painted_settings_are_for_the_next_one_and_its_page_is_a
         expect(show).to_be_hidden()
         # What was chosen meanwhile would begin another book, and the button says so.
         expect(page.get_by_role("button", name="Paint in this style")).to_be_visible()
-        page.get_by_label("Picture book").check(force=True)
+        page.get_by_label("Pencil drawing").check(force=True)
         expect(page.get_by_role("button", name="Go on painting")).to_be_visible()
     quick.hold.unlink()
 
