@@ -237,15 +237,10 @@ class _RequestReader:
         self.mixed_case = any(w == w.lower() and w not in FUNCTION_WORDS for w in typed)
 
     def request(self) -> Request:
+        readers = (self._read_plain, self._read_kind, self._read_known, self._read_name)
         for n, word in enumerate(self.typed):
-            # The first that takes the word has read it.
-            _ = (
-                self._read_plain(n, word)
-                or self._read_kind(word)
-                or self._read_known(n, word)
-                or self._read_name(n, word)
-                or self._read_unknown(n, word)
-            )
+            if not any(read(n, word) for read in readers):  # the first that takes it has read it
+                self._read_unknown(n, word)
         if self.abroad and len(self.fresh_words) > 1:
             # Who and what else, however that language puts it.
             others = ["and", "a", list(self.put_back)[-1]] if len(self.put_back) > 1 else []
@@ -295,7 +290,7 @@ class _RequestReader:
             return False
         return True
 
-    def _read_kind(self, word: str) -> bool:
+    def _read_kind(self, _: int, word: str) -> bool:
         """A kind of what the writer knows, which stands for it: "puppy"."""
         low = word.lower()
         found = _stand_for(low, self.lexicon, name=self._is_name(word))
@@ -345,8 +340,9 @@ class _RequestReader:
         """A given name that no writer knows: one of the writer's stands for it."""
         if not self._is_name(word):
             return False
-        first_name = _begins_with_name(self.typed, self.lexicon)
-        if not (self._neighbour(n - 1) not in _NO_PERSON if n else first_name):
+        if n and self._neighbour(n - 1) in _NO_PERSON:
+            return False
+        if n == 0 and not _begins_with_name(self.typed, self.lexicon):
             return False
         told, own = word.removesuffix("'s"), word.endswith("'s")
         alias = next((k for k, v in self.names.items() if v == told), "")
@@ -364,7 +360,7 @@ class _RequestReader:
         self.unknown.append(told)
         return True
 
-    def _read_unknown(self, n: int, word: str) -> bool:
+    def _read_unknown(self, n: int, word: str) -> None:
         """Any other word: a placeholder stands for it while there is one."""
         before, after = self._neighbour(n - 1), self._neighbour(n + 1)
         base, ending = _base_of_unknown(word, before, first=n == 0)
@@ -379,11 +375,10 @@ class _RequestReader:
         if fresh is None:
             while self.mapped and self.mapped[-1] in FUNCTION_WORDS:
                 self.mapped.pop()
-            return True
+            return
         self.put_back.setdefault(fresh, base)
         self.mapped.append(fresh + ending)
         self.fresh_words.append(base.lower())
-        return True
 
 
 def _of_several_words(typed: Sequence[str]) -> str:
