@@ -329,7 +329,7 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
     if args.pairs is not None:
         clip_pairs.run(args, device, OUT, embedded_config())
     else:
-        refuse_own(args, "--pairs", "top")
+        refuse_own(args, "--pairs", "peak", "top")
         _embedded(args, device)
     leave()
 

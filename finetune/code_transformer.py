@@ -53,6 +53,7 @@ from finetune.training import (
     save_checkpoint,
     set_learning_rate,
 )
+from pipelines.errors import InvalidInput
 from pipelines.scene import vocabulary
 from pipelines.tokenizer import load_tokenizer
 from pipelines.vqgan_clip.checkpointing import checkpoint_blocks
@@ -161,7 +162,7 @@ def train(
     minutes: float | None = None,
     seed: int = 0,
     batch: int = 12,
-    peak: float = 1.5e-3,
+    peak: float = code_pairs.PEAK,
     save_every: int = 250,
     report_every: int = 20,
     validate_every: int = 250,
@@ -177,7 +178,7 @@ def train(
     called with every checkpoint. Raises InvalidInput when the checkpoint is of another run.
     """
     torch.manual_seed(seed)  # the initial weights
-    config = config or embedded_config(vqgan)
+    config = config or (base.config if base is not None else embedded_config(vqgan))
     model, average = CodeTransformer(config).to(device), CodeTransformer(config).to(device)
     if base is not None:
         model.load_state_dict(base.state_dict())
@@ -250,6 +251,8 @@ def main() -> None:
                    help="--pairs: the folder of a picture names its class")  # fmt: skip
     p.add_argument("--side", type=int, default=0, help="--pairs: pixels of the pictures; what is "
                    "larger than the transformer's grid is learned in windows")  # fmt: skip
+    p.add_argument("--from", dest="begun", type=Path, help="folder of a code transformer to go on "
+                   "from, at --peak (0: a quarter of what a fresh one takes)")  # fmt: skip
     checkpointing_option(p)
     own_options(p, "--pairs", "your own pictures with words: a folder, csv, jsonl or parquet")
     args = p.parse_args()
@@ -259,9 +262,11 @@ def main() -> None:
 def run(args: argparse.Namespace, device: torch.device) -> None:
     """The command, its arguments read. Raises AppError."""
     if args.pairs is not None:
+        if args.begun:
+            raise InvalidInput("--from: without --pairs only; name with --base where to start.")
         code_pairs.run(args, device, OUT, lambda v: embedded_config(v.config, words=0), train)
     else:
-        refuse_own(args, "--pairs", "classes", "side")
+        refuse_own(args, "--pairs", "classes", "side", *(() if args.begun else ("peak",)))
         _embedded(args, device)
     leave()
 
@@ -279,11 +284,16 @@ def _embedded(args: argparse.Namespace, device: torch.device) -> None:
         if args.more:
             sets.append(SceneSet(args.runs / "scenes-more", args.more, seed=1, simple=1.0))
         held_out = SceneSet(args.runs / "scenes-test", 1000, split="test")
+    begun = CodeTransformer.from_pretrained(args.begun, device) if args.begun else None
+    peak = code_pairs.PEAK
+    if begun is not None:
+        peak = args.peak or peak / 4
     events = train(
         args.steps, CodeBank(sets, vqgan, device), CodeBank([held_out], vqgan, device),
         vqgan.config, args.runs / "code_transformer.pt", device, minutes=args.minutes,
         seed=args.seed, batch=args.batch * processes(), save_every=args.save_every,
-        checkpointing=args.gradient_checkpointing, facts={"vqgan": codes_of(vqgan)},
+        checkpointing=args.gradient_checkpointing, base=begun, peak=peak,
+        facts={"vqgan": codes_of(vqgan)},
     )  # fmt: skip
     model = report(events)
     if rank() == 0:

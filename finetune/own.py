@@ -49,11 +49,10 @@ def own_options(p: argparse.ArgumentParser, source: str, what: str) -> None:
     )
 
 
-def refuse_own(args: argparse.Namespace, source: str, *more: str) -> None:
-    """Of a run without `source`: raises InvalidInput for what only goes with it, `--base`, `--peak`
-    and those named `more`. Such a run would train the shipped model."""
-    given = [f"--{n.replace('_', '-')}" for n in ("base", "peak", *more)
-             if getattr(args, n)]  # fmt: skip
+def refuse_own(args: argparse.Namespace, source: str, *names: str) -> None:
+    """Of a run without `source`: raises InvalidInput for `--base` and those of `names` that were
+    given, as they only go with it. Such a run would train the shipped model."""
+    given = [f"--{n.replace('_', '-')}" for n in ("base", *names) if getattr(args, n)]
     if given:
         raise InvalidInput(f"{', '.join(given)}: only with {source}, so name your own with it.")
 

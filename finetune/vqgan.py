@@ -227,7 +227,7 @@ def run(args: argparse.Namespace, device: torch.device) -> None:
     if args.pictures is not None:
         vqgan_pictures.run(args, device, OUT, EMBEDDED, train)
     else:
-        refuse_own(args, "--pictures", "lpips")
+        refuse_own(args, "--pictures", "peak", "lpips")
         _embedded(args, device)
     leave()
 

@@ -166,6 +166,16 @@ def test_the_command_writes_a_model(
     assert model.config == CONFIG
     assert len(SceneSet(tmp_path / "scenes-more", 3)) == 3
 
+    (tmp_path / "code_transformer.pt").unlink()
+    further = ["--from", str(out), "--peak", "1e-9"]
+    monkeypatch.setattr(sys, "argv", ["code_transformer", *arguments, *where, *further])
+    monkeypatch.setattr(command, "train", train)
+    command.main()
+    gone_on = CodeTransformer.from_pretrained(out, CPU)
+    assert gone_on.config == CONFIG
+    for new, old in zip(gone_on.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(new, old, rtol=0, atol=1e-3)
+
 
 def test_the_shipped_shape_is_that_of_the_vqgan() -> None:
     config = embedded_config(VQGAN_CONFIG)
