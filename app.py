@@ -176,6 +176,10 @@ BOUNDED = {"request": 1, "words": 20, "side": MIN_SIDE, "steps": 1}
 
 SHORTEST_SECRET = 8
 
+KEEP_ALIVE = 75
+"""Seconds that a connection may be idle: longer than proxies (usually 60) and visitors keep one, or
+they would send a click down a connection that is just being closed, and get no answer."""
+
 MAX_MEGAPIXELS = 40
 """Of a picture that is handed in, wherever."""
 
@@ -396,6 +400,7 @@ def launch(shop: Workshop, options: argparse.Namespace) -> None:
         prevent_thread_lock=True,
         quiet=True,
     )
+    demo.server.config.timeout_keep_alive = KEEP_ALIVE
     print(f"Storybrush is open at {demo.local_url} (Ctrl-C ends it)", flush=True)
     # The page answers already; now the models may take the processor.
     threading.Thread(target=shop.warm, name="warm", daemon=True).start()
