@@ -15,6 +15,7 @@ from tqdm import tqdm
 from finetune.data.folder import Order
 from finetune.data.scenes import SceneRecord, SceneSet
 from finetune.training import autocast
+from pipelines.painter import SIZE
 from pipelines.vqgan_clip.vqgan import VQGAN
 
 
@@ -48,16 +49,22 @@ class CodeBank:
 
     def __init__(self, scenes: Sequence[SceneSet], vqgan: VQGAN, device: torch.device) -> None:
         """Encode every page of the sets that has a plan."""
-        codes, plans, front = list[Tensor](), list[Tensor](), list[Tensor]()
+        planned = [np.flatnonzero(found.plans[:, 0] >= 0) for found in scenes]
+        _, h, w = vqgan.latent_shape(SIZE, SIZE)
+        # In one piece: many small ones between what encoding uses would take its memory to bits.
+        self.codes = torch.empty(
+            sum(map(len, planned)), h * w, vqgan.config.groups, dtype=torch.int16, device=device
+        )
+        plans, front = list[Tensor](), list[Tensor]()
         self.records: list[SceneRecord] = []
-        for found in scenes:
-            kept = np.flatnonzero(found.plans[:, 0] >= 0)
+        for found, kept in zip(scenes, planned, strict=True):
+            places = self.codes[len(self.records) :]
             self.records += [found.records[n] for n in kept]
             plans.append(torch.from_numpy(found.plans[kept]))
             front.append(torch.from_numpy(found.labels[kept] >= 0).flatten(1))
             for at in tqdm(range(0, len(kept), 64), desc="encoding", mininterval=5):
-                codes.append(self._encode(vqgan, found.pictures[kept[at : at + 64]], device))
-        self.codes = torch.cat(codes)  # (N, positions, G) int16
+                some = found.pictures[kept[at : at + 64]]
+                places[at : at + len(some)] = self._encode(vqgan, some, device)
         self.plans = torch.cat(plans).to(device)
         self.front = torch.cat(front).to(device)
 

@@ -11,8 +11,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+
+from pipelines.vqgan_clip.lighter import PatchConv, attend, quick_gelu
 
 NORM_EPSILON = 1e-5
 LOGIT_SCALE = math.log(1 / 0.07)
@@ -47,7 +48,7 @@ class Attention(nn.Module):
             layer(x).view(b, t, self.heads, -1).transpose(1, 2)
             for layer in (self.q_proj, self.k_proj, self.v_proj)
         )
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=allowed)
+        mixed = attend(query, key, value, allowed)
         return self.out_proj(mixed.transpose(1, 2).reshape(b, t, width))
 
 
@@ -62,8 +63,7 @@ class MLP(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., W) -> (..., W). OpenAI's CLIP has this approximation of GELU."""
-        x = self.fc1(x)
-        return self.fc2(x * torch.sigmoid(1.702 * x))
+        return self.fc2(quick_gelu(self.fc1(x)))
 
 
 class Block(nn.Module):
@@ -101,7 +101,7 @@ class ImageEmbeddings(nn.Module):
         super().__init__()
         width, patch = c["hidden_size"], c["patch_size"]
         self.class_embedding = nn.Parameter(torch.randn(width) * width**-0.5)
-        self.patch_embedding = nn.Conv2d(3, width, patch, patch, bias=False)
+        self.patch_embedding = PatchConv(3, width, patch, patch, bias=False)
         places = (c["image_size"] // patch) ** 2 + 1
         self.position_embedding = nn.Embedding(places, width)
         nn.init.normal_(self.patch_embedding.weight, std=0.02)

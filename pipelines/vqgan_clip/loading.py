@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
+from pipelines.device import fast_bf16
 from pipelines.errors import InvalidInput, ModelUnavailable
 from pipelines.hub import bare, is_home, is_path, located
 from pipelines.presets import PRESETS
@@ -17,6 +18,9 @@ from pipelines.vqgan_clip.code_transformer import CodeTransformer
 from pipelines.vqgan_clip.models import ImageCodec, PictureTextModel, WeightedModel
 from pipelines.vqgan_clip.vqgan import VQGAN
 from pipelines.weights import EMBEDDED
+
+if TYPE_CHECKING:
+    from pipelines.vqgan_clip.clip_checkpoints import TransformersCLIP
 
 OPENAI_NAMES = {
     "ViT-B/32": "openai/clip-vit-base-patch32",
@@ -70,7 +74,9 @@ def load_models(preset: str, vqgan: str, clip: str, device: torch.device) -> Pic
         other = (read / "model.safetensors").is_file() or _has(read, "word_width")
         clips = (
             WeightedModel(
-                load_clip(str(read), device) if other else CLIP.from_pretrained(read, device)
+                load_clip(str(read), device, guides=True)
+                if other
+                else CLIP.from_pretrained(read, device)
             ),
         )
     transformer = None
@@ -108,7 +114,8 @@ def load_clips(names: str, device: torch.device) -> tuple[WeightedModel, ...]:
     """
     asked = parse_weights(names)
     total = sum(asked.values())
-    return tuple(WeightedModel(load_clip(n, device), w / total) for n, w in asked.items())
+    return tuple(WeightedModel(load_clip(n, device, guides=True), w / total)
+                 for n, w in asked.items())  # fmt: skip
 
 
 def parse_weights(names: str) -> dict[str, float]:
@@ -133,8 +140,9 @@ def parse_weights(names: str) -> dict[str, float]:
     return found
 
 
-def load_clip(name: str, device: torch.device) -> PictureTextModel:
-    """One CLIP, by any of the names that `load_clips` takes. Raises: ModelUnavailable."""
+def load_clip(name: str, device: torch.device, *, guides: bool = False) -> PictureTextModel:
+    """One CLIP, by any of the names that `load_clips` takes. One that only `guides` is kept in
+    less memory where that is done in bfloat16. Raises: ModelUnavailable."""
     name = located(OPENAI_NAMES.get(name, name))
     path = Path(name)
     if name == "embedded":
@@ -148,14 +156,14 @@ def load_clip(name: str, device: torch.device) -> PictureTextModel:
     if _has(path, "vision_config") and any(path.glob("model-[0-9][0-9].safetensors")):
         return CLIP.from_pretrained(path, device)  # as finetune.clip writes it
     if (path / "clip" / "config.json").is_file():  # a folder of models that belong together
-        return load_clip(str(path / "clip"), device)
+        return load_clip(str(path / "clip"), device, guides=guides)
     archives = [path]
     if path.is_dir() and not (path / "config.json").is_file():
         archives = sorted(path.glob("*.pt"))
     if len(archives) == 1 and archives[0].suffix == ".pt":
         from pipelines.vqgan_clip.openai_clip import load_openai
 
-        return load_openai(archives[0], device)
+        return _kept(load_openai(archives[0], device), guides)
     if re.fullmatch(r"RN\d+(x\d+)?", name) and not is_path(name):
         raise ModelUnavailable(
             f"{name} is not on the hub: give the path of {name}.pt, with CLIP's vocabulary beside "
@@ -163,7 +171,13 @@ def load_clip(name: str, device: torch.device) -> PictureTextModel:
         )
     from pipelines.vqgan_clip.clip_checkpoints import TransformersCLIP
 
-    return TransformersCLIP.from_pretrained(name, device)
+    return _kept(TransformersCLIP.from_pretrained(name, device), guides)
+
+
+def _kept(clip: TransformersCLIP, guides: bool) -> TransformersCLIP:
+    if guides and fast_bf16(clip.norm.scale.device):
+        clip.halve()
+    return clip
 
 
 def _has(folder: Path, key: str) -> bool:

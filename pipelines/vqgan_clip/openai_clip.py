@@ -27,7 +27,7 @@ from transformers.models.clip.modeling_clip import CLIPTextModelWithProjection
 from pipelines.errors import ModelUnavailable
 from pipelines.hub import hub_reached, short
 from pipelines.vqgan_clip.checkpoints import read_state_dict
-from pipelines.vqgan_clip.clip_checkpoints import CLIP_MEAN, CLIP_STD, TransformersCLIP
+from pipelines.vqgan_clip.clip_checkpoints import CLIP_MEAN, CLIP_STD, TransformersCLIP, lighten
 
 WHAT = "a CLIP archive of OpenAI"
 SOURCE = "https://github.com/openai/CLIP/blob/main/clip/clip.py lists the addresses"
@@ -53,6 +53,7 @@ def load_openai(path: Path, device: torch.device) -> TransformersCLIP:
         raise ModelUnavailable(
             f"{path} is a CLIP of another shape than OpenAI's ({short(e)}). {SOURCE}."
         ) from e
+    lighten(model)
     return TransformersCLIP(model, tokenizer, CLIP_MEAN, CLIP_STD).to(device)
 
 

@@ -7,12 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from diffusers.models.autoencoders.vae import Decoder, Encoder
 from diffusers.models.autoencoders.vq_model import VQModel
+from diffusers.models.resnet import ResnetBlock2D
 from diffusers.utils.import_utils import is_accelerate_available
 from torch import Tensor, nn
 
 from pipelines.errors import ModelUnavailable
 from pipelines.hub import complete, is_path, load_named
+from pipelines.vqgan_clip.lighter import NormSilu
 from pipelines.vqgan_clip.taming import PROJECTION, SOURCE, load_taming, read_converted
 from pipelines.vqgan_clip.vqgan import ProductQuantizer, grid_of
 
@@ -53,8 +56,11 @@ class VQModelCodec(nn.Module):
         if path.is_dir() and not any((path / s / "config.json").is_file() for s in _PLACES):
             path = _checkpoint_in(path)
         if path.suffix in _CHECKPOINTS and not path.is_dir():  # such a name is never the hub's
-            return cls(*load_taming(path)).to(device)
-        return cls(*_load_diffusers(name)).to(device)
+            codec = cls(*load_taming(path))
+        else:
+            codec = cls(*_load_diffusers(name))
+        lighten(codec.model)
+        return codec.to(device)
 
     @property
     def device(self) -> torch.device:
@@ -98,6 +104,21 @@ class VQModelCodec(nn.Module):
     def bounds(self) -> tuple[Tensor, Tensor]:
         """Least and greatest value of each channel over the codebook, (1, C, 1, 1) each."""
         return self.quantizer.bounds()
+
+
+def lighten(model: VQModel) -> None:
+    """Where a group norm and SiLU follow each other, let one module be both."""
+    ends = ("conv_act", "conv_norm_out")
+    pairs = {ResnetBlock2D: ("nonlinearity", "norm1", "norm2"), Encoder: ends, Decoder: ends}
+    for part in model.modules():
+        if type(part) not in pairs:
+            continue
+        after, *names = pairs[type(part)]
+        norms = [getattr(part, name) for name in names]
+        if type(getattr(part, after)) is nn.SiLU and all(type(n) is nn.GroupNorm for n in norms):
+            for name, norm in zip(names, norms, strict=True):
+                setattr(part, name, NormSilu.of(norm))
+            setattr(part, after, nn.Identity())
 
 
 def _checkpoint_in(folder: Path) -> Path:

@@ -153,8 +153,11 @@ class RandomCLIP(nn.Module):
         return F.normalize(drawn, dim=-1).to(self.model.device)
 
 
-def models(full: bool, device: torch.device) -> tuple[ImageCodec, PictureTextModel]:
-    """The embedded models, or random ones of the real sizes."""
+def models(
+    full: bool, device: torch.device, *, plain: bool = False
+) -> tuple[ImageCodec, PictureTextModel]:
+    """The embedded models, or random ones of the real sizes; of those `plain` ones as their
+    libraries have them."""
     if not full:
         from pipelines.vqgan_clip import VQGANCLIPPipeline
 
@@ -162,6 +165,7 @@ def models(full: bool, device: torch.device) -> tuple[ImageCodec, PictureTextMod
         return pipeline.vqgan, pipeline.clips[0].model
     from diffusers.models.autoencoders.vq_model import VQModel
 
+    from pipelines.vqgan_clip import clip_checkpoints, vq_model
     from pipelines.vqgan_clip.vq_model import VQModelCodec
 
     torch.manual_seed(0)
@@ -171,7 +175,13 @@ def models(full: bool, device: torch.device) -> tuple[ImageCodec, PictureTextMod
         up_block_types=("AttnUpDecoderBlock2D",) + ("UpDecoderBlock2D",) * 4,
         latent_channels=256, vq_embed_dim=256, num_vq_embeddings=16384,
     ))  # fmt: skip
-    return codec.to(device), RandomCLIP().to(device)
+    clip = RandomCLIP()
+    if not plain:
+        vq_model.lighten(codec.model)
+        clip_checkpoints.lighten(clip.model)
+        if fast_bf16(device):
+            clip_checkpoints.halve(clip.model)
+    return codec.to(device), clip.to(device)
 
 
 class Run:
@@ -182,7 +192,7 @@ class Run:
         if args.threads:
             torch.set_num_threads(args.threads)
         self.variant, self.shared = variant, args.shared
-        self.codec, self.clip = models(args.full, device)
+        self.codec, self.clip = models(args.full, device, plain=variant.plain)
         with torch.no_grad():
             self.target = self.clip.embed_texts([PROMPT])
         one = torch.ones(1, device=device)

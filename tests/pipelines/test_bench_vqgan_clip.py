@@ -17,7 +17,7 @@ SHARED = {"device": "cpu", "size": 128, "threads": 0, "shared": False, "full": F
 
 @pytest.fixture(autouse=True)
 def tiny_models(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bench, "models", lambda full, device: (vqgan(), clip()))
+    monkeypatch.setattr(bench, "models", lambda full, device, plain: (vqgan(), clip()))
 
 
 def options(**more: Any) -> argparse.Namespace:

@@ -20,7 +20,7 @@ from pipelines.errors import InvalidInput, ModelUnavailable
 from pipelines.tokenizer import load_tokenizer
 from pipelines.vqgan_clip import openai_clip
 from pipelines.vqgan_clip.clip_checkpoints import CLIP_MEAN, CLIP_STD, TransformersCLIP
-from pipelines.vqgan_clip.loading import load_clips, parse_weights
+from pipelines.vqgan_clip.loading import load_clip, load_clips, parse_weights
 from pipelines.vqgan_clip.models import PictureTextModel
 from pipelines.weights import save_model
 from tests.plain_clip import CONTEXT, MERGES, TOKENS, PlainCLIP, write_archive, write_vocabulary
@@ -30,9 +30,7 @@ WORDS = ["an owl", "fox, fox and a fox and a fox and a fox"]
 
 
 def load(name: Path | str) -> PictureTextModel:
-    ((model, weight),) = load_clips(str(name), CPU)
-    assert weight == 1
-    return model
+    return load_clip(str(name), CPU)
 
 
 def pixels(side: int) -> Tensor:
