@@ -78,7 +78,7 @@ def bytes_kept(compute: Callable[[], Any], model: object) -> int:
 
 
 def bytes_checkpointed(
-    compute: Callable[[], Any], model: nn.Module, again: Sequence[nn.Module]
+    compute: Callable[[], Any], model: object, again: Sequence[nn.Module]
 ) -> int:
     """As `bytes_kept`, with the blocks of the networks `again` checkpointed, which are parts of
     `model`: what goes into each, and all of the largest, kept for a moment on the way back."""

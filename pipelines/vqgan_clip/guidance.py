@@ -19,15 +19,13 @@ from torch.autograd import grad
 
 from pipelines.device import free_memory, is_out_of_memory
 from pipelines.vqgan_clip.canvas import SMALLEST, Canvas, Step
-from pipelines.vqgan_clip.checkpointing import bytes_kept, checkpointed
+from pipelines.vqgan_clip.checkpointing import bytes_checkpointed, bytes_kept, checkpointed
 from pipelines.vqgan_clip.cutouts import Views, draw_views, take
 from pipelines.vqgan_clip.losses import asymmetry, hold, palette_distance, smoothness
 from pipelines.vqgan_clip.models import ImageCodec, PictureTextModel, WeightedModel
 
 SPARE = 1.5
 """How much more memory than what is kept for its backward pass a step takes, about."""
-CHECKPOINTED = 0.4
-"""What is kept of that where blocks are computed again, about."""
 
 
 def usual_views(device: torch.device) -> int:
@@ -43,6 +41,8 @@ class Costs:
     """However much is painted: weights in bfloat16, above all."""
     latent: float
     view: float
+    again: float
+    """Share of `latent` where the decoder computes its blocks again."""
 
 
 @dataclass
@@ -148,7 +148,7 @@ class Guidance:
     def _wanted(self, batch: Sequence[Canvas], costs: Costs) -> float:
         """Bytes that a step keeps for its backward passes, about."""
         views = min(self.views, batch[0].config.cutouts * len(batch))
-        share = CHECKPOINTED if self.checkpoints else 1.0
+        share = costs.again if self.checkpoints else 1.0
         latents = len(batch) * batch[0].latents[0, 0].numel()
         return costs.fixed + share * latents * costs.latent + views * costs.view
 
@@ -158,9 +158,11 @@ class Guidance:
             return self._costs
         latents = canvas.latents.detach()
 
-        def of_latents(side: int) -> float:
+        def of_latents(side: int, again: Sequence[nn.Module] = ()) -> float:
             part = latents[..., :side, :side].clone().requires_grad_(True)
-            return bytes_kept(lambda: self.codec.decode(self.codec.quantise(part)), self.codec)
+            return bytes_checkpointed(
+                lambda: self.codec.decode(self.codec.quantise(part)), self.codec, again
+            )
 
         def of_views(count: int, model: PictureTextModel) -> float:
             seen = latents.new_zeros(count, 3, model.image_size, model.image_size)
@@ -170,11 +172,14 @@ class Guidance:
         side = SMALLEST // self.codec.stride
         with self._autocast(latents.device):
             more, fewer = of_latents(side), of_latents(side // 2)
+            codec = [self.codec] if isinstance(self.codec, nn.Module) else []
+            again = of_latents(side, codec)
             looks = [(of_views(2, model), of_views(1, model)) for model, _ in self.clips]
         latent = (more - fewer) / (side**2 - (side // 2) ** 2)
         view = max(two - one for two, one in looks)
         fixed = more - latent * side**2 + max(2 * one - two for two, one in looks)
-        self._costs = Costs(max(0.0, fixed), latent, view)
+        fixed = max(0.0, fixed)
+        self._costs = Costs(fixed, latent, view, max(0.0, again - fixed) / (more - fixed))
         return self._costs
 
     def gradients(self, canvases: Sequence[Canvas]) -> tuple[Tensor, list[Step]]:

@@ -7,12 +7,14 @@ has the figures). Where nothing is gained, these do what PyTorch does.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
+
+Part = TypeVar("Part", bound=nn.Module)
 
 FEW_POSITIONS = 256
 """Up to so many, attention in bfloat16 on a processor is quicker written out."""
@@ -58,6 +60,13 @@ class QuickGELU(nn.Module):
         return quick_gelu(x)
 
 
+def _shared(kind: type[Part], part: nn.Module) -> Part:
+    """The same part, weights and all, as one of another class, which has the same attributes."""
+    made = kind.__new__(kind)
+    made.__dict__.update(part.__dict__)
+    return made
+
+
 class PatchConv(nn.Conv2d):
     """A convolution of patches that lie side by side, as the matrix product that it is."""
 
@@ -73,11 +82,7 @@ class PatchConv(nn.Conv2d):
     @classmethod
     def of(cls, conv: nn.Conv2d) -> PatchConv:
         """With the weights of `conv`, shared."""
-        size = conv.kernel_size[0], conv.kernel_size[1]
-        with torch.device("meta"):
-            made = cls(conv.in_channels, conv.out_channels, size, size, bias=conv.bias is not None)
-        made.weight, made.bias = conv.weight, conv.bias
-        return made.train(conv.training)
+        return _shared(cls, conv)
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W) -> (B, K, H / h, W / w); what is left of the sides is not seen."""
@@ -87,6 +92,51 @@ class PatchConv(nn.Conv2d):
         patches = seen.reshape(batch, -1, rows, high, columns, wide).permute(0, 2, 4, 1, 3, 5)
         found = F.linear(patches.flatten(3), self.weight.flatten(1), self.bias)
         return found.permute(0, 3, 1, 2)
+
+
+class _FrozenConv(Function):
+    """Keeps nothing: a gradient in what goes in needs the weights alone, but PyTorch keeps what
+    goes in, too, and in low precision a rounded copy of the weights."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, conv: nn.Conv2d) -> Tensor:
+        ctx.conv, ctx.shape, ctx.dtype = conv, x.shape, x.dtype
+        return nn.Conv2d.forward(conv, x)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Any) -> Any:
+        (slope,), conv = grads, ctx.conv
+        last = slope.is_contiguous(memory_format=torch.channels_last)
+        # Only its shape and layout are looked at.
+        like = torch.empty(
+            ctx.shape, dtype=slope.dtype, device=slope.device,
+            memory_format=torch.channels_last if last else torch.contiguous_format,
+        )  # fmt: skip
+        found = torch.ops.aten.convolution_backward(
+            slope, like, conv.weight.to(slope.dtype), None, conv.stride, conv.padding,
+            conv.dilation, False, [0, 0], conv.groups, [True, False, False],
+        )[0]  # fmt: skip
+        return found.to(ctx.dtype), None
+
+
+class FrozenConv(nn.Conv2d):
+    """A convolution that does not learn."""
+
+    @staticmethod
+    def fits(conv: nn.Conv2d) -> bool:
+        """Whether a convolution can be one of these: padding, if any, with so many zeros."""
+        return conv.padding_mode == "zeros" and not isinstance(conv.padding, str)
+
+    @classmethod
+    def of(cls, conv: nn.Conv2d) -> FrozenConv:
+        """With the weights of `conv`, shared."""
+        return _shared(cls, conv)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(B, C, H, W) -> (B, K, h, w)."""
+        if input.device.type != "cpu" or self.weight.requires_grad:
+            return super().forward(input)
+        return _FrozenConv.apply(input, self)  # type: ignore[return-value]
 
 
 class _NormSilu(Function):
@@ -159,10 +209,7 @@ class NormSilu(nn.GroupNorm):
     @classmethod
     def of(cls, norm: nn.GroupNorm) -> NormSilu:
         """With the weights of `norm`, shared."""
-        with torch.device("meta"):
-            made = cls(norm.num_groups, norm.num_channels, norm.eps)
-        made.weight, made.bias = norm.weight, norm.bias
-        return made.train(norm.training)
+        return _shared(cls, norm)
 
     def forward(self, input: Tensor) -> Tensor:
         """(B, C, H, W) -> the same."""

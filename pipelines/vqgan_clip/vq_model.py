@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from pipelines.errors import ModelUnavailable
 from pipelines.hub import complete, is_path, load_named
-from pipelines.vqgan_clip.lighter import NormSilu
+from pipelines.vqgan_clip.lighter import FrozenConv, NormSilu
 from pipelines.vqgan_clip.taming import PROJECTION, SOURCE, load_taming, read_converted
 from pipelines.vqgan_clip.vqgan import ProductQuantizer, grid_of
 
@@ -107,10 +107,14 @@ class VQModelCodec(nn.Module):
 
 
 def lighten(model: VQModel) -> None:
-    """Where a group norm and SiLU follow each other, let one module be both."""
+    """Let convolutions keep nothing for a gradient in their weights, and where a group norm and
+    SiLU follow each other, one module be both."""
     ends = ("conv_act", "conv_norm_out")
     pairs = {ResnetBlock2D: ("nonlinearity", "norm1", "norm2"), Encoder: ends, Decoder: ends}
-    for part in model.modules():
+    for part in [*model.modules()]:
+        for name, child in part.named_children():
+            if type(child) is nn.Conv2d and FrozenConv.fits(child):
+                setattr(part, name, FrozenConv.of(child))
         if type(part) not in pairs:
             continue
         after, *names = pairs[type(part)]
