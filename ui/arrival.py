@@ -34,6 +34,9 @@ NO_SUCH_BOOK = (
     "The book of this address is not here: it may have been deleted. Others are in the Gallery."
 )
 
+OTHER_TABS = ("pictures", "gallery", "colour")
+"""Those that every page has, besides the first."""
+
 MAX_KEPT = 100_000
 """Characters of what a browser kept that are looked at."""
 
@@ -62,6 +65,8 @@ def build(
                 visit.desk.remember(memory.get("tale"))
             elif belongs:
                 restore(shop, visit.desk, memory)
+                if memory.get("again") is True and memory.get("shown") in OTHER_TABS:
+                    visit.desk.shown = str(memory["shown"])
             desk = visit.desk
             desk.asks_for_drawing = belongs and desk.easel is None and desk.easel_before is None
             wanted = request.query_params.get("book", "")
@@ -102,8 +107,9 @@ def build(
 
 
 def read_memory(kept: object) -> Mapping[str, Any]:
-    """What the browser kept, which may be anything: "tab", "last", "again", "tale" (as
-    `Tale.to_value` gives it), "book" ({"id", "of"}: of which tale it is) and settings."""
+    """What the browser kept, which may be anything: "tab", "last", "again", "shown" (the tab that
+    was open), "tale" (as `Tale.to_value` gives it), "book" ({"id", "of"}: of which tale it is) and
+    settings."""
     if not isinstance(kept, str) or len(kept) > MAX_KEPT:
         return {}
     try:

@@ -215,7 +215,9 @@ def test_an_open_page_says_at_once_that_the_server_was_started_again(
     page.get_by_role("tab", name="Gallery").click()
     expect(page.get_by_text("Storybrush was started again.")).to_be_visible(timeout=5_000)
     assert time.monotonic() - begin < 5
-    expect(page.get_by_role("tab", name="Story", selected=True)).to_be_visible()
+    expect(page.get_by_text("Storybrush was started again.")).to_be_hidden()
+    expect(page.get_by_role("tab", name="Gallery", selected=True)).to_be_visible()
+    page.get_by_role("tab", name="Story").click()
     expect(page.get_by_role("textbox", name="Title")).to_have_value("Mine")
 
     # So does one that waits for a job, which has ended with the server.

@@ -79,3 +79,7 @@ window.storybrush = (() => {
     },
   };
 })();
+addEventListener('pagehide', () => {
+  const open = document.querySelector('#tabs [role=tab][aria-selected=true]');
+  if (open) storybrush.keep('shown', open.dataset.tabId);
+});
