@@ -215,6 +215,10 @@ _PLACE_PHRASES = {
     "on the moon": "space",
 }  # fmt: skip
 """Where three words together are somewhere else than the last of them alone."""
+_HOUSES = frozenset({"castle", "palace", "school"})
+"""Things to look at from outside, and places for who is in them."""
+_WITHIN = re.compile(r"\b(?:in|into|inside|within|through)(?: \w+){0,3} $|\b(?:at|to|from) $")
+"""What stands before a house that somebody is in: "in the old castle", "at school"."""
 _CLASS_PLACES = {
     "sea": "underwater", "people": "village", "magic": "forest", "flying": "garden",
     "small": "garden", "land": "forest", "thing": "room", "big": "village", "other": "garden",
@@ -348,6 +352,16 @@ _NAMED = re.compile(
 )
 
 
+_BEGINNINGS = frozenset(
+    "in on at by near under over behind above below beside inside into onto from with without "
+    "when while then but and so as if because after before until where how what who why for to "
+    "of off up down out through across around along between past towards against beyond beneath "
+    "all only even just now there here soon once said asked cried called both like that is was "
+    "did does can".split()
+)
+"""What a sentence begins with before "the", and nobody is called: "When the fox woke"."""
+
+
 def cast_of(texts: Sequence[str]) -> dict[str, str]:
     """Names in a story -> who bears them: "A fox named Pip" gives {"Pip": "fox"}."""
     cast: dict[str, str] = {}
@@ -359,7 +373,7 @@ def cast_of(texts: Sequence[str]) -> dict[str, str]:
                 if k is not None and n is not None
             )
             word = known_word(kind.replace(" ", "_")) or known_word(kind.split()[-1])
-            if word:
+            if word and name.lower() not in _BEGINNINGS:
                 cast.setdefault(name, word)
     return cast
 
@@ -434,8 +448,11 @@ def _see(text: str, cast: Mapping[str, str]) -> _Seen:
             sky = _SKY_WORDS[token]
             seen.skies += [sky] if sky not in seen.skies else []
         seen.time = _TIME_WORDS.get(token, seen.time)
+        house = token in _HOUSES
+        if house and _WITHIN.search(" ".join(lower[:n]) + " "):
+            house, word, relation, count = False, None, "", 1
         if token in PLACE_WORDS and not (
-            seen.place and token in ("table", "sand", "flew", "flying")
+            house or (seen.place and token in ("table", "sand", "flew", "flying"))
         ):
             seen.place = PLACE_WORDS[token]
         elsewhere = _PLACE_PHRASES.get(" ".join(lower[max(n - 2, 0) : n + 1]))

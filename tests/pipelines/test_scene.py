@@ -260,7 +260,12 @@ def test_given_names_are_no_kinds_of_things(text: str, brief: str) -> None:
     "text, brief",
     [
         ("The fox sat by the lake at night.", "fox @lake night"),
-        ("Two owls flew over the castle.", "2*owl above castle @castle_hall day"),
+        ("Two owls flew over the castle.", "2*owl above castle @sky day"),
+        ("In the castle a frog sang to the queen.", "frog + queen @castle_hall day"),
+        ("A knight walked into the cold old castle.", "knight @castle_hall day"),
+        ("A knight saw a castle by the sea.", "knight + castle @beach day"),
+        ("A boy went to school with his dog.", "boy with dog @school day"),
+        ("Near the chair a fox met a cat near a bed.", "fox + cat + chair + bed @forest day"),
         ("It rained on the rabbit in the garden.", "rabbit @garden day rain"),
         ("A puppy found a red balloon.", "dog + balloon @forest day"),
         ("A star fell into the lake.", "star @lake day"),
