@@ -192,11 +192,14 @@ def _back_from_the_last(
         total = values.view(batch, 1, groups, each).sum(-1, keepdim=True)
         return total.expand(-1, -1, -1, each).reshape(batch, 1, channels)
 
+    def of_channel(values: Tensor) -> Tensor:
+        """(B, H W, C) -> (B, 1, C); a row at a time, so that what is rounded evens out."""
+        return values.unflatten(1, x.shape[2:]).sum(2).float().sum(1, keepdim=True)
+
     def low(values: Tensor) -> Tensor:
         return values.to(x.dtype)
 
-    plain = made.sum(1, keepdim=True).float()
-    along = (made * seen).sum(1, keepdim=True).float()
+    plain, along = of_channel(made), of_channel(made * seen)
     level = of_group(weight * plain) * rstd / count
     tilt = of_group(weight * (along - mean * plain)) * rstd**3 / count
     made.mul_(low(weight * rstd)).add_(low(mean * tilt - level)).addcmul_(seen, low(-tilt))
