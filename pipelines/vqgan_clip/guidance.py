@@ -177,9 +177,11 @@ class Guidance:
             looks = [(of_views(2, model), of_views(1, model)) for model, _ in self.clips]
         latent = (more - fewer) / (side**2 - (side // 2) ** 2)
         view = max(two - one for two, one in looks)
-        fixed = more - latent * side**2 + max(2 * one - two for two, one in looks)
-        fixed = max(0.0, fixed)
-        self._costs = Costs(fixed, latent, view, max(0.0, again - fixed) / (more - fixed))
+        growing = latent * side**2
+        weights = more - growing
+        fixed = max(0.0, weights + max(2 * one - two for two, one in looks))
+        share = max(0.0, again - weights) / growing if growing else 1.0
+        self._costs = Costs(fixed, latent, view, share)
         return self._costs
 
     def gradients(self, canvases: Sequence[Canvas]) -> tuple[Tensor, list[Step]]:

@@ -560,12 +560,23 @@ def test_on_a_processor_it_begins_with_what_the_free_memory_holds(
 
 
 def test_memory_is_measured_in_the_numbers_that_are_computed_with(
-    coder: VQGAN, judge: CLIP
+    coder: VQGAN, judge: CLIP, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = canvas(coder, judge)
     whole = engine(coder, judge)._measured(one)
     half = engine(coder, judge, low_precision=True)._measured(one)
     assert 0.4 * whole.latent < half.latent < 0.8 * whole.latent
+    # What CLIP keeps, however many views it sees, says nothing of the decoder's checkpoints.
+    original, ballast = judge.embed_images, torch.ones(10**6)
+
+    def heavy(pixels: Tensor) -> Tensor:
+        seen = original(pixels)
+        return seen + 0 * (ballast * seen.sum()).sin().mean()
+
+    monkeypatch.setattr(judge, "embed_images", heavy)
+    found = engine(coder, judge)._measured(one)
+    assert found.fixed > 4e6
+    assert found.again == whole.again
 
 
 def test_then_fewer_pictures_then_checkpoints_then_a_smaller_size(
