@@ -36,7 +36,7 @@ from finetune.distributed import (
     share,
     share_of,
 )
-from finetune.own import guarded, own_options, refuse_own, tell_set
+from finetune.own import guarded, own_options, peak_of, refuse_own, tell_set
 from finetune.training import (
     Clock,
     Ema,
@@ -285,14 +285,12 @@ def _embedded(args: argparse.Namespace, device: torch.device) -> None:
             sets.append(SceneSet(args.runs / "scenes-more", args.more, seed=1, simple=1.0))
         held_out = SceneSet(args.runs / "scenes-test", 1000, split="test")
     begun = CodeTransformer.from_pretrained(args.begun, device) if args.begun else None
-    peak = code_pairs.PEAK
-    if begun is not None:
-        peak = args.peak or peak / 4
     events = train(
         args.steps, CodeBank(sets, vqgan, device), CodeBank([held_out], vqgan, device),
         vqgan.config, args.runs / "code_transformer.pt", device, minutes=args.minutes,
         seed=args.seed, batch=args.batch * processes(), save_every=args.save_every,
-        checkpointing=args.gradient_checkpointing, base=begun, peak=peak,
+        checkpointing=args.gradient_checkpointing, base=begun,
+        peak=peak_of(args, code_pairs.PEAK, begun),
         facts={"vqgan": codes_of(vqgan)},
     )  # fmt: skip
     model = report(events)

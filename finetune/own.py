@@ -139,9 +139,10 @@ def base_folder(base: str | None, name: str) -> Path | None:
     raise InvalidInput(f"There is no {name} in {base}: name “embedded” or a folder of models.")
 
 
-def peak_of(args: argparse.Namespace, scratch: float) -> float:
-    """The learning rate that was asked for, or what suits: `scratch` is that of a fresh model."""
-    return args.peak or (scratch if args.base is None else scratch / 4)
+def peak_of(args: argparse.Namespace, scratch: float, begun: object = None) -> float:
+    """The learning rate that was asked for, or what suits: `scratch` is that of a fresh model,
+    which has no `--base` and is not `begun`."""
+    return args.peak or (scratch if args.base is None and begun is None else scratch / 4)
 
 
 def facts_of(args: argparse.Namespace, data: str, **more: Any) -> dict[str, Any]:
