@@ -27,7 +27,7 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from finetune.data.corpora import CorpusStory, read_stories
 from finetune.data.packing import SKIPPED
-from finetune.data.requests import lexicon, sample_example
+from finetune.data.requests import lexicon, sample_example, spelling
 from finetune.distributed import (
     average_gradients,
     averaged,
@@ -56,6 +56,7 @@ from pipelines.errors import InvalidInput
 from pipelines.gpt2 import GPT2Config, GPT2Writer
 from pipelines.presets import check_range
 from pipelines.reading import split_sentences
+from pipelines.story import LEXICON, SPELLING
 from pipelines.tokenizer import PAD_ID, SENTENCE, SPECIALS, TITLE, load_tokenizer
 from pipelines.weights import list_hashes, load_weights, save_model
 
@@ -282,9 +283,10 @@ def blend(model: GPT2Writer, begun: GPT2Writer, share: float) -> None:
 
 
 def save(model: GPT2Writer, config: dict[str, Any], folder: Path) -> None:
-    """Weights, config and lexicon; the output layer is the input embedding and is not repeated."""
+    """Weights, config and words; the output layer is the input embedding and is not repeated."""
     save_model(model.transformer, config, folder, int8=True)
-    (folder / "lexicon.txt").write_text("\n".join(lexicon()) + "\n", encoding="utf-8")
+    for name, words in ((LEXICON, lexicon()), (SPELLING, spelling())):
+        (folder / name).write_text("\n".join(words) + "\n", encoding="utf-8")
     list_hashes(folder)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from pipelines.events import Draft, StoryProgress
 from pipelines.hub import bare, located
 from pipelines.presets import MAX_SEED, PRESETS, StoryConfig, draw_seed
 from pipelines.reading import split_sentences
+from pipelines.scene import plural
 from pipelines.story_ranking import (
     COHERENT,
     Candidate,
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     import torch
 
 LEXICON = "lexicon.txt"
+SPELLING = "spelling.txt"
 ATTEMPTS = 3
 """Batches of candidates before the best of what there is must do."""
 LIVE_SECONDS = 0.1
@@ -54,12 +57,15 @@ class StoryPipeline:
         tokenizer: Any = None,
         name: str = "embedded",
         coherent: float = COHERENT,
+        words: frozenset[str] = frozenset(),
     ) -> None:
-        """`lexicon`: the embedded writer's words; None for a plain language model, which brings
-        its own `tokenizer`. `name` goes into the recipes. Below `coherent` (mean log-likelihood in
-        nats) a story of the embedded writer has lost its thread, and others are written."""
+        """`lexicon`: the words that the embedded writer reads; None for a plain language model,
+        which brings its own `tokenizer`. `words`: all that it may write besides those of a request;
+        none means any. `name` goes into the recipes. Below `coherent` (mean log-likelihood in nats)
+        a story of the embedded writer has lost its thread, and others are written."""
         self.model = model
         self.lexicon = lexicon
+        self.words = words
         self.tokenizer = tokenizer
         self.coherent = coherent
         self.name = name
@@ -84,8 +90,9 @@ class StoryPipeline:
             # How sure a writer is that was taught other texts, nobody has measured.
             shipped = folder.resolve() == (EMBEDDED / "story").resolve()
             return cls(
-                _load_embedded(folder).to(where), lexicon=_read_lexicon(folder), name=bare(name),
-                coherent=COHERENT if shipped else float("-inf"),
+                _load_embedded(folder).to(where), lexicon=_read_words(folder / LEXICON),
+                name=bare(name), coherent=COHERENT if shipped else float("-inf"),
+                words=_all_words(folder),
             )  # fmt: skip
         from pipelines.story_plain import load_plain
 
@@ -162,8 +169,9 @@ class StoryPipeline:
         last: list[Manuscript] = []
         names = {w for w in self.lexicon or () if w[:1].isupper()}
         for last in sample(
-            self.model, request, config, banned, _candidates(config.drafts), source, names
-        ):
+            self.model, request, config, banned, _candidates(config.drafts), source, names,
+            self.words,
+        ):  # fmt: skip
             yield from live(lambda n, m=last: _progress(n, *m[n].text(), request, asked))
         for m in last:
             title, sentences = m.text()
@@ -282,6 +290,16 @@ def _load_embedded(folder: Path) -> Any:
     return model.eval()
 
 
-def _read_lexicon(folder: Path) -> frozenset[str]:
-    path = check_file(folder / LEXICON)
-    return frozenset(path.read_text(encoding="utf-8").split())
+def _read_words(path: Path) -> frozenset[str]:
+    return frozenset(check_file(path).read_text(encoding="utf-8").split())
+
+
+def _all_words(folder: Path) -> frozenset[str]:
+    """What the embedded writer may write, in letters alone; none where nobody has listed it, as of
+    a writer that was taught other texts."""
+    if not (folder / SPELLING).is_file():
+        return frozenset()
+    lexicon = _read_words(folder / LEXICON)
+    many = {plural(word) for word in lexicon}
+    told = " ".join([*_read_words(folder / SPELLING), *lexicon, *many])
+    return frozenset(re.findall("[a-z]+", told.lower()))

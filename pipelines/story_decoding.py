@@ -9,10 +9,11 @@ at a low temperature and from its words alone.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 import torch
@@ -23,6 +24,7 @@ from pipelines.few_rows import linear
 from pipelines.presets import StoryConfig
 from pipelines.reader import Reader
 from pipelines.scene import PLACES, RELATIONS, SKIES, TIMES, is_character, plural, vocabulary
+from pipelines.spelling import Spelling
 from pipelines.story_requests import Request, prompt_of
 from pipelines.tokenizer import BRIEF, END, NEW_WORDS, SENTENCE, SPECIALS, load_tokenizer
 
@@ -65,8 +67,24 @@ class Alphabet:
     """Pieces after which a sentence may end."""
     stops: tuple[int, ...]
     """The signs that end a sentence."""
+    inner: Tensor
+    """Pieces that go on with a word, and "s" is none: it may follow a placeholder."""
     telling: frozenset[int]
     """Whole words of four letters or more: what the repetition penalty is about."""
+
+
+@cache
+def token_texts() -> tuple[str, ...]:
+    """What each token of the embedded tokenizer stands for."""
+    tokenizer = load_tokenizer()
+    size = range(tokenizer.get_vocab_size())
+    return tuple(tokenizer.decode([i], skip_special_tokens=False) for i in size)
+
+
+@lru_cache(maxsize=8)
+def spelling_of(words: frozenset[str]) -> Spelling:
+    """How the embedded tokenizer spells these words."""
+    return Spelling(words, token_texts())
 
 
 @cache
@@ -74,7 +92,7 @@ def alphabet() -> Alphabet:
     """Of the embedded tokenizer."""
     tokenizer = load_tokenizer()
     size = tokenizer.get_vocab_size()
-    pieces = [tokenizer.decode([i], skip_special_tokens=False) for i in range(size)]
+    pieces = token_texts()
     painters = [*vocabulary(), *RELATIONS, *TIMES, *SKIES, "+", *(f"@{p}" for p in PLACES)]
     painters += [f"{n}*{w}" for n in range(2, 7) for w in vocabulary()]
     allowed = {i for e in tokenizer.encode_batch(painters) for i in e.ids}
@@ -92,6 +110,7 @@ def alphabet() -> Alphabet:
         ends=mask([w[-1:] in ".!?" or w[-2:] in ('."', '!"', '?"') for w in words])
         & mask([w != "" for w in words]),
         stops=tuple(i for i, p in enumerate(pieces) if p in (".", "!", "?")),
+        inner=mask([p[:1].isalpha() and p != "s" for p in pieces]),
         telling=frozenset(
             i for i, (p, w) in enumerate(zip(pieces, words, strict=True))
             if p.startswith(" ") and w.isalpha() and len(w) >= 4 and i not in named
@@ -171,8 +190,13 @@ def length_asked(config: StoryConfig) -> int:
 class Grammar:
     """What may come next in a manuscript."""
 
-    def __init__(self, request: Request, config: StoryConfig) -> None:
+    def __init__(
+        self, request: Request, config: StoryConfig, words: frozenset[str] = frozenset()
+    ) -> None:
+        """`words`: all that may be written besides those of the request; none means any."""
         self.config = config
+        asked = frozenset(re.findall("[a-z]+", request.text.lower()))
+        self.spelling = spelling_of(words | asked) if words else None
         self.asked = length_asked(config)
         size = load_tokenizer().get_vocab_size()
         text = torch.zeros(size)
@@ -189,6 +213,7 @@ class Grammar:
         self._begin[~alphabet().begins] = _FORBIDDEN
         self._text_after_new = text.clone()
         self._text_after_new[[self._space, *self._new]] = _FORBIDDEN
+        self._text_after_new[alphabet().inner] = _FORBIDDEN
         self._brief = torch.full((size,), _FORBIDDEN)
         self._brief[alphabet().brief] = 0.0
 
@@ -201,20 +226,25 @@ class Grammar:
                 return self._only(_S)
             if m.title[-1:] == [self._space]:
                 return self._only(*self._new)
-            return self._with(self._text, _S) if m.title else self._begin
+            if not m.title:
+                return self._spelled(self._begin, [])
+            said = m.title[-1] in self._new  # a placeholder is not said twice in a row
+            text = self._text_after_new if said else self._text
+            return self._spelled(self._with(text, _S), m.title)
         if m.phase == "sentence":
             last = m.sentences[-1][-1:]
             if not last:
-                return self._begin
+                return self._spelled(self._begin, [])
             if last == [self._space]:
                 return self._only(*self._new)
             long = len(m.sentences[-1])
-            if last[0] in self._new:  # a placeholder is not said twice in a row
+            if last[0] in self._new:
                 return self._text_after_new
             ended = long >= SHORTEST_SENTENCE and bool(alphabet().ends[last[0]])
             if long >= LONGEST_SENTENCE:
                 return self._only(_BRIEF) if ended else self._only(*alphabet().stops)
-            return self._with(self._text, _BRIEF) if ended else self._text
+            text = self._with(self._text, _BRIEF) if ended else self._text
+            return self._spelled(text, m.sentences[-1])
         pieces = m.briefs[-1]
         placed = any(alphabet().at[i] for i in pieces)
         if not placed and len(pieces) < LONGEST_BRIEF:
@@ -223,6 +253,10 @@ class Grammar:
         if len(pieces) >= LONGEST_BRIEF:
             return self._only(*after)
         return self._with(self._brief, *after)
+
+    def _spelled(self, mask: Tensor, tokens: Sequence[int]) -> Tensor:
+        """The mask after these tokens, and every word one that is known."""
+        return mask if self.spelling is None else mask + self.spelling.mask(tokens)
 
     def _after(self, m: Manuscript) -> list[int]:
         """What may follow a finished sentence: another one, the end, or either."""
@@ -373,15 +407,17 @@ def sample(
     candidates: int,
     generator: torch.Generator,
     names: AbstractSet[str] = frozenset(),
+    words: frozenset[str] = frozenset(),
 ) -> Iterator[list[Manuscript]]:
     """Write `candidates` manuscripts at once, yielded after every token until all have ended.
 
-    `names` are the given names that the writer knows.
+    `names` are the given names that the writer knows, `words` all that it may write besides
+    those of the request (none: any).
 
     Randomness comes from `generator` (CPU) alone. The titles come first; then the same list is
     yielded again and again.
     """
-    grammar, coherence = Grammar(request, config), Coherence(request, names)
+    grammar, coherence = Grammar(request, config, words), Coherence(request, names)
     prompt = story_prompt(request.text, grammar.asked, model.config.n_positions)
     ban = Ban(spellings(banned))
     spared = set(prompt)

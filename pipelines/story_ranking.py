@@ -54,6 +54,9 @@ ABOUT_IT = 1.0
 and does not only come by it."""
 STRANGE_TITLE = 2.0
 """What each word of a title costs that the painter knows and the story does not tell of."""
+UNTOLD = 1.5
+"""What it costs, besides what the mention is worth, that the sentences do not name a character or
+thing of the request: a grandma without her magic teapot is not what was asked for."""
 
 
 @dataclass(frozen=True)
@@ -381,6 +384,7 @@ def finished(written: Written, request: Request, config: StoryConfig, asked: int
         begun = sum(mentions(told, w) for w in request.content)
         score += ABOUT_IT * begun / len(request.content)
     score -= STRANGE_TITLE * len(set(named_in(title)) - set(named_in(text)))
+    score -= UNTOLD * sum(not mentions(text, w) for w in request.drawn)
     score += LIKELIHOOD * min(written.log_likelihood - COHERENT, 0.0)
     score += UNSURE * min(written.log_likelihood - SURE, 0.0)
     later = [written.likelihoods[n] for n in kept[1:]] if written.likelihoods else []

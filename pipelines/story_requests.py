@@ -467,7 +467,13 @@ def _base_of_unknown(word: str, before: str, *, first: bool) -> tuple[str, str]:
     )
     if not many:
         return word, ""
-    return min((f for f in singulars(word) if plural(f) == word), key=len, default=word), "s"
+
+    def odd(form: str) -> tuple[bool, bool, int]:
+        # "noses" are of a nose, "viruses" of a virus, "blouses" of a blouse.
+        clipped = re.search(r"(?<!s)s$", form) is not None and not re.search(r"(?<!o)us$", form)
+        return known_word(form) is None, clipped, len(form)
+
+    return min((f for f in singulars(word) if plural(f) == word), key=odd, default=word), "s"
 
 
 def simpler(request: Request) -> Request:

@@ -337,6 +337,17 @@ def lexicon() -> list[str]:
     return sorted(known)
 
 
+def spelling() -> list[str]:
+    """Words of training stories that are not in the lexicon, as strings of letters ("don't" are
+    two): what besides it the writer has learned to spell."""
+    told = " ".join(
+        t for s in (*of_split("train"), *open_of_split("train"))
+        for t in (*(text for text, _ in s.lines), s.title)
+    )  # fmt: skip
+    words = set(re.findall(r"[a-z]+", re.sub(r"\{[^}]*\}", " ", told).lower()))
+    return sorted(words - {w.lower() for w in lexicon()})
+
+
 # --- unknown words -----------------------------------------------------------------------
 
 

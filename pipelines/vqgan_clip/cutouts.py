@@ -186,20 +186,14 @@ def _row(numbers: Tensor | None, view: int) -> Tensor:
 
 
 def _colours(n: int, uniform: Callable[[float, float], Tensor]) -> Tensor:
-    """Brightness, contrast, saturation and hue, each by a tenth: (n, 3, 4).
+    """Brightness, contrast and saturation, each by a tenth: (n, 3, 4).
 
-    Hue turns colours about the grey axis, saturation stretches them away from it.
+    Saturation stretches colours away from the grey axis. Their hue stays: a prompt that names a
+    colour pulls the other way in every turned view (finetune/LOG.md).
     """
-    luma = torch.tensor(_GREY)
-    grey = luma.expand(3, 3)
-    # Rotation about the grey axis (Rodrigues).
-    axis = torch.full((3,), 3**-0.5)
-    cross = torch.tensor([[0.0, -1, 1], [1, 0, -1], [-1, 1, 0]]) * 3**-0.5
-    angle = uniform(-0.1, 0.1)[:, None, None] * math.pi
-    eye = torch.eye(3)
-    hue = angle.cos() * eye + angle.sin() * cross + (1 - angle.cos()) * torch.outer(axis, axis)
+    grey = torch.tensor(_GREY).expand(3, 3)
     saturation = uniform(0.9, 1.1)[:, None, None]
     contrast = uniform(0.9, 1.1)[:, None, None]
     brightness = uniform(-0.1, 0.1)[:, None, None].expand(n, 3, 1)
-    matrix = contrast * ((saturation * eye + (1 - saturation) * grey) @ hue)
+    matrix = contrast * (saturation * torch.eye(3) + (1 - saturation) * grey)
     return torch.cat([matrix, brightness], dim=2)

@@ -208,7 +208,11 @@ def test_each_augmentation_can_be_switched(name: str) -> None:
     if name == "colour":
         grey = views_of(pixels.mean(1, keepdim=True).expand(-1, 3, -1, -1), replace(
             still, augment=(name,)))  # fmt: skip
-        assert (grey.amax(1) - grey.amin(1)).max() < 1e-4  # turning hues leaves grey grey
+        assert (grey.amax(1) - grey.amin(1)).max() < 1e-4
+        orange = torch.tensor([1.0, 0.2, -0.6]).view(1, 3, 1, 1).expand(1, 3, 64, 64)
+        seen = views_of(orange, replace(still, augment=(name,), cutouts=32)).mean((2, 3))
+        part = (seen[:, 1] - seen[:, 2]) / (seen[:, 0] - seen[:, 2])
+        assert (part - 0.5).abs().max() < 1e-3  # its hue stays, however pale it is
 
 
 def test_power_makes_crops_small_and_small_crops_read_sharp_pictures() -> None:
