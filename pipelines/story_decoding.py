@@ -284,7 +284,7 @@ class Coherence:
 
     Added to the logits of a sentence: the characters of the request come first; nobody is "the fox"
     before there was a fox, or "a fox" once there is one; nothing is "a foxes"; a name that nobody
-    was given stays out.
+    was given stays out, and nobody is named after a thing.
     """
 
     def __init__(self, request: Request, names: AbstractSet[str]) -> None:
@@ -304,6 +304,10 @@ class Coherence:
         self._an = {t for w in ("an", "An") if (t := _single(w)) is not None}
         self._definite = {_single("the"), _single("The")}
         self._naming = {_single("named"), _single("called")}
+        # What was typed for a thing is nobody's name. A space of its own stands before it.
+        given = any(re.search(rf"\b(?:named|called) {w}", request.text) for w in NEW_WORDS)
+        space = load_tokenizer().token_to_id("Ġ")
+        self._no_name: set[int] = set() if given or space is None else {space}
         # Long lists are made once, not at every token.
         self._others = torch.tensor(sorted(self._actors - self._heroes))
         self._strangers = torch.tensor(sorted(self._names - self._asked_names))
@@ -328,7 +332,9 @@ class Coherence:
         if last in self._definite and len(m.sentences) > 1:
             self._add(bias, self._others, -4.0)
             self._add(bias, known - self._heroes, 4.0)
-        if len(m.sentences) > 1 and last not in self._naming:
+        if last in self._naming:
+            self._add(bias, self._no_name, -8.0)
+        elif len(m.sentences) > 1:
             self._add(bias, self._strangers, -8.0)
             self._add(bias, (self._names & said) - self._asked_names, 8.0)
         return bias

@@ -91,7 +91,20 @@ def with_names(texts: Sequence[str], names: Set[str], request: Request) -> list[
 
 def replace_word(text: str, old: str, new: str) -> str:
     """The text with a known word (and its plural) changed, articles and capitals set right."""
-    return _replace(text, rf"\b{old}\b", new, rf"\b{plural(old)}\b")
+    many = plural(old)
+    if many == old:  # a sheep, two sheep
+        return _replace(text, rf"\b{old}\b", new, _SEVERAL.format(old))
+    return _replace(text, rf"\b{old}\b", new, rf"\b{many}\b")
+
+
+_COUNTED = ("two", "three", "four", "five", "six", "seven", "nine", "forty", "some", "many",
+            "several", "these", "those", "other", "few")  # fmt: skip
+_SEVERAL = (
+    "(?:"
+    + "|".join(rf"(?<=\b{word} )" for word in _COUNTED)
+    + r")\b{0}\b|\b{0}\b(?= (?:are|were)\b)"
+)
+"""A word whose plural is itself, where there are several of it."""
 
 
 def _replace(text: str, one: str, typed: str, many: str) -> str:

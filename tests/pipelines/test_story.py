@@ -570,6 +570,27 @@ def test_nothing_is_a_stars_and_no_second_owl_comes_of_an() -> None:
     assert bias("Then came")[an] == 0
 
 
+@pytest.mark.parametrize(
+    "words, named", [("a fox and two zorblaxes", False), ("a robot named 12345678", True)]
+)
+def test_nobody_is_named_after_a_thing(words: str, named: bool) -> None:
+    m = Manuscript()
+    for token in (SPECIALS.index("<s>"), *load_tokenizer().encode("A robot named").ids):
+        m.read(token)
+    coherence = Coherence(read_request(words, LEXICON_WORDS), frozenset())
+    bias = coherence.bias(m, load_tokenizer().get_vocab_size(), heroes_first=True)
+    assert (bias[load_tokenizer().token_to_id("Ġ")] == 0) == named  # stands before it
+
+
+def test_words_that_are_many_as_one_come_back_as_one_or_many() -> None:
+    request = read("a seahorse")
+    assert request.put_back == {"fish": "seahorse"}
+    assert restore("A fish sang. The fish ate.", request) == "A seahorse sang. The seahorse ate."
+    assert restore("Two fish, and the fish were glad.", request) == (
+        "Two seahorses, and the seahorses were glad."
+    )
+
+
 def test_a_token_is_banned_where_it_completes_a_banned_sequence() -> None:
     ban = Ban([[5], [1, 2, 3], [2, 4], [9, 9, 9, 9, 9, 6]])
     assert ban.always == [5]
