@@ -331,13 +331,10 @@ def singulars(token: str) -> list[str]:
 
 def known_word(token: str) -> str | None:
     """The vocabulary word that a token of text names, None if it names none."""
-    words, instead = vocabulary(), stand_ins()
-    for form in singulars(token.lower()):
-        if form in words:
-            return form
-        if form in instead:
-            return instead[form]
-    return None
+    words, instead, forms = vocabulary(), stand_ins(), singulars(token.lower())
+    # What is painted itself comes first: "cookies" are no cooks, though WordNet calls those cooky.
+    meant = next((form for form in forms if form in words), None)
+    return meant or next((instead[form] for form in forms if form in instead), None)
 
 
 ONLY_SHE = frozenset(
