@@ -31,7 +31,7 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
         small, large = getattr(PictureConfig(), field), getattr(FULL_PICTURE, field)
         shown = _words(small) if small == large else f"{_words(small)}, full {_words(large)}"
         kind.setdefault("type", type(small))
-        text = f"{help} (default: {shown})" if shown else help
+        text = help if small is None or not shown else f"{help} (default: {shown})"
         group.add_argument(flag, dest=field, default=argparse.SUPPRESS, help=text.strip(), **kind)
 
     option("--style", "style", choices=STYLES)
@@ -50,6 +50,8 @@ def add_picture_options(parser: argparse.ArgumentParser) -> None:
     option("--code-temperature", "code_temperature", "of the codes that it samples")
     option("--surprise", "surprise", "nats by which a change may be less likely to it before it is "
            "taken back; 0: any")  # fmt: skip
+    option("--scenery", "scenery", "seed of what lies behind characters and things; a book's pages "
+           "have one, so that a place looks the same on all of them", type=int)  # fmt: skip
 
     group = parser.add_argument_group("VQGAN+CLIP")
     option("--steps", "steps", "steps a picture")

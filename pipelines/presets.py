@@ -221,6 +221,9 @@ class PictureConfig:
     """Steps between previews."""
     seed: int | None = None
     """None: drawn once and kept in the picture."""
+    scenery: int | None = None
+    """Seed of what lies behind characters and things, as far as the words leave it open: pictures
+    of one place look as if they were, with the same one. None: the picture's own chance."""
     prompts: str = ""
     """Prompts that guide besides the sentence, as `pipelines.prompts` reads them."""
     noise_prompts: str = ""
@@ -280,6 +283,9 @@ class PictureConfig:
             if len(text) > 200:
                 raise InvalidInput(f"The style {name} may have 200 characters, not {len(text)}.")
         check_seed(self)
+        if self.scenery is not None:
+            check_range("Scenery", self.scenery, 0, MAX_SEED)
+            check_whole(self, scenery="Scenery")
         for name, key, known in (
             ("optimiser", self.optimiser, OPTIMISERS),
             ("schedule", self.schedule, SCHEDULES),

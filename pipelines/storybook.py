@@ -132,6 +132,20 @@ def page_seed(seed: int, index: int) -> int:
     return (seed + index) % (MAX_SEED + 1)
 
 
+def page_config(config: PictureConfig, index: int) -> PictureConfig:
+    """The settings of page `index` (from 0) of a book painted with these, whose seed is set."""
+    seed = config.seed or 0
+    scenery = seed if config.scenery is None else config.scenery
+    return replace(config, seed=page_seed(seed, index), scenery=scenery)
+
+
+def _scenery_of(book: Book) -> int | None:
+    """What its places were drawn from so far."""
+    settings = (p.recipe.settings for p in book.pages if p.picture is not None and p.recipe)
+    found = (s.get("scenery") for s in settings)
+    return next((f for f in found if isinstance(f, int)), None)
+
+
 def paint(
     pipeline: VQGANCLIPPipeline,
     book: Book,
@@ -145,7 +159,9 @@ def paint(
     """Paint the pages that have no picture yet, or `only` these (indices from 0).
 
     Page n's seed is the config's (drawn once when None) plus n, so that a page painted alone
-    equals the same page of the book. With start="picture" a page begins from its own picture.
+    equals the same page of the book. All pages have one scenery, that of those painted before where
+    no seed is set: a place looks the same on each. With start="picture" a page begins from its own
+    picture.
     `begun` pages at a time are begun together, which takes half of the time, and guided one after
     the other; with `together` above 1 so many pages are painted as one batch from first to last.
     A page whose text is one of `prompts` is guided by it as `pipelines.prompts` reads it, and one
@@ -157,13 +173,13 @@ def paint(
     for n in todo:
         if not 0 <= n < len(book.pages):
             raise InvalidInput(f"There is no page {n + 1}: the book has {len(book.pages)}.")
-    seed = draw_seed() if config.seed is None else config.seed
+    if config.seed is None:
+        scenery = _scenery_of(book) if config.scenery is None else config.scenery
+        config = replace(config, seed=draw_seed(), scenery=scenery)
     eta = Eta()
     done = dict.fromkeys(todo, 0.0)  # in [0, 1]
     for batch in _batches(todo, together if together > 1 else begun):
-        requests = [
-            page_request(book, n, replace(config, seed=page_seed(seed, n)), prompts) for n in batch
-        ]
+        requests = [page_request(book, n, page_config(config, n), prompts) for n in batch]
         for k, event in pipeline.stream_many(requests, in_turn=together == 1):
             n = batch[k]
             if isinstance(event, PictureProgress):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from pipelines.batch.engines import Doing, Engine
 from pipelines.batch.jobs import Job
@@ -13,7 +13,7 @@ from pipelines.batch.work import Outcome, PageWork, Paint, Task, Write
 from pipelines.book import Book
 from pipelines.errors import AppError
 from pipelines.events import Eta
-from pipelines.storybook import page_request, page_seed
+from pipelines.storybook import page_config, page_request
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class _Batch:
             return True
         self.books[job.number] = book
         for n in left:
-            config = replace(job.picture, seed=page_seed(job.picture.seed or 0, n))
+            config = page_config(job.picture, n)
             request = page_request(book, n, config)
             self.pages.append(PageWork(job.number, n, request.sentence, request.config))
         return False

@@ -90,14 +90,25 @@ class PlanFeatures(nn.Module):
         ways = 2 * (1 + c.mirrored)
         self.layers = nn.ModuleList(nn.Linear(c.part_channels, c.width) for _ in range(ways))
 
-    def forward(self, plan: Tensor) -> Tensor:
-        """(B, PIECES * FIELDS) int64 -> (B, N, W)."""
+    def _within(self, plan: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Column and row of every position in every piece, the pieces' sides in cells, and whether
+        they cover it: (B, PIECES, N), sides (B, PIECES, 1)."""
         word, x, y, kind = plan.view(len(plan), PIECES, FIELDS, 1).unbind(2)  # (B, PIECES, 1) each
         cells = torch.arange(self.grid**2, device=plan.device)
-        dx, dy = cells % self.grid - x, cells // self.grid - y  # (B, PIECES, N)
-        size, mirrored = kind % len(self.sides), kind >= len(self.sides)
-        side = self.sides[size]
+        dx, dy = cells % self.grid - x, cells // self.grid - y
+        side = self.sides[kind % len(self.sides)]
         covers = (word > 0) & (dx >= 0) & (dx < side) & (dy >= 0) & (dy < side)
+        return dx, dy, side, covers
+
+    def covered(self, plan: Tensor) -> Tensor:
+        """Plans (B, PIECES * FIELDS) -> whether a piece lies on each position, (B, N) bool."""
+        return self._within(plan)[3].any(1)
+
+    def forward(self, plan: Tensor) -> Tensor:
+        """(B, PIECES * FIELDS) int64 -> (B, N, W)."""
+        word, _, _, kind = plan.view(len(plan), PIECES, FIELDS, 1).unbind(2)
+        dx, dy, side, covers = self._within(plan)
+        size, mirrored = kind % len(self.sides), kind >= len(self.sides)
         column = torch.where(mirrored, side - 1 - dx, dx)
         part = ((word * len(self.sides) + size) * self.most + dy) * self.most + column
         # Later pieces are painted over earlier ones.
@@ -179,16 +190,24 @@ class Chooser:
         return each.expand(-1, self.copies, *each.shape[2:]).flatten(0, 2)
 
     def __call__(self, logits: Tensor, luck: Tensor) -> Tensor:
-        """Of rows (prompts * copies * count, K), of pictures (prompts * count,) in [0, 1) -> the
-        values drawn, (prompts * count,)."""
+        """Logits of rows (prompts * copies * count, K), Gumbel numbers of pictures
+        (prompts * count, K) -> the values drawn, (prompts * count,).
+
+        The largest of logits plus Gumbel numbers is a draw from their softmax; where two pictures
+        have the same numbers and are about as likely to go on so, they go on alike.
+        """
         logits = logits.float()
         if self.copies == 2:
             wanted, free = logits.unflatten(0, (-1, 2, self.count)).unbind(1)
             logits = (free + self.guidance * (wanted - free)).flatten(0, 1)
         likeliest, values = logits.topk(min(self.top_k, logits.shape[-1]), dim=-1)
-        up_to = (likeliest / self.temperature).softmax(-1).cumsum(-1)
-        drawn = (up_to <= luck[:, None] * up_to[:, -1:]).sum(-1, keepdim=True)
-        return values.gather(-1, drawn.clamp_(max=values.shape[-1] - 1))[:, 0]
+        drawn = (likeliest / self.temperature + luck.gather(-1, values)).argmax(-1, keepdim=True)
+        return values.gather(-1, drawn)[:, 0]
+
+
+def gumbel(*shape: int, generator: torch.Generator) -> Tensor:
+    """Numbers that make the largest of logits a draw from their softmax, on the CPU."""
+    return -(-torch.rand(*shape, generator=generator).log()).log()
 
 
 class CodeTransformer(nn.Module):
@@ -312,13 +331,16 @@ class CodeTransformer(nn.Module):
         generators: Sequence[torch.Generator],
         *,
         plans: Tensor | None = None,
+        sceneries: Sequence[torch.Generator | None] = (),
     ) -> Iterator[list[Drawn]]:
         """Sample `choose.count` pictures of each prompt; yields what is drawn so far of each after
         every row.
 
         `plans` (prompts, count, PIECES * FIELDS), int64, are kept to; without, they are drawn at
         PLAN_TEMPERATURE. The luck of a prompt comes from its own generator on the CPU: a seed gives
-        the same codes on every device, whatever is sampled beside it.
+        the same codes on every device, whatever is sampled beside it. Where `plans` are given, and
+        a prompt has one of `sceneries`, the luck of what no piece covers comes from that one, the
+        same for all of its pictures.
         """
         lay_out = replace(choose, temperature=PLAN_TEMPERATURE)
         count, device, groups = choose.count, self.start.device, self.config.groups
@@ -337,10 +359,20 @@ class CodeTransformer(nn.Module):
             hidden = torch.cat([seen for _, seen, _ in begun])
             features = torch.cat([known for _, _, known in begun])
 
+        covered = self.features.covered(plan).cpu() if plans is not None else None
+        behind = [*sceneries] or [None] * len(prompts)
         for k in range(plan.shape[1], p + n):
-            values = 1 if k < p else groups
-            luck = torch.cat([torch.rand(count, values, generator=g) for g in generators])
-            luck = luck.to(device)
+            if k < p:
+                shape = (1, self.config.field_sizes[k % FIELDS])
+            else:
+                shape = (groups, self.config.codebook_size)
+            lucks = [gumbel(count, *shape, generator=g) for g in generators]
+            for j, scenery in enumerate(behind):
+                if scenery is not None and covered is not None:
+                    shared = gumbel(1, *shape, generator=scenery)
+                    on_piece = covered[j * count : (j + 1) * count, k - p, None, None]
+                    lucks[j] = torch.where(on_piece, lucks[j], shared)
+            luck = torch.cat(lucks).to(device)
             # The mode is not held across the yield: another thread may resume the generator.
             with torch.inference_mode():
                 if k < p:
@@ -393,7 +425,7 @@ class CodeTransformer(nn.Module):
         return nll(self(*tokenize([prompt] * len(codes), device), plan, codes)[1], codes)
 
     def draw(self, hidden: Tensor, choose: Chooser, luck: Tensor) -> Tensor:
-        """hidden of rows (R, W), luck of pictures (P, G) in [0, 1) -> codes (P, G)."""
+        """hidden of rows (R, W), Gumbel numbers of pictures (P, G, K) -> codes (P, G)."""
         picked: list[Tensor] = []
         state = hidden
         for g in range(self.config.groups):

@@ -187,9 +187,11 @@ def _sampler(
         return
     choose = Chooser(config.guidance, config.code_temperature, TOP_K, config.candidates)
     plans = torch.stack([_plans(opening) for opening in group])
+    sceneries = [o.request.config.scenery for o in group]
     yield from transformer.sample_together(
-        [o.request.subject() for o in group], choose, [o.generator for o in group], plans=plans
-    )
+        [o.request.subject() for o in group], choose, [o.generator for o in group], plans=plans,
+        sceneries=[None if s is None else torch.Generator().manual_seed(s) for s in sceneries],
+    )  # fmt: skip
 
 
 def _best(

@@ -21,6 +21,7 @@ from pipelines.vqgan_clip.code_transformer import (
     CodeTransformer,
     CodeTransformerConfig,
     Drawn,
+    gumbel,
 )
 
 
@@ -109,7 +110,8 @@ def sample(
     """Sample `count` pictures of `size` (h, w) positions, neither below the transformer's grid;
     arguments and events as `CodeTransformer.sample`."""
     choose = Chooser(guidance, temperature, top_k, count)
-    grid, (height, width) = transformer.config.grid, size
+    c, (height, width) = transformer.config, size
+    grid = c.grid
     own = transformer.sample(
         prompt, count, guidance=guidance, temperature=temperature, top_k=top_k, generator=generator
     )
@@ -125,7 +127,7 @@ def sample(
         yield begun
     for position in range(grid, height * width):
         # The mode is not held across the yield: another thread may resume the generator.
-        luck = torch.rand(count, transformer.config.groups, generator=generator).to(codes.device)
+        luck = gumbel(count, c.groups, c.codebook_size, generator=generator).to(codes.device)
         with torch.inference_mode():
             hidden = reader(choose.rows(codes))
             codes = torch.cat([codes, transformer.draw(hidden, choose, luck)[:, None]], dim=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ import torch
 from pipelines.plan import FIELDS, PIECES
 from pipelines.reader import Reader
 from pipelines.vqgan_clip.clip import tokenize
-from pipelines.vqgan_clip.code_transformer import Chooser, CodeTransformer, PlanFeatures
+from pipelines.vqgan_clip.code_transformer import Chooser, CodeTransformer, PlanFeatures, gumbel
 from tests.tiny import CPU, TRANSFORMER_CONFIG, transformer
 
 
@@ -117,10 +118,36 @@ def test_what_is_sampled_together_is_what_is_sampled_alone(guidance: float, give
 
 def test_the_likeliest_few_are_drawn_as_often_as_they_should_be() -> None:
     logits = torch.tensor([[2.0, 0.0, 1.0, -9.0]]).expand(20_000, -1)
-    luck = torch.rand(20_000, generator=torch.Generator().manual_seed(1))
+    luck = gumbel(20_000, 4, generator=torch.Generator().manual_seed(1))
     drawn = Chooser(1.0, 0.5, 3, 20_000)(logits, luck)
     wanted = (logits[0, :3] / 0.5).softmax(0)
     assert torch.allclose(torch.bincount(drawn, minlength=4)[:3] / 20_000, wanted, atol=0.01)
     assert (drawn < 3).all()
-    extremes = torch.tensor([0.0, 1 - 2**-24])
-    assert Chooser(1.0, 0.5, 3, 2)(logits[:2], extremes).tolist() == [0, 1]
+
+
+def test_what_lies_behind_is_drawn_alike_where_pictures_have_one_scenery() -> None:
+    """Whatever stands in front, and for every candidate."""
+    drawer, count = transformer(), 2
+    plans = torch.cat([some_plans(1, 1), some_plans(2, 2)]).view(2, count, -1)
+    covered = drawer.features.covered(plans.flatten(0, 1))
+    behind = ~covered.any(0)
+    assert 0 < behind.sum() < len(behind)
+    # One code of all is likely to be as likely as another: chance alone decides.
+    choose = Chooser(1.0, 1e6, 1000, count)
+
+    def codes(*sceneries: int | None) -> torch.Tensor:
+        luck = [torch.Generator().manual_seed(k) for k in range(2)]
+        shared = [None if s is None else torch.Generator().manual_seed(s) for s in sceneries]
+        *_, last = drawer.sample_together(
+            ["a fox", "a fox"], choose, luck, plans=plans, sceneries=shared
+        )
+        return torch.stack([drawn.codes for drawn in last]).flatten(0, 1)  # (4, N, G)
+
+    same, other, own = codes(7, 7), codes(7, 8), codes(None, None)
+    assert all(torch.equal(one[behind], same[0][behind]) for one in same)
+    front = covered.all(0)
+    assert not any(torch.equal(a[front], b[front]) for a, b in pairwise(same))
+    assert torch.equal(other[:count], same[:count])
+    assert not torch.equal(other[2][behind], same[2][behind])
+    assert not torch.equal(own[0][behind], own[1][behind])
+    assert torch.equal(own[covered], same[covered])

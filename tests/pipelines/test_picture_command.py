@@ -91,7 +91,7 @@ def test_every_setting_has_an_option() -> None:
         "--augment flip,erase --init-weight 3 --init-weight-end 0.5 --smoothness 0.1 "
         "--palette red,navy --palette-weight 2 --symmetry 4 --patience 7 --small-first 0.4 "
         "--code-temperature 0.6 --surprise 5 --preview-every 2 --prompt a:2|b:-1 "
-        "--noise-prompt 7:0.1 --preset full --seed 3"
+        "--noise-prompt 7:0.1 --scenery 4 --preset full --seed 3"
     ).split()  # fmt: skip
     assert picture_config(parse(given)) == PictureConfig(
         style="pencil", prefix="old", suffix="softly", width=144, height=160, enlarge=False,
@@ -100,7 +100,7 @@ def test_every_setting_has_an_option() -> None:
         augment=("flip", "erase"), pull=3.0, pull_end=0.5, smoothness=0.1, palette="red,navy",
         palette_weight=2.0, symmetry=4.0, patience=7, small_first=0.4, preview_every=2,
         code_temperature=0.6, surprise=5.0,
-        prompts="a:2|b:-1", noise_prompts="7:0.1", seed=3,
+        prompts="a:2|b:-1", noise_prompts="7:0.1", seed=3, scenery=4,
     )  # fmt: skip
     assert picture_config(parse(["a", "--augment", "none"])).augment == ()
 

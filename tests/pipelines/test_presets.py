@@ -69,6 +69,7 @@ PICTURE_BOUNDS = [
     ("patience", "Patience", 0, 500),
     ("small_first", "Small first", 0.0, 0.9),
     ("seed", "Seed", 0, MAX_SEED),
+    ("scenery", "Scenery", 0, MAX_SEED),
 ]
 
 

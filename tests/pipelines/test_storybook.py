@@ -112,6 +112,26 @@ def test_a_missing_seed_is_drawn_once_for_the_book(painter: VQGANCLIPPipeline, b
     assert (second - first) % (MAX_SEED + 1) == (third - second) % (MAX_SEED + 1) == 1
 
 
+def test_all_pages_have_one_scenery(painter: VQGANCLIPPipeline, book: Book) -> None:
+    def of(book: Book) -> set[object]:
+        return {p.recipe.settings["scenery"] for p in book.pages if p.recipe}
+
+    _, whole, _ = draw(painter, book)
+    assert of(whole) == {CONFIG.seed}
+    anew = replace(CONFIG, seed=None)
+    _, begun, _ = draw(painter, book, anew, only=[1])
+    (scenery,) = of(begun)
+    assert begun.pages[1].recipe is not None
+    assert begun.pages[1].recipe.seed == page_seed(scenery if isinstance(scenery, int) else -1, 1)
+    _, finished, _ = draw(painter, begun, anew)  # painted on another day
+    assert of(finished) == {scenery}
+    assert len({p.recipe.seed for p in finished.pages if p.recipe}) == 3
+    _, other, _ = draw(painter, finished, only=[0])  # a seed that is set says all of it
+    assert other.pages[0] == whole.pages[0]
+    _, chosen, _ = draw(painter, book, replace(CONFIG, scenery=9))
+    assert of(chosen) == {9}
+
+
 def test_only_unpainted_pages(painter: VQGANCLIPPipeline, book: Book) -> None:
     old = Page("Old.", picture=encode_png(Image.new("RGB", (128, 128))))
     begun = book.with_page(1, old)
