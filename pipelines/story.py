@@ -23,6 +23,7 @@ from pipelines.story_ranking import (
     alike,
     finished,
     is_clean,
+    untold,
     with_mention,
     without_banned,
 )
@@ -216,10 +217,13 @@ class StoryPipeline:
 
 
 def unheard(candidates: Sequence[Candidate], request: Request) -> frozenset[str]:
-    """What the request names and none of the stories does: characters, things, unknown words."""
-    texts = [c.text for c in candidates]
-    named = {*request.drawn, *(w.lower() for w in request.unknown)}
-    return frozenset(w for w in named if not any(mentions(text, w) for text in texts))
+    """What the request names and none of the stories tells of: characters, things, unknown words.
+    """
+    unknown = (w.lower() for w in request.unknown)
+    missing = {w for w in unknown if not any(mentions(c.text, w) for c in candidates)}
+    return frozenset(missing.union(request.drawn)).intersection(
+        *({*missing, *untold(c.sentences, request)} for c in candidates)
+    )
 
 
 def _best(

@@ -15,7 +15,14 @@ from pipelines.banned import find_banned
 from pipelines.errors import InvalidInput
 from pipelines.events import Sentence
 from pipelines.presets import StoryConfig
-from pipelines.reading import ONLY_HE, ONLY_SHE, brief_of, known_word, places_asked
+from pipelines.reading import (
+    ONLY_HE,
+    ONLY_SHE,
+    PLACE_WORDS,
+    brief_of,
+    known_word,
+    places_asked,
+)
 from pipelines.scene import Item, Scene, is_character, parse_brief, vocabulary
 from pipelines.story_requests import Request
 from pipelines.story_restoring import mentions, replace_word, restore
@@ -384,7 +391,7 @@ def finished(written: Written, request: Request, config: StoryConfig, asked: int
         begun = sum(mentions(told, w) for w in request.content)
         score += ABOUT_IT * begun / len(request.content)
     score -= STRANGE_TITLE * len(set(named_in(title)) - set(named_in(text)))
-    score -= UNTOLD * sum(not mentions(text, w) for w in request.drawn)
+    score -= UNTOLD * len(untold(sentences, request))
     score += LIKELIHOOD * min(written.log_likelihood - COHERENT, 0.0)
     score += UNSURE * min(written.log_likelihood - SURE, 0.0)
     later = [written.likelihoods[n] for n in kept[1:]] if written.likelihoods else []
@@ -393,6 +400,16 @@ def finished(written: Written, request: Request, config: StoryConfig, asked: int
     score += STUMBLE * (min(weakest - SMOOTH, 0.0) + min(first - FREE, 0.0))
     named += [w for w in request.content if w not in named and mentions(title, w)]
     return Candidate(title, sentences, score, len(named), written.log_likelihood, weakest)
+
+
+def untold(sentences: Sequence[Sentence], request: Request) -> list[str]:
+    """The characters and things of a request that a story neither names nor takes place in."""
+    text = " ".join(s.text for s in sentences)
+    there = {scene.place for s in sentences if (scene := _parsed(s.brief))}
+    there &= places_asked(restore(request.text, request).lower())
+    return [
+        w for w in request.drawn if not mentions(text, w) and PLACE_WORDS.get(w) not in there
+    ]  # fmt: skip
 
 
 def _score(

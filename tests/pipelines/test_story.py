@@ -55,6 +55,7 @@ from pipelines.story_ranking import (
     self_talk,
     talking_things,
     two_sexes,
+    untold,
     with_mention,
     without_banned,
 )
@@ -883,6 +884,15 @@ def test_a_story_with_all_that_was_asked_for_is_better_than_a_smoother_one_witho
 
     # Naming it is worth 1.25, of all content words; without it the story is about something else.
     assert score(with_cake, -0.2) > score(without, -0.1) + 2.0
+
+
+def test_a_place_is_told_of_where_the_story_is_there() -> None:
+    request = read_request("a fox and a cake in the castle", {*LEXICON_WORDS, "castle"})
+    assert request.drawn == ("fox", "cake", "castle")
+    inside = [Sentence("The fox sang.", "fox @castle_hall day")]
+    outside = [Sentence("The fox sang.", "fox @lake day")]
+    assert untold(inside, request) == ["cake"]
+    assert untold(outside, request) == ["cake", "castle"]
 
 
 def test_two_of_a_kind_are_noticed() -> None:
