@@ -139,8 +139,8 @@ def page_config(config: PictureConfig, index: int) -> PictureConfig:
     return replace(config, seed=page_seed(seed, index), scenery=scenery)
 
 
-def _scenery_of(book: Book) -> int | None:
-    """What its places were drawn from so far."""
+def scenery_of(book: Book) -> int | None:
+    """The scenery of the pages that a book has so far, None where nothing says."""
     settings = (p.recipe.settings for p in book.pages if p.picture is not None and p.recipe)
     found = (s.get("scenery") for s in settings)
     return next((f for f in found if isinstance(f, int)), None)
@@ -174,7 +174,7 @@ def paint(
         if not 0 <= n < len(book.pages):
             raise InvalidInput(f"There is no page {n + 1}: the book has {len(book.pages)}.")
     if config.seed is None:
-        scenery = _scenery_of(book) if config.scenery is None else config.scenery
+        scenery = scenery_of(book) if config.scenery is None else config.scenery
         config = replace(config, seed=draw_seed(), scenery=scenery)
     eta = Eta()
     done = dict.fromkeys(todo, 0.0)  # in [0, 1]

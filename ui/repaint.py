@@ -16,7 +16,7 @@ from pipelines.errors import InvalidInput
 from pipelines.events import PictureProgress, Sentence
 from pipelines.picture_request import ImagePrompt, PictureRequest
 from pipelines.presets import PictureConfig
-from pipelines.storybook import page_request, prompts_of
+from pipelines.storybook import page_request, prompts_of, scenery_of
 from ui import brush, markup, moving, zerogpu
 from ui.desk import Desk, Retry
 from ui.film import PaintingFilms
@@ -125,10 +125,12 @@ def changed(desk: Desk, **fields: Any) -> None:
             desk.retry = replace(desk.retry, **fields)
 
 
-def begun_as(way: str, config: PictureConfig, *, given: bool) -> PictureConfig:
-    """The settings for one of WAYS; `given`: there is a picture to begin from."""
+def begun_as(way: str, config: PictureConfig, scenery: int | None, *, given: bool) -> PictureConfig:
+    """The settings for one of WAYS; `given`: there is a picture to begin from. Its place stays that
+    of the pages around it, which is `scenery`."""
     if given:
         return replace(config, start="picture")
+    config = replace(config, scenery=scenery)
     # With a seed that is set, every try from scratch would be the same.
     return replace(config, seed=None) if way == "seed" else config
 
@@ -280,7 +282,8 @@ def build(runner: Runner, pictures: PicturesTab, editor: Component) -> None:
         picture = {"current": page.image, "upload": lambda: upload}.get(way, lambda: None)()
         if way == "upload" and picture is None:
             raise InvalidInput("Add your picture first, or choose another start.")
-        config = begun_as(way, config, given=picture is not None)
+        scenery = scenery_of(desk.book) if desk.book is not None else None
+        config = begun_as(way, config, scenery, given=picture is not None)
         mask = brush.brushed(part, page.image().size)
         if mask is not None and way == "upload":
             raise InvalidInput(

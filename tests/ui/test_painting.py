@@ -118,17 +118,17 @@ def test_a_book_that_is_deleted_while_it_is_painted_stays_deleted(
 
 
 @pytest.mark.parametrize(
-    "way, given, seed, start",
+    "way, given, seed, start, scenery",
     [
-        ("seed", False, None, CONFIG.start),
-        ("current", True, CONFIG.seed, "picture"),
+        ("seed", False, None, CONFIG.start, 7),
+        ("current", True, CONFIG.seed, "picture", None),
     ],
 )
-def test_every_try_from_scratch_has_another_seed(
-    way: str, given: bool, seed: int | None, start: str
+def test_every_try_from_scratch_has_another_seed_in_the_same_place(
+    way: str, given: bool, seed: int | None, start: str, scenery: int | None
 ) -> None:
-    config = begun_as(way, CONFIG, given=given)
-    assert (config.seed, config.start) == (seed, start)
+    config = begun_as(way, CONFIG, 7, given=given)
+    assert (config.seed, config.start, config.scenery) == (seed, start, scenery)
 
 
 def test_a_page_that_has_moved_is_painted_again_as_the_page_that_is_shown() -> None:
