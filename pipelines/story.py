@@ -217,7 +217,7 @@ class StoryPipeline:
 
 
 def unheard(candidates: Sequence[Candidate], request: Request) -> frozenset[str]:
-    """What the request names and none of the stories tells of: characters, things, unknown words."""
+    """What the request names and no story tells of: characters, things, unknown words."""
     unknown = (w.lower() for w in request.unknown)
     missing = {w for w in unknown if not any(mentions(c.text, w) for c in candidates)}
     return frozenset(missing.union(request.drawn)).intersection(

@@ -93,7 +93,8 @@ def test_weights_and_phases_are_read_as_on_the_command_line() -> None:
     assert (settings["sentence"], settings["prompts"]) == ("", line)
     assert plain.recipe is not None
     assert plain.recipe.settings["sentence"] == "a boat"
-    again = painter(Sentence(""), replace(config, prompts=line, seed=weighed.recipe.seed))
+    own = replace(config, seed=weighed.recipe.seed, scenery=settings["scenery"])
+    again = painter(Sentence(""), replace(own, prompts=line))
     assert again.picture == weighed.picture
     assert desk.tale is not None
     assert desk.tale.manuscript.revise(desk.book).pages[1].picture is not None
