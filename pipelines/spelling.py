@@ -1,7 +1,7 @@
 """Which tokens may come next, so that a writer of subwords spells no word that there is not.
 
 A small writer sometimes puts pieces of two words together ("penguininzed") or leaves a space out
-("aNine"): a tenth of its stories have such a word. Here a word goes on only to one that is known.
+("aNine"): a sixth of its stories had such a word. Here a word goes on only to one that is known.
 """
 
 from __future__ import annotations

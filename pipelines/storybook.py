@@ -143,7 +143,8 @@ def scenery_of(book: Book) -> int | None:
     """The scenery of the pages that a book has so far, None where nothing says."""
     settings = (p.recipe.settings for p in book.pages if p.picture is not None and p.recipe)
     found = (s.get("scenery") for s in settings)
-    return next((f for f in found if isinstance(f, int)), None)
+    # Books come from elsewhere, too, and may say anything.
+    return next((f for f in found if isinstance(f, int) and 0 <= f <= MAX_SEED), None)
 
 
 def paint(

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from pipelines.book import Book, Page, encode_png
+from pipelines.book import Book, Page, Recipe, encode_png
 from pipelines.errors import InvalidInput, ModelUnavailable
 from pipelines.events import BookFinished, Draft, PageFinished, PagePainting, Sentence
 from pipelines.presets import MAX_SEED, PictureConfig, StoryConfig
@@ -21,6 +21,7 @@ from pipelines.storybook import (
     load_story,
     page_seed,
     paint,
+    scenery_of,
 )
 from pipelines.vqgan_clip import VQGANCLIPPipeline
 from tests import tiny
@@ -130,6 +131,13 @@ def test_all_pages_have_one_scenery(painter: VQGANCLIPPipeline, book: Book) -> N
     assert other.pages[0] == whole.pages[0]
     _, chosen, _ = draw(painter, book, replace(CONFIG, scenery=9))
     assert of(chosen) == {9}
+
+
+@pytest.mark.parametrize("said", ["7", -1, MAX_SEED + 1, None])
+def test_a_scenery_that_is_none_is_not_taken_from_a_book(book: Book, said: object) -> None:
+    recipe = Recipe("a fox", 1, settings={"scenery": said})
+    page = replace(book.pages[0], picture=b"1", recipe=recipe)
+    assert scenery_of(book.with_page(0, page)) is None
 
 
 def test_only_unpainted_pages(painter: VQGANCLIPPipeline, book: Book) -> None:
