@@ -216,6 +216,7 @@ METHODS: dict[str, PictureConfig] = {
     # What each trick costs in quality, and saves in time, beside the two of the same name.
     "code transformer + guidance, 4 cutouts": PictureConfig(cutouts=4),
     "code transformer + guidance, 32 cutouts": PictureConfig(cutouts=32),
+    "code transformer + guidance, as in a book": PictureConfig(scenery=1),
     "code transformer + guidance, pooled cutouts": PictureConfig(cutout_method="pooled"),
     TOGETHER: PictureConfig(),
     "noise + guidance, 32 cutouts": replace(NOISE, cutouts=32),

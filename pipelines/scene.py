@@ -195,11 +195,11 @@ def describe(brief: str) -> str:
 
 
 def describe_scene(scene: Scene) -> str:
-    """`describe` for a parsed scene."""
+    """`describe` for a parsed scene; of an empty one only the place, "by the lake, at night"."""
     words = ""
     for n, item in enumerate(scene.items):
         if n:
             words += " and " if item.relation == "+" else f" {item.relation} "
         words += noun(item)
     tail = [PLACES[scene.place], _TIME_PHRASES[scene.time], *(_SKY_PHRASES[s] for s in scene.skies)]
-    return ", ".join([words, *tail])
+    return ", ".join([words, *tail] if words else tail)

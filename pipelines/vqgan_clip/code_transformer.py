@@ -159,6 +159,11 @@ PLAN_TEMPERATURE = 0.7
 """Layouts may differ; codes drawn at their temperature give barns cut in two."""
 
 
+LIKED = 2.0
+"""Nats by which a code is likelier that the empty stage of a page has there. Two pages of one place
+have then nine codes of ten in common where neither has a piece, instead of four."""
+
+
 @dataclass(frozen=True)
 class Chooser:
     """How the next value is drawn: guidance, then the likeliest `top_k` at a temperature.
@@ -332,6 +337,7 @@ class CodeTransformer(nn.Module):
         *,
         plans: Tensor | None = None,
         sceneries: Sequence[torch.Generator | None] = (),
+        stages: Sequence[int | None] = (),
     ) -> Iterator[list[Drawn]]:
         """Sample `choose.count` pictures of each prompt; yields what is drawn so far of each after
         every row.
@@ -340,7 +346,8 @@ class CodeTransformer(nn.Module):
         PLAN_TEMPERATURE. The luck of a prompt comes from its own generator on the CPU: a seed gives
         the same codes on every device, whatever is sampled beside it. Where `plans` are given, and
         a prompt has one of `sceneries`, the luck of what no piece covers comes from that one, the
-        same for all of its pictures.
+        same for all of its pictures. `stages` say which other prompt is the same place without
+        anybody: where no piece lies, its codes are LIKED.
         """
         lay_out = replace(choose, temperature=PLAN_TEMPERATURE)
         count, device, groups = choose.count, self.start.device, self.config.groups
@@ -361,6 +368,13 @@ class CodeTransformer(nn.Module):
 
         covered = self.features.covered(plan).cpu() if plans is not None else None
         behind = [*sceneries] or [None] * len(prompts)
+        liked: tuple[Tensor, Tensor] | None = None
+        if covered is not None and any(stage is not None for stage in stages):
+            of = [k if stage is None else stage for k, stage in enumerate(stages)]
+            has = torch.tensor([stage is not None for stage in stages]).repeat_interleave(count)
+            weights = (LIKED / choose.temperature) * (has[:, None] & ~covered)
+            first = torch.tensor(of).repeat_interleave(count) * count
+            liked = first.to(device), weights.to(device)
         for k in range(plan.shape[1], p + n):
             if k < p:
                 shape = (1, self.config.field_sizes[k % FIELDS])
@@ -379,7 +393,8 @@ class CodeTransformer(nn.Module):
                     fresh = lay_out(self.plan_out[k % FIELDS](hidden), luck[:, 0])
                     plan = torch.cat([plan, fresh[:, None]], dim=1)
                 else:
-                    fresh = self.draw(hidden, choose, luck)
+                    now = liked and (liked[0], liked[1][:, k - p])
+                    fresh = self.draw(hidden, choose, luck, now)
                     codes = torch.cat([codes, fresh[:, None]], dim=1)
                 if k + 1 < p + n:
                     if k + 1 < p:
@@ -424,12 +439,26 @@ class CodeTransformer(nn.Module):
         plan, codes = drawn.plan.to(device), drawn.codes.to(device)
         return nll(self(*tokenize([prompt] * len(codes), device), plan, codes)[1], codes)
 
-    def draw(self, hidden: Tensor, choose: Chooser, luck: Tensor) -> Tensor:
-        """hidden of rows (R, W), Gumbel numbers of pictures (P, G, K) -> codes (P, G)."""
+    def draw(
+        self,
+        hidden: Tensor,
+        choose: Chooser,
+        luck: Tensor,
+        liked: tuple[Tensor, Tensor] | None = None,
+    ) -> Tensor:
+        """hidden of rows (R, W), Gumbel numbers of pictures (P, G, K) -> codes (P, G).
+
+        `liked`: for each picture the number of one whose code here it likes, and how much (P,);
+        none of those that are liked likes another one.
+        """
         picked: list[Tensor] = []
         state = hidden
         for g in range(self.config.groups):
-            code = choose(self.head.logits(state, g), luck[:, g])
+            logits = self.head.logits(state, g)
+            code = choose(logits, luck[:, g])
+            if liked is not None:
+                others = code[liked[0]][:, None]
+                code = choose(logits, luck[:, g].scatter_add(1, others, liked[1][:, None]))
             picked.append(code)
             if g < len(self.head.before):
                 state = state + self.head.before[g](choose.rows(code))

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,10 +16,11 @@ from torch import Tensor
 from pipelines.device import one_thread
 from pipelines.few_rows import MOST_ALIKE, computes_alike
 from pipelines.painter import paint
+from pipelines.picture_request import with_style
 from pipelines.plan import plan_scene
 from pipelines.presets import PictureConfig
 from pipelines.reading import brief_of
-from pipelines.scene import Scene, parse_brief
+from pipelines.scene import Scene, describe_scene, parse_brief
 from pipelines.vqgan_clip.canvas import Canvas, small_size
 from pipelines.vqgan_clip.code_transformer import Chooser, CodeTransformer, Drawn
 from pipelines.vqgan_clip.vqgan import VQGAN, unfinished
@@ -37,7 +38,8 @@ TOP_K = 100
 """Of the likeliest codes so many may be drawn."""
 
 ABREAST = 6
-"""Most pictures that are sampled together: each takes 27 MB meanwhile, of two candidates."""
+"""Most pictures that are sampled together: each takes 27 MB meanwhile, of two candidates, and so
+does each of their stages."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,8 @@ def sampled_together(pipeline: VQGANCLIPPipeline, openings: Sequence[Opening]) -
         if c.start == "transformer" and transformer is not None and transformer.config.story_world:
             alike = (c.guidance, c.code_temperature, c.candidates)
             rows = c.candidates * (2 if c.guidance != 1.0 else 1)
-            most = MOST_ALIKE // rows if computes_alike(pipeline.device) else 1
+            # Each may bring its stage.
+            most = MOST_ALIKE // (2 * rows) if computes_alike(pipeline.device) else 1
         if alike is not None and alike == last and len(found[-1]) < min(most, ABREAST):
             found[-1].append(k)
         else:
@@ -186,12 +189,34 @@ def _sampler(
             yield [drawn]
         return
     choose = Chooser(config.guidance, config.code_temperature, TOP_K, config.candidates)
-    plans = torch.stack([_plans(opening) for opening in group])
     sceneries = [o.request.config.scenery for o in group]
-    yield from transformer.sample_together(
-        [o.request.subject() for o in group], choose, [o.generator for o in group], plans=plans,
-        sceneries=[None if s is None else torch.Generator().manual_seed(s) for s in sceneries],
-    )  # fmt: skip
+    places = [
+        None if s is None else (_empty(o.request), s) for o, s in zip(group, sceneries, strict=True)
+    ]
+    stages = list(dict.fromkeys(place for place in places if place is not None))
+    plans = [_plans(opening) for opening in group]
+    luck = [torch.Generator().manual_seed(scenery) for _, scenery in stages]
+    for drawn in transformer.sample_together(
+        [*(o.request.subject() for o in group), *(words for words, _ in stages)],
+        choose,
+        [*(o.generator for o in group), *luck],
+        plans=torch.stack([*plans, *(torch.zeros_like(plans[0]) for _ in stages)]),
+        sceneries=[
+            *(None if s is None else torch.Generator().manual_seed(s) for s in sceneries),
+            *(None for _ in stages),
+        ],
+        stages=[
+            *(None if place is None else len(group) + stages.index(place) for place in places),
+            *(None for _ in stages),
+        ],
+    ):
+        yield drawn[: len(group)]
+
+
+def _empty(request: PictureRequest) -> str:
+    """The words for the place of a picture without anybody in it."""
+    scene = replace(_scene(request), items=())
+    return with_style(describe_scene(scene), request.config)
 
 
 def _best(

@@ -151,3 +151,37 @@ def test_what_lies_behind_is_drawn_alike_where_pictures_have_one_scenery() -> No
     assert not torch.equal(other[2][behind], same[2][behind])
     assert not torch.equal(own[0][behind], own[1][behind])
     assert torch.equal(own[covered], same[covered])
+
+
+def test_pages_like_what_their_empty_stage_has_where_nothing_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawer, count = transformer(), 2
+    stage = torch.zeros_like(some_plans(1, 1))
+    plans = torch.cat([some_plans(1, 1), some_plans(2, 2), stage]).view(3, count, -1)
+    covered = drawer.features.covered(plans.flatten(0, 1)).view(3, count, -1)
+    assert not covered[2].any()
+
+    def codes(temperature: float, *stages: int | None) -> torch.Tensor:
+        luck = [torch.Generator().manual_seed(k) for k in range(3)]
+        *_, last = drawer.sample_together(
+            ["a fox", "an owl", "by day"], Chooser(1.5, temperature, 1000, count), luck,
+            plans=plans, stages=stages,
+        )  # fmt: skip
+        return torch.stack([drawn.codes for drawn in last])  # (3, count, N, G)
+
+    free = codes(0.3)
+    some = codes(0.3, 2, None, None)
+    monkeypatch.setattr("pipelines.vqgan_clip.code_transformer.LIKED", 100.0)  # so much decides
+    alike = codes(0.3, 2, None, None)
+    there = alike[2, 0]
+    assert torch.equal(alike[2], free[2])  # nothing changes for the stage
+    assert torch.equal(alike[1], free[1])  # nor for who has none
+    for one, before, held in zip(alike[0], free[0], covered[0], strict=True):
+        assert torch.equal(one[~held], there[~held])
+        assert not torch.equal(before[~held], there[~held])
+        assert not torch.equal(one[held], there[held])
+    # With what a page usually likes it, the stage is no rule.
+    nothing = ~covered[0, 0]
+    shared = [(c[0, 0] == there)[nothing].all(1).sum() for c in (free, some, alike)]
+    assert shared[0] < shared[1] < shared[2]
