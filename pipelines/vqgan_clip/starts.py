@@ -190,9 +190,8 @@ def _sampler(
         return
     choose = Chooser(config.guidance, config.code_temperature, TOP_K, config.candidates)
     sceneries = [o.request.config.scenery for o in group]
-    places = [
-        None if s is None else (_empty(o.request), s) for o, s in zip(group, sceneries, strict=True)
-    ]
+    words = [empty_stage(opening.request) for opening in group]
+    places = [None if s is None or not w else (w, s) for w, s in zip(words, sceneries, strict=True)]
     stages = list(dict.fromkeys(place for place in places if place is not None))
     plans = [_plans(opening) for opening in group]
     luck = [torch.Generator().manual_seed(scenery) for _, scenery in stages]
@@ -213,10 +212,16 @@ def _sampler(
         yield drawn[: len(group)]
 
 
-def _empty(request: PictureRequest) -> str:
-    """The words for the place of a picture without anybody in it."""
-    scene = replace(_scene(request), items=())
-    return with_style(describe_scene(scene), request.config)
+def empty_stage(request: PictureRequest) -> str:
+    """The words for the place of a picture without anybody in it; "" where it has no such stage.
+
+    By day and in no weather every place is right without anybody; by night or in the snow a third
+    of them become another one, as no page that was learned from is empty (finetune/LOG.md).
+    """
+    scene = _scene(request)
+    if scene.time != "day" or scene.skies:
+        return ""
+    return with_style(describe_scene(replace(scene, items=())), request.config)
 
 
 def _best(

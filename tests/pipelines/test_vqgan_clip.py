@@ -15,6 +15,7 @@ from torch import Tensor
 from pipelines.book import Page, read_recipe
 from pipelines.errors import InvalidInput, OutOfMemory
 from pipelines.events import PictureProgress, Sentence
+from pipelines.picture_request import PictureRequest, with_style
 from pipelines.presets import STARTS, PictureConfig
 from pipelines.reading import brief_of
 from pipelines.vqgan_clip import VQGANCLIPPipeline
@@ -29,6 +30,7 @@ from pipelines.vqgan_clip.code_transformer import (
 )
 from pipelines.vqgan_clip.pipeline import prompt_of
 from pipelines.vqgan_clip.pixels import to_picture, to_pixels
+from pipelines.vqgan_clip.starts import empty_stage
 from pipelines.vqgan_clip.vqgan import VQGAN
 from tests.tiny import CPU, FOX, QUICK, clip, pipeline, transformer, vqgan
 
@@ -664,3 +666,16 @@ def test_the_candidate_is_taken_that_fits_best_and_is_likely(
     for taken, surprise in ((fit.argmax(), config.surprise), (scores.argmax(), 0.0)):
         page = run(painter, replace(config, surprise=surprise))[1]
         assert page.score == pytest.approx(scores[taken].item(), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    "brief, words",
+    [
+        ("fox near owl @lake day", "by the lake, by day"),
+        ("fox @lake night", ""),  # empty, it would be another place
+        ("fox @forest day snow", ""),
+    ],
+)
+def test_the_stage_of_a_page_is_its_place_without_anybody(brief: str, words: str) -> None:
+    request = PictureRequest(Sentence("A fox slept.", brief), QUICK)
+    assert empty_stage(request) == (with_style(words, QUICK) if words else "")
